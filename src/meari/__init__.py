@@ -1,0 +1,74 @@
+"""meari (메아리, "echo"): what does the network between two programs do to a connection?
+
+The public API, by name, and the floors of the house; a module imports from floors below its own, or from its own package.
+
+    floor 0   errors, address, limits, words, wire      values and sans-IO: no socket, no file, no thread
+    floor 1   stop, rio, events, writer                 primitives
+    floor 2   net                                       sockets, as CS:APP opens them
+    floor 3   engines, client                           the two ends, which know nothing of each other
+    floor 4   supervisor, server                        compositions
+    floor 5   cli                                       the only place that speaks to a person, or exits
+"""
+
+from __future__ import annotations
+
+import typing
+
+if typing.TYPE_CHECKING:
+    from .address import Address as Address
+    from .errors import AddressError as AddressError
+    from .errors import ConnectError as ConnectError
+    from .errors import DeadlineError as DeadlineError
+    from .errors import IncompleteRead as IncompleteRead
+    from .errors import ListenError as ListenError
+    from .errors import MeariError as MeariError
+    from .errors import Stopped as Stopped
+    from .events import Event as Event
+    from .events import Events as Events
+    from .limits import Limits as Limits
+    from .net import Listener as Listener
+    from .net import open_client as open_client
+    from .net import open_listeners as open_listeners
+    from .rio import Rio as Rio
+    from .server import Server as Server
+    from .stop import Stop as Stop
+    from .wire.echo import LineEcho as LineEcho
+    from .wire.echo import StreamEcho as StreamEcho
+    from .wire.protocol import Connection as Connection
+    from .wire.protocol import Protocol as Protocol
+
+__version__ = "0.1.0"
+
+# Imported when used: `meari --help` needs none of them.
+_HOMES = {
+    "address": ("Address",),
+    "errors": (
+        "AddressError",
+        "ConnectError",
+        "DeadlineError",
+        "IncompleteRead",
+        "ListenError",
+        "MeariError",
+        "Stopped",
+    ),
+    "events": ("Event", "Events"),
+    "limits": ("Limits",),
+    "net": ("Listener", "open_client", "open_listeners"),
+    "rio": ("Rio",),
+    "server": ("Server",),
+    "stop": ("Stop",),
+    "wire.echo": ("LineEcho", "StreamEcho"),
+    "wire.protocol": ("Connection", "Protocol"),
+}
+_WHERE = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_WHERE)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,63 @@
+"""Addresses as people write them: "7007", "host:7007", "[::1]:7007", each with tcp:// before it or not.
+
+A port is one to five ASCII digits, 0 to 65535, and nothing else: int() would also take "+10", "1_0" and "²".
+A host is whatever getaddrinfo may know; it is not looked up here. No host is the wildcard.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import AddressError
+
+_PORT = re.compile(r"[0-9]{1,5}")  # re's \d, like int(), knows the digits of every script
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One end of a connection: *host* (a name, a number, or None for the wildcard) and *port*."""
+
+    host: str | None
+    port: int
+    scheme: str = "tcp"
+
+    def __str__(self) -> str:
+        host = "*" if self.host is None else self.host
+        return f"{self.scheme}://[{host}]:{self.port}" if ":" in host else f"{self.scheme}://{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read an address. Raises AddressError, whose text says what is wrong with it."""
+        scheme, separator, rest = text.partition("://")
+        if not separator:
+            scheme, rest = "tcp", text
+        if scheme != "tcp":
+            raise AddressError(f"{text!r}: the scheme {scheme!r} is not known; tcp:// is")
+        host, port = _split(text, rest)
+        return cls(host, parse_port(port, text), scheme)
+
+
+def _split(text: str, rest: str) -> tuple[str | None, str]:
+    """The host and the port's text; *text* is the whole, for the errors."""
+    if rest.startswith("["):
+        host, bracket, port = rest[1:].partition("]")
+        if not bracket or not port.startswith(":") or ":" not in host:
+            raise AddressError(f"{text!r}: an IPv6 address in brackets, a colon and a port were expected, as in [::1]:7007")
+        return host, port[1:]
+    if rest.count(":") > 1:
+        raise AddressError(f"{text!r}: an IPv6 address is written in brackets, as in [::1]:7007")
+    host, colon, port = rest.rpartition(":")
+    if not colon and not _PORT.fullmatch(rest) and not rest[:1].isdigit() and rest[:1] not in ("", "+", "-"):
+        raise AddressError(f"{text!r}: the port is missing, as in {rest}:7007")
+    if any(not c.isprintable() or c.isspace() for c in host):
+        raise AddressError(f"{text!r}: a host has no blanks or control characters")
+    return (host if host not in ("", "*") else None), port
+
+
+def parse_port(port: str, text: str | None = None) -> int:
+    """Read a port number. Raises AddressError; *text* is what it was part of, for the error."""
+    where = "" if text is None or text == port else f"{text!r}: "
+    if not _PORT.fullmatch(port) or int(port) > 65535:
+        raise AddressError(f"{where}{port!r} is not a port: a number from 0 to 65535 was expected")
+    return int(port)

@@ -1,0 +1,89 @@
+"""The command line: a file a command, each imported when it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+
+import click
+
+from .. import __version__
+from ..errors import MeariError
+
+COMMANDS = {
+    "serve": "Be the far end: send back every byte.",
+    "talk": "Be the near end: send lines, compare what comes back.",
+}
+
+
+class _Commands(click.Group):
+    """Knows what each command is for without importing it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(f".{name}", __name__).command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="meari", message="%(prog)s %(version)s")
+def group() -> None:
+    """meari (메아리, "echo"): what does the network between two programs do to a connection?
+
+    Exit codes: 0 all well; 1 bytes differ or are lost; 2 usage, or it could not start.
+    """
+
+
+def occupy_standard_descriptors() -> None:
+    """Open /dev/null where standard input, output or error is closed.
+
+    The next socket would get that number, and what is printed would reach a client. What was closed for output stays
+    known as such: sys.stdout is None then.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is fd
+
+
+def say(text: str) -> None:
+    """One line on standard error; if nobody takes it, nobody does."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode(errors="backslashreplace") + b"\n")
+
+
+def main() -> None:
+    """The console script. Ends the process with the exit codes above."""
+    occupy_standard_descriptors()
+    if not sys.platform.startswith("linux"):
+        say("meari: Linux is needed: epoll, pidfds and SO_REUSEPORT are used as Linux has them")
+        sys.exit(2)
+    try:
+        code = group.main(prog_name="meari", standalone_mode=False)
+    except click.UsageError as error:
+        usage = "" if error.ctx is None else "\n" + error.ctx.get_usage()
+        say(f"{_name(error.ctx)}: {error.format_message()}{usage}")
+        code = 2
+    except click.Abort:
+        code = 130
+    except MeariError as error:
+        say(f"meari: {error}")
+        code = 2
+    except BrokenPipeError:  # of --help, say
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _name(ctx: click.Context | None) -> str:
+    return "meari" if ctx is None else ctx.command_path

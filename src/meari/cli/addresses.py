@@ -1,0 +1,54 @@
+"""Addresses on the command line: HOST PORT or host:port, and -4 or -6, for every command."""
+
+from __future__ import annotations
+
+import socket
+import typing
+from collections.abc import Callable, Sequence
+
+import click
+
+from ..address import Address, parse_port
+from ..errors import AddressError
+
+F = typing.TypeVar("F", bound=Callable[..., typing.Any])
+
+
+def families(command: F) -> F:
+    """The options -4 and -6, as the parameter *family*."""
+    four = click.option("-4", "family", flag_value=int(socket.AF_INET), type=int, help="IPv4 alone.")
+    six = click.option("-6", "family", flag_value=int(socket.AF_INET6), type=int, help="IPv6 alone.")
+    return four(six(command))
+
+
+def parse_all(words: Sequence[str]) -> list[Address]:
+    """Every address in *words*, each one word or two (HOST PORT). Raises click.UsageError."""
+    found: list[Address] = []
+    rest = list(words)
+    try:
+        while rest:
+            word = rest.pop(0)
+            if rest and _is_host(word):
+                found.append(Address(word, parse_port(rest.pop(0))))
+            else:
+                found.append(Address.parse(word))
+    except AddressError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from None
+    return found
+
+
+def parse_one(words: Sequence[str]) -> Address:
+    """The one address that *words* are. Raises click.UsageError."""
+    found = parse_all(words)
+    if len(found) != 1:
+        raise click.UsageError("one address was expected: HOST PORT, or host:port", click.get_current_context())
+    return found[0]
+
+
+def _is_host(word: str) -> bool:
+    """Whether *word* is a host without its port: a name, an IPv4 address, or an IPv6 address without brackets."""
+    if "://" in word or word.startswith("["):
+        return False
+    if ":" in word:
+        return word.count(":") > 1
+    return not word.isdecimal() and word[:1] not in ("+", "-") and (not word[:1].isdigit() or "." in word)

@@ -1,0 +1,139 @@
+"""meari serve: the far end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from functools import partial
+from types import FrameType
+
+import click
+
+from ..engines import ENGINES
+from ..errors import ListenError, MeariError
+from ..events import Events
+from ..holders import holders
+from ..limits import Limits
+from ..server import Server
+from ..wire.echo import LineEcho, StreamEcho
+from ..wire.protocol import Service
+from ..words import escape
+from ..writer import Told
+from . import say
+from .addresses import families, parse_all
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
+_COUNT = click.IntRange(min=1)
+
+
+@click.command("serve", short_help="Be the far end: send back every byte.")
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
+@click.option("--engine", type=click.Choice(list(ENGINES)), default="event", show_default=True, help="How clients share the machine.")
+@click.option("--lines", is_flag=True, help="Echo line by line, as the book's server does, instead of whatever came.")
+@click.option(
+    "--workers", type=_COUNT, default=1, metavar="N", help="N processes, each with its own loop (event only); limits are divided by N."
+)
+@click.option("--threads", type=_COUNT, default=32, show_default=True, metavar="N", help="Threads of the prethread engine.")
+@click.option("--connections", type=_COUNT, metavar="N", help="At once; more wait in the backlog.  [default: what fits]")
+@click.option("--per-source", type=_COUNT, metavar="N", help="At once from one address; more are reset.")
+@click.option("--idle", type=_SECONDS, metavar="SECONDS", help="Close a connection on which no byte moved for so long.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="From the stop to the reset of what is still open.",
+)
+@click.option(
+    "--line", type=_COUNT, default=8192, show_default=True, metavar="BYTES", help="The longest line; a longer one comes in pieces."
+)
+@click.option("--allow", multiple=True, metavar="CIDR", help="Serve these networks alone. May be repeated.")
+@click.option("--once", is_flag=True, help="Serve one connection, then exit.")
+@click.option("--json", "as_json", is_flag=True, help="Tell events as JSON, an object a line.")
+@click.option("--resolve", is_flag=True, help="Tell clients by name.")
+@click.option("-q", "--quiet", is_flag=True, help="Tell where it listens and what goes wrong, not connections.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell every connection, however many there are.")
+@families
+def command(
+    addresses: tuple[str, ...],
+    engine: str,
+    lines: bool,
+    workers: int,
+    threads: int,
+    connections: int | None,
+    per_source: int | None,
+    idle: float | None,
+    drain: float,
+    line: int,
+    allow: tuple[str, ...],
+    once: bool,
+    as_json: bool,
+    resolve: bool,
+    quiet: bool,
+    verbose: bool,
+    family: int | None,
+) -> int:
+    """Listen on each ADDRESS and send back every byte that comes.
+
+    ADDRESS is a port (7007: on every interface), host:port, [::1]:7007, or HOST PORT; port 0 is a free one. SIGTERM and
+    Ctrl-C drain: what is under way is echoed, then it exits 0. A second one ends it at once.
+
+    \b
+    meari serve 7007
+    meari serve --engine iterative --lines 7007      the book's server
+    """
+    asked = parse_all(addresses)
+    if workers > 1 and once:
+        raise click.UsageError("--once serves one connection: it cannot be shared among --workers", click.get_current_context())
+    limits = Limits(connections, per_source, 1 if once else None, idle, drain, line, threads)
+    service: Service = partial(LineEcho, limit=line) if lines else StreamEcho
+    if allow:
+        from ..wire.allow import allowing, parse_network
+
+        service = allowing([parse_network(text) for text in allow], service)
+    if sys.stdout is None:  # closed when we were started: what there is to tell is told to nobody
+        events, told = Events(), None
+    else:
+        told = Told(1, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
+        events = Events(told.hand, verbose=verbose)
+    try:
+        server = Server(*asked, engine=engine, service=service, limits=limits, workers=workers, family=family or 0, events=events)
+        server.open()
+        _heed_signals(server)
+        server.run()
+    except ListenError as error:
+        say(f"meari serve: {error}{_held(error)}")
+        return 2
+    except MeariError as error:
+        say(f"meari serve: {error}")
+        return 2
+    finally:
+        if told is not None:
+            told.close()
+    return 0
+
+
+def _held(error: ListenError) -> str:
+    """Who holds the port that is in use, and what to do."""
+    if error.errno != errno.EADDRINUSE or error.port is None:
+        return ""
+    who = [f"process {pid} ({escape(command)})" for pid, command in holders(error.port)]
+    return f"; held by {', '.join(who)}" if who else "; choose another port, or 0 for a free one"
+
+
+def _heed_signals(server: Server) -> None:
+    stopping = False
+
+    def heed(number: int, _: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:
+            server.kill()
+            os._exit(1)  # at once: what is open is reset or lost
+        stopping = True
+        server.stop()
+
+    signal.signal(signal.SIGTERM, heed)
+    signal.signal(signal.SIGINT, heed)

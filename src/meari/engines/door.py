@@ -1,0 +1,263 @@
+"""Who comes in: accepting, the same for every engine.
+
+A door stands at the listeners and has room for so many. It keeps the rules that accepting has: what is wrong with one
+connection is no reason to stop, a machine at its limit is one to pause, whoever finds no room waits in the backlog (and
+it is told that somebody does), and after a stop it lets in all who wait before it shuts.
+
+The listeners sit on an epoll of the engine's. While there is no room they are watched for one edge (EPOLLONESHOT): that
+somebody waits is told, and then no more is heard of it until there is room.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import select
+import socket
+import struct
+import time
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from ..address import Address
+from ..errors import CapacityError, UsageError
+from ..events import Event, Events, Kind
+from ..limits import Limits
+from ..net import Listener, kernel
+from ..stop import Stop
+from ..words import amount
+
+T = typing.TypeVar("T")
+
+MOST_WATCHED = 16_384  # connections at once by default, where one costs a descriptor and some hundred bytes
+MOST_SERVED = 512  # and where one costs a thread or a process
+_BATCH = 64  # accepted in one go: a burst of clients must not starve those inside
+_PAUSE = 0.1  # seconds without accepting after the machine was at its limit
+_SPARE = 16  # descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment
+
+
+def room(limits: Limits, most: int) -> int:
+    """How many connections there is room for: what was asked for, or *most*, or what the descriptor limit leaves.
+
+    The soft limit is raised to the hard one first. Raises UsageError if what was asked for cannot be held.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    in_use = len(os.listdir("/proc/self/fd"))
+    fits = most if hard == resource.RLIM_INFINITY else hard - in_use - _SPARE
+    asked = limits.connections
+    if asked is None:
+        return max(1, min(most, fits))
+    if asked > fits and hard != resource.RLIM_INFINITY:
+        raise UsageError(f"{asked:,} connections cannot be held: the descriptor limit of {hard:,} leaves {max(0, fits):,}")
+    return asked
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with a reset: SO_LINGER of 0 seconds (socket(7))."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+class Door(typing.Generic[T]):
+    """The listeners, each with what serves its connections, on *poller*; *room* connections may be inside."""
+
+    def __init__(self, listeners: Sequence[tuple[Listener, T]], limits: Limits, events: Events, poller: select.epoll, room: int) -> None:
+        self.inside = 0
+        self._listeners = {listener.fileno(): (listener, serves) for listener, serves in listeners}
+        self._room = room
+        self._per_source = limits.per_source
+        self._sources: Counter[str | None] = Counter()
+        self._to_accept = math.inf if limits.accept is None else limits.accept
+        self._events = events
+        self._poller = poller
+        self._resume = math.inf
+        self._draining = False
+        for fd in self._listeners:
+            poller.register(fd, select.EPOLLIN)
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody may still come in."""
+        return bool(self._listeners)
+
+    @property
+    def due(self) -> float:
+        """When tick() wants to be called."""
+        return self._resume
+
+    def tick(self, now: float) -> None:
+        if now >= self._resume:
+            self._arm(select.EPOLLIN)
+
+    def guards(self, fd: int) -> bool:
+        """Whether *fd* is a listener's."""
+        return fd in self._listeners
+
+    def arrivals(self, fd: int) -> Iterator[tuple[socket.socket, Address, T]]:
+        """Whoever waits at the listener *fd* and finds room. Each has to be given back to left()."""
+        listener, serves = self._listeners[fd]
+        for _ in range(_BATCH):
+            if self.inside >= self._room:
+                self.knock(fd)
+                return
+            try:
+                accepted = listener.accept()
+            except CapacityError as error:
+                self.pause(str(error))
+                return
+            if accepted is None:
+                if self._draining:
+                    self._shut(fd)
+                return
+            sock, peer = accepted
+            if self._per_source is not None and self._sources[peer.host] >= self._per_source:
+                detail = f"there are {amount(self._per_source, 'connection')} from {peer.host} already"
+                self._events.tell(Event(Kind.REFUSED, (peer,), detail=detail))
+                reset(sock)
+                continue
+            self._enter(peer)
+            yield sock, peer, serves
+            if not self._to_accept:
+                return
+
+    def _enter(self, peer: Address) -> None:
+        self.inside += 1
+        if self._per_source is not None:
+            self._sources[peer.host] += 1
+        self._to_accept -= 1
+        if not self._to_accept:
+            self.close()
+        elif self.inside >= self._room:
+            self._arm(select.EPOLLIN | select.EPOLLONESHOT)
+
+    def left(self, peer: Address) -> None:
+        """A connection from *peer* is over: there is room for another."""
+        self.inside -= 1
+        if self._per_source is not None:
+            self._sources[peer.host] -= 1
+            if not self._sources[peer.host]:
+                del self._sources[peer.host]
+        if self.inside + 1 == self._room:
+            self._arm(select.EPOLLIN)
+
+    def pause(self, reason: str) -> None:
+        """The machine is at its limit: nobody is let in for a moment."""
+        self._events.tell(Event(Kind.PAUSED, detail=f"clients wait: {reason}"))
+        self._arm(0)
+        self._resume = time.monotonic() + _PAUSE
+
+    def drain(self) -> Iterator[tuple[socket.socket, Address, T]]:
+        """After a stop, and from time to time: let in who waits, as there is room; shut where nobody does."""
+        self._draining = True
+        for fd in list(self._listeners):
+            if fd in self._listeners:  # the last that may come in shuts all
+                yield from self.arrivals(fd)
+
+    def knock(self, fd: int) -> None:
+        """Somebody waits at the listener *fd*, and there is no room: told."""
+        waiting = max(1, self._listeners[fd][0].queue())
+        who = f"{amount(waiting, 'client')} {'waits' if waiting == 1 else 'wait'}"
+        self._events.tell(Event(Kind.WAITING, detail=f"{who}: no more than {self._room:,} at once are served"))
+
+    def _arm(self, mask: int) -> None:
+        self._resume = math.inf
+        for fd in self._listeners:
+            self._poller.modify(fd, mask)
+
+    def _shut(self, fd: int) -> None:
+        # A copy of the listener may be open in another process: closing ours would leave it on the epoll (epoll(7)).
+        self._poller.unregister(fd)
+        self._listeners.pop(fd)[0].close()
+
+    def close(self) -> None:
+        """Shut every listener; who waits there is reset."""
+        for fd in list(self._listeners):
+            self._shut(fd)
+
+    def abandon(self) -> None:
+        """In a forked child: close its copies, and leave the epoll alone, which is the parent's too."""
+        for listener, _ in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
+
+
+class Porch(typing.Generic[T]):
+    """A door and the loop around it, for the engines that block: they are given one arrival after another.
+
+    *watch* maps other descriptors to what is to be called when they are readable; it may change at any time, by
+    watching() and forgetting().
+    """
+
+    def __init__(self, listeners: Sequence[tuple[Listener, T]], stop: Stop, limits: Limits, events: Events, room: int) -> None:
+        self.stop, self.limits, self.events = stop, limits, events
+        self.poller = kernel.epoll()
+        self.door = Door(listeners, limits, events, self.poller, room)
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._until = math.inf  # the drain limit, once stopped
+        self.poller.register(stop.fileno(), 0)
+
+    def watch(self, fd: int, call: Callable[[], None]) -> None:
+        self._watched[fd] = call
+        self.poller.register(fd, select.EPOLLIN)
+
+    def forget(self, fd: int) -> None:
+        del self._watched[fd]
+        self.poller.unregister(fd)
+
+    def arrivals(self) -> Iterator[tuple[socket.socket, Address, T]]:
+        """One connection after another, until the door is shut for good."""
+        while self.door.open and time.monotonic() < self._until:
+            yield from self._round()
+            if self._until < math.inf:
+                yield from self.door.drain()
+        self.door.close()
+
+    def wait(self, patience: float) -> None:
+        """With the door shut, wait for those inside; after a stop until *patience* seconds past the drain limit."""
+        while self.door.inside and time.monotonic() < self._until + patience:
+            for _ in self._round():
+                pass
+
+    def look(self) -> None:
+        """While something else blocks, and nobody can be let in: tell who waits."""
+        for fd, _ in self.poller.poll(0):
+            if fd == self.stop.fileno():
+                self._stopped()
+            elif self.door.guards(fd):
+                self.door.knock(fd)
+
+    def _stopped(self) -> None:
+        self.poller.unregister(self.stop.fileno())  # once set it is always ready
+        self._until = self.stop.noticed() + self.limits.drain
+
+    def _round(self) -> Iterator[tuple[socket.socket, Address, T]]:
+        now = time.monotonic()
+        due = min(self.events.due, self.door.due, math.inf if self._until == math.inf else now + _PAUSE)
+        for fd, _ in self.poller.poll(None if due == math.inf else max(0.0, due - now)):
+            if fd == self.stop.fileno():
+                self._stopped()
+            elif fd in self._watched:
+                self._watched[fd]()
+            elif self.door.guards(fd):
+                yield from self.door.arrivals(fd)
+        self.door.tick(time.monotonic())
+        self.events.tick()
+
+    def close(self) -> None:
+        self.door.close()
+        self.poller.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close its copies."""
+        self.door.abandon()
+        self.poller.close()
+
+    def __enter__(self) -> typing.Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,326 @@
+"""One loop on epoll(7) for all clients (CS:APP 12.2, echoservers.c): the default.
+
+A connection is in one of three states, each with what the poller watches for:
+
+    reading     something to read: it goes through the protocol and back at once
+    writing     room to write: the peer has not taken all, and is not read from until it has
+    lingering   the peer's FIN, after ours: what still comes is dropped, and a bounded time later we close
+
+The poller tells edges (EPOLLET), which saves the kernel a second look at every descriptor after each read. An edge is
+told once, so each must be used up: a read that was not filled has taken all there was (epoll(7), question 9), and after
+one that was, or with a FIN announced beside the data, the edge is asked for again (EPOLL_CTL_MOD tells it if it stands).
+
+run() is the hot path. A message of 64 bytes costs the kernel some 5 µs, and what Python adds has to stay small
+beside that: counters are inline, bound methods and descriptors are at hand, nothing is allocated but the bytes read.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from ..address import Address
+from ..errors import Refused
+from ..events import Event, Events, Kind
+from ..limits import Limits
+from ..net import Listener, kernel
+from ..stop import Stop
+from ..wire.protocol import Connection, Protocol, Service
+from .door import MOST_WATCHED, Door, reset, room
+from .serving import LINGER, QUIET
+
+_IN = select.EPOLLIN
+_READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_WRITE = select.EPOLLOUT | select.EPOLLET
+# The first reads of a connection are small: Python's own allocator gives up to 512 bytes, malloc takes longer, and far
+# longer for a large block. A connection that fills its read gets the next size. More than 64 KiB was slower again.
+_SMALL = 448
+_LARGER = {_SMALL: 4096, 4096: 65536, 65536: 65536}
+_AT_ONCE = 256  # events taken from the poller in one call
+
+
+class _Open(Connection):
+    """A connection that is open, and where it is in its life."""
+
+    __slots__ = ("began", "detail", "ended", "ending", "kind", "left", "moved", "protocol", "size", "sock", "until")
+
+    def __init__(self, sock: socket.socket, peer: Address, events: Events, now: float) -> None:
+        super().__init__(peer, events)
+        self.sock = sock
+        self.began = self.moved = now
+        self.size = _SMALL  # of the next read
+        self.left: bytes | memoryview = b""  # to be written before more is read
+        self.ending = False  # once that is written, it is over
+        self.ended = False  # the peer's FIN came
+        self.until = math.inf  # when lingering, or the time to be set up, is over
+        self.kind, self.detail = Kind.CLOSED, ""  # how its end is told
+        self.protocol: Protocol
+
+
+def event(listeners: Sequence[tuple[Listener, Service]], stop: Stop, limits: Limits, events: Events) -> None:
+    with kernel.epoll() as poller:
+        _Loop(listeners, stop, limits, events, poller).run()
+
+
+class _Loop:
+    def __init__(
+        self, listeners: Sequence[tuple[Listener, Service]], stop: Stop, limits: Limits, events: Events, poller: select.epoll
+    ) -> None:
+        self.door = Door(listeners, limits, events, poller, room(limits, MOST_WATCHED))
+        self.stop, self.limits, self.events, self.poller = stop, limits, events, poller
+        self.reading: dict[int, _Open] = {}
+        self.others: dict[int, _Open] = {}  # writing or lingering
+        self.cut = math.inf  # the drain limit, once stopped
+        self.sweep_at = math.inf
+        poller.register(stop.fileno(), 0)
+
+    def run(self) -> None:
+        reading, events, fresh, door = self.reading, self.events, self.events.fresh, self.door
+        poll, read, write, now = self.poller.poll, kernel.read, kernel.write, time.monotonic
+        at = now()
+        while door.open or reading or self.others:
+            due = min(events.due, door.due, self.sweep_at)
+            ready = poll(-1 if due == math.inf else max(0.0, due - at), _AT_ONCE)
+            at = now()
+            for fd, mask in ready:
+                c = reading.get(fd)
+                if c is None:
+                    self.other(fd, at)
+                    continue
+                try:
+                    data = read(fd, c.size)
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    self.fail(c, error)
+                    continue
+                if not data:
+                    c.ended = True
+                    self.finish(c, at)
+                    continue
+                n = len(data)
+                c.moved = at
+                protocol = c.protocol
+                if protocol.reads_are_messages:
+                    if events.quota:
+                        events.received(c, n)
+                    else:
+                        if c.messages == c.reported:
+                            fresh.append(c)
+                        c.messages += 1
+                        c.bytes += n
+                try:
+                    out = protocol.receive(data)
+                    left = len(out)
+                    if left:
+                        left -= write(fd, out)
+                except BlockingIOError:
+                    pass
+                except Exception as error:  # the protocol's own, too: this connection's, and no other's
+                    self.fail(c, error)
+                    continue
+                if left or protocol.done:
+                    self.keep(c, out, left, at)
+                elif n == c.size or mask != _IN:
+                    if n == c.size:
+                        c.size = _LARGER[n]
+                    self.poller.modify(fd, _READ)
+            if at >= due:
+                self.look_after(at)
+
+    # A connection's life
+
+    def admit(self, sock: socket.socket, peer: Address, service: Service, at: float) -> None:
+        sock.setblocking(False)
+        c = _Open(sock, peer, self.events, at)
+        try:
+            c.protocol = service(c)
+            c.connected()
+            out = c.protocol.start()
+        except Refused as refused:
+            c.kind, c.detail = Kind.REFUSED, str(refused)
+            self.close(c)
+            return
+        except Exception as error:
+            self.fail(c, error)
+            return
+        fd = sock.fileno()
+        self.reading[fd] = c
+        self.poller.register(fd, _READ)
+        if c.protocol.set_up_within is not None:
+            c.until = at + c.protocol.set_up_within
+            self.sweep_at = min(self.sweep_at, c.until)
+        if self.limits.idle is not None:
+            self.sweep_at = min(self.sweep_at, at + self.limits.idle)
+        self.send(c, out, at)
+
+    def send(self, c: _Open, out: bytes, at: float) -> None:
+        """Write what the protocol returned, as far as the peer takes it, and go on to the state that follows."""
+        left = len(out)
+        try:
+            if left:
+                left -= kernel.write(c.sock.fileno(), out)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.fail(c, error)
+            return
+        self.keep(c, out, left, at)
+
+    def keep(self, c: _Open, out: bytes, left: int, at: float) -> None:
+        """*left* bytes of *out* are still to be written; if none are, and that was the last, it is over."""
+        c.ending |= c.protocol.done
+        if left:
+            fd = c.sock.fileno()
+            del self.reading[fd]
+            self.others[fd] = c
+            c.left = memoryview(out)[len(out) - left :]
+            self.poller.modify(fd, _WRITE)
+        elif c.ending:
+            self.part(c, at)
+
+    def flush(self, c: _Open, fd: int, at: float) -> None:
+        try:
+            sent = kernel.write(fd, c.left)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.fail(c, error)
+            return
+        c.moved = at
+        c.left = c.left[sent:]
+        if c.left:
+            return
+        c.left = b""
+        del self.others[fd]
+        self.reading[fd] = c
+        if c.ending:
+            self.part(c, at)
+        else:
+            self.poller.modify(fd, _READ)
+
+    def finish(self, c: _Open, at: float) -> None:
+        """Nothing more will be read: the protocol's last bytes, and then the end."""
+        c.ending = True
+        try:
+            out = c.protocol.finish()
+        except Exception as error:
+            self.fail(c, error)
+            return
+        self.send(c, out, at)
+
+    def part(self, c: _Open, at: float) -> None:
+        """All is written: close, or if the peer's FIN is still to come, send ours and linger until it does."""
+        if error := c.protocol.error:
+            c.kind, c.detail = Kind.FAILED, str(error)
+        if c.ended:
+            self.close(c)
+            return
+        try:
+            c.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.fail(c, error)
+            return
+        fd = c.sock.fileno()
+        del self.reading[fd]
+        self.others[fd] = c
+        c.until = at + LINGER
+        self.sweep_at = min(self.sweep_at, c.until)
+        self.poller.modify(fd, _READ)
+
+    def linger(self, c: _Open, fd: int) -> None:
+        """Drop what still comes after our FIN, until the peer's."""
+        try:
+            data = kernel.read(fd, 65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.poller.modify(fd, _READ)
+        else:
+            self.close(c)
+
+    def fail(self, c: _Open, error: Exception) -> None:
+        c.kind = Kind.FAILED
+        c.detail = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+        self.close(c)
+
+    def abort(self, c: _Open, kind: Kind, detail: str) -> None:
+        c.kind, c.detail = kind, detail
+        self.close(c, reset)
+
+    def close(self, c: _Open, how: Callable[[socket.socket], None] = socket.socket.close) -> None:
+        fd = c.sock.fileno()
+        self.reading.pop(fd, None)
+        self.others.pop(fd, None)
+        how(c.sock)
+        self.door.left(c.peer)
+        seconds = time.monotonic() - c.began
+        self.events.tell(Event(c.kind, (c.peer,), messages=c.messages, bytes=c.bytes, seconds=seconds, detail=c.detail))
+
+    # What is not a read
+
+    def other(self, fd: int, at: float) -> None:
+        c = self.others.get(fd)
+        if c is not None:
+            if c.left:
+                self.flush(c, fd, at)
+            else:
+                self.linger(c, fd)
+        elif self.door.guards(fd):
+            for sock, peer, service in self.door.arrivals(fd):
+                self.admit(sock, peer, service, at)
+        elif fd == self.stop.fileno():
+            self.poller.unregister(fd)  # once set it is always ready
+            self.cut = self.stop.noticed() + self.limits.drain
+            self.sweep_at = at
+
+    def look_after(self, at: float) -> None:
+        """Whatever is due: the events of a second, the door, the limits in time."""
+        self.events.tick()
+        self.door.tick(at)
+        if at < self.sweep_at:
+            return
+        if self.cut < math.inf:
+            for sock, peer, service in self.door.drain():
+                self.admit(sock, peer, service, at)
+        grain = 0.02 * (1 + self.door.inside / 1000)  # sweeping takes time, too: at most some 2 % of it
+        nearest = min([self.sweep(c, at) for c in [*self.reading.values(), *self.others.values()]], default=math.inf)
+        if at >= self.cut:
+            self.door.close()
+        elif self.cut < math.inf and self.door.open:
+            nearest = at
+        self.sweep_at = max(nearest, at + grain)
+
+    def sweep(self, c: _Open, at: float) -> float:
+        """Hold one connection to the limits in time; when to look at it again."""
+        idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
+        quiet = c.moved + QUIET if self.cut < math.inf else math.inf
+        lingering = c.ending and not c.left
+        if at >= c.until:
+            if lingering:
+                self.close(c)
+                return math.inf
+            if c.protocol.set_up_within is not None:
+                self.abort(c, Kind.FAILED, f"not set up within {c.protocol.set_up_within:g} s")
+                return math.inf
+            c.until = math.inf
+        if lingering:
+            return c.until
+        if at >= self.cut:
+            self.abort(c, Kind.CUT, "")
+            return math.inf
+        if c.left:
+            if at >= idle:
+                self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
+                return math.inf
+            return min(idle, self.cut)
+        if at >= idle or at >= quiet:
+            c.detail = f"idle for {self.limits.idle:g} s" if at >= idle else ""
+            self.finish(c, at)
+            return c.until
+        return min(idle, quiet, self.cut, c.until)

@@ -1,0 +1,45 @@
+"""A pool of threads, made beforehand, that take connections from a buffer (CS:APP 12.5.5, echoservert-pre.c).
+
+The buffer is never fuller than there are threads: who finds none free waits in the accept queue.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Sequence
+
+from ..address import Address
+from ..events import Events
+from ..limits import Limits
+from ..net import Listener
+from ..stop import Stop
+from .door import Porch, room
+from .serving import Handler, serve
+from .thread import Leaving
+
+
+def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
+    buffer: queue.SimpleQueue[tuple[socket.socket, Address, Handler] | None] = queue.SimpleQueue()
+    places = min(limits.threads, room(limits, limits.threads))
+    with Porch(listeners, stop, limits, events, places) as porch:
+        leaving = Leaving(porch)
+
+        def work() -> None:
+            while (arrival := buffer.get()) is not None:
+                sock, peer, handler = arrival
+                serve(sock, peer, handler, porch)
+                leaving.done(peer)
+
+        threads = [threading.Thread(target=work, name=f"meari {i}", daemon=True) for i in range(places)]
+        for thread in threads:
+            thread.start()
+        for arrival in porch.arrivals():
+            buffer.put(arrival)
+        porch.wait(patience=1.0)
+        for _ in threads:
+            buffer.put(None)
+        for thread in threads:
+            thread.join(0.1)
+        leaving.close()

@@ -1,0 +1,76 @@
+"""A process for each client (CS:APP 12.1.1, echoserverp.c).
+
+Who closes what: the parent its copy of the connection, or the client would never see the end of file; the child its
+copies of the listeners, or they would stay open as long as it lives. Each child is reaped through a descriptor of its
+own (pidfd_open(2)) instead of SIGCHLD and waitpid(-1), so no child that somebody else started is ever taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from functools import partial
+
+from ..address import Address
+from ..events import Event, Events, Kind
+from ..limits import Limits
+from ..net import Listener
+from ..stop import Stop
+from .door import MOST_SERVED, Porch, reset, room
+from .serving import Handler, serve
+
+
+def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
+    children: dict[int, int] = {}  # process id -> pidfd
+
+    def reap(pid: int, peer: Address) -> None:
+        fd = children.pop(pid)
+        porch.forget(fd)
+        os.close(fd)
+        os.waitpid(pid, 0)
+        porch.door.left(peer)
+
+    with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
+        for sock, peer, handler in porch.arrivals():
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    _child(sock, peer, handler, porch, children)
+                children[pid] = _watch(pid)
+            except OSError as error:  # no process or no descriptor left
+                reset(sock)
+                porch.door.left(peer)
+                porch.door.pause(os.strerror(error.errno or 0))
+                continue
+            sock.close()
+            porch.watch(children[pid], partial(reap, pid, peer))
+        porch.wait(patience=1.0)
+        if children:
+            events.tell(Event(Kind.CUT, count=len(children)))
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+            porch.wait(patience=60.0)
+
+
+def _watch(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
+def _child(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Handler], children: dict[int, int]) -> None:
+    """Serve the connection and exit: nothing of the parent's may run in the child after this."""
+    with contextlib.suppress(BaseException):
+        porch.abandon()
+        for fd in children.values():
+            os.close(fd)
+        porch.events.reset()
+        serve(sock, peer, handler, porch)
+        porch.events.flush()
+    os._exit(0)

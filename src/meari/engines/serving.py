@@ -1,0 +1,171 @@
+"""Serving one connection by blocking on it: what the iterative, process, thread and prethread engines share."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from ..address import Address
+from ..errors import DeadlineError, MeariError, Refused, Stopped
+from ..events import Event, Kind
+from ..net import kernel
+from ..rio import Rio
+from ..stop import Stop
+from ..wire.protocol import Connection, Protocol, Service
+from .door import Porch
+
+QUIET = 1.0  # seconds without a byte after which a connection is taken to have said all, once we are to stop
+LINGER = 2.0  # seconds that we read on, after our FIN, so that what is still on its way does not turn it into a reset
+
+Handler = Callable[[Rio, Connection], None]  # blocking: what a textbook server calls for a connection
+
+
+class _Cut(MeariError):
+    """A connection has to be reset: what we owe it cannot be sent. *kind* is how that is told."""
+
+    def __init__(self, kind: Kind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class Served(Rio):
+    """A Rio with the patience of an engine: the idle limit, and after the stop the rules of draining.
+
+    After the stop a read ends (Stopped) once no byte has moved for QUIET seconds, and everything ends at the drain
+    limit. While it waits, events are told in time; if *alone*, no other thread is at the porch, and it looks there too.
+    """
+
+    def __init__(self, sock: socket.socket, porch: Porch[Handler], alone: bool) -> None:
+        super().__init__(sock, stop=porch.stop, poll=kernel.poll)
+        self.moved = time.monotonic()
+        self._limits = porch.limits
+        self._events = porch.events
+        self._porch = porch if alone else None
+        self._stopping: Stop | None = None
+        self._ended = False  # the peer's FIN came
+
+    def _patient(self) -> bool:
+        return True
+
+    def _recv(self, size: int) -> bytes:
+        data = super()._recv(size)
+        self._ended = not data
+        return data
+
+    def _wait(self, mask: int) -> None:
+        while True:
+            now = time.monotonic()
+            until = min(self._until(mask, now), self._events.due)
+            stop = -1 if self.stop is None else self.stop.fileno()
+            porch = -1 if self._porch is None else self._porch.poller.fileno()
+            others = tuple(fd for fd in (stop, porch) if fd >= 0)
+            ready = self._ready(mask, None if until == math.inf else until - now, others)
+            if stop in ready and self.stop is not None:
+                self._stopping, self.stop = self.stop, None  # a set stop is always ready: it is watched no more
+                self._stopping.noticed()
+            if porch in ready and self._porch is not None:
+                self._porch.look()
+            self._events.tick()
+            if self.sock.fileno() in ready:
+                self.moved = time.monotonic()
+                return
+
+    def _until(self, mask: int, now: float) -> float:
+        """When this wait is over; raises what ends it if that is now."""
+        until = math.inf
+        if self.deadline is not None:
+            until = self.deadline
+            if now >= until:
+                raise DeadlineError("the deadline passed")
+        if self._limits.idle is not None:
+            until = min(until, self.moved + self._limits.idle)
+            if now >= until:
+                raise self._late(mask, f"idle for {self._limits.idle:g} s")
+        if self._stopping is not None:
+            cut = self._stopping.noticed() + self._limits.drain
+            if now >= cut:
+                raise _Cut(Kind.CUT, "the drain limit")
+            if mask == select.POLLIN and now >= self.moved + QUIET:
+                raise Stopped("stopped")
+            until = min(until, cut, self.moved + QUIET if mask == select.POLLIN else cut)
+        return until
+
+    def _late(self, mask: int, reason: str) -> MeariError:
+        return DeadlineError(reason) if mask == select.POLLIN else _Cut(Kind.FAILED, f"{reason} while we waited to write")
+
+    def end(self) -> None:
+        """Our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset."""
+        self.shutdown()
+        until = time.monotonic() + LINGER
+        with contextlib.suppress(OSError):
+            while not self._ended and (left := until - time.monotonic()) > 0:
+                if self._ready(select.POLLIN, left):
+                    self._ended = not self.sock.recv(65536, socket.MSG_DONTWAIT)
+
+
+def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
+    """The bridge from a Protocol to a blocking engine: CS:APP's echo(), for whatever is to be said."""
+    if protocol.set_up_within is not None:
+        rio.deadline = time.monotonic() + protocol.set_up_within
+    rio.writen(protocol.start())
+    quiet: MeariError | None = None
+    while not protocol.done:
+        try:
+            data = rio.read()
+        except (Stopped, DeadlineError) as over:
+            quiet = over
+            break
+        if not data:
+            break
+        if protocol.reads_are_messages:
+            connection.received(len(data))
+        rio.writen(protocol.receive(data))
+        if protocol.set_up_within is None:
+            rio.deadline = None
+    if not protocol.done:
+        rio.writen(protocol.finish())
+    if error := protocol.error or quiet:
+        raise error
+
+
+def conversing(service: Service) -> Handler:
+    """What a blocking engine calls to run a service."""
+
+    def handler(rio: Rio, connection: Connection) -> None:
+        protocol = service(connection)
+        connection.connected()
+        converse(rio, connection, protocol)
+
+    return handler
+
+
+def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Handler], *, alone: bool = False) -> None:
+    """Serve one connection to its end, whatever that is: nothing is raised, one event tells it, the socket is closed."""
+    connection = Connection(peer, porch.events)
+    began = time.monotonic()
+    kind, detail = Kind.CLOSED, ""
+    with Served(sock, porch, alone) as rio:
+        try:
+            handler(rio, connection)
+            rio.end()
+        except Stopped:
+            rio.end()
+        except DeadlineError as late:
+            detail = str(late)
+            rio.end()
+        except Refused as refused:
+            kind, detail = Kind.REFUSED, str(refused)
+        except _Cut as cut:
+            kind, detail = cut.kind, str(cut)
+            rio.abort()
+        except OSError as error:
+            kind, detail = Kind.FAILED, error.strerror or str(error)
+        except Exception as error:  # a fault of the handler's or the protocol's: this connection's, and no other's
+            kind, detail = Kind.FAILED, f"{type(error).__name__}: {error}"
+            rio.end()
+    seconds = time.monotonic() - began
+    porch.events.tell(Event(kind, (peer,), messages=connection.messages, bytes=connection.bytes, seconds=seconds, detail=detail))

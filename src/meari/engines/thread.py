@@ -1,0 +1,66 @@
+"""A thread for each client (CS:APP 12.3.8, echoservert.c)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from ..address import Address
+from ..events import Events
+from ..limits import Limits
+from ..net import Listener
+from ..stop import Stop
+from .door import MOST_SERVED, Porch, reset, room
+from .serving import Handler, serve
+
+
+class Leaving:
+    """How threads tell the one at the door that they are done: an eventfd(2) that it watches."""
+
+    def __init__(self, porch: Porch[Handler]) -> None:
+        self._porch = porch
+        self._left: deque[Address] = deque()
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        porch.watch(self._fd, self._see_off)
+
+    def done(self, peer: Address) -> None:
+        self._left.append(peer)
+        os.eventfd_write(self._fd, 1)
+
+    def _see_off(self) -> None:
+        os.eventfd_read(self._fd)
+        while self._left:
+            self._porch.door.left(self._left.popleft())
+
+    def close(self) -> None:
+        self._porch.forget(self._fd)
+        os.close(self._fd)
+
+
+def thread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
+    with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
+        leaving = Leaving(porch)
+        threads: set[threading.Thread] = set()
+
+        def run(sock: socket.socket, peer: Address, handler: Handler) -> None:
+            serve(sock, peer, handler, porch)
+            threads.discard(threading.current_thread())
+            leaving.done(peer)
+
+        for sock, peer, handler in porch.arrivals():
+            thread = threading.Thread(target=run, args=(sock, peer, handler), name=f"meari {peer}", daemon=True)
+            threads.add(thread)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no thread left
+                threads.discard(thread)
+                reset(sock)
+                porch.door.left(peer)
+                porch.door.pause(str(error))
+        porch.wait(patience=1.0)
+        for thread in list(threads):  # only a handler that waits for something else than its connection is still here
+            thread.join(0.1)
+        leaving.close()

@@ -1,0 +1,225 @@
+"""What happened, as values; summed up where it happened too often to be read.
+
+A person reads single messages; nobody reads 100,000 a second. Of each kind of event the first ten of a second are
+handed on one by one, the rest as one event that stands for them all. Event is made for that: one event is a sum of one,
+and two of a kind can be added. So the same few lines serve twice: in each process that has events to tell, and in the
+one process that writes them all (writer.py).
+
+Events never waits: it hands on to something that takes the event or loses it, and counts what was lost.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from .address import Address
+from .wire.protocol import Connection
+
+
+class Kind(enum.StrEnum):
+    LISTENING = "listening"
+    CONNECTED = "connected"
+    RECEIVED = "received"
+    CLOSED = "closed"
+    FAILED = "failed"  # a connection that ended in an error
+    REFUSED = "refused"  # a connection that our rules do not admit
+    CUT = "cut"  # connections that were reset at the drain limit
+    WAITING = "waiting"  # clients wait in the backlog, since no more can be served
+    PAUSED = "paused"  # accept found no descriptor or memory
+    STOPPING = "stopping"
+    TOLD = "told"  # anything else that is worth a line
+    DROPPED = "dropped"  # events that nobody took
+
+
+_ABOUT_CONNECTIONS = frozenset({Kind.CONNECTED, Kind.CLOSED, Kind.FAILED, Kind.REFUSED})
+_STATES = frozenset({Kind.WAITING, Kind.PAUSED})  # rather than events: said once a second while they last, never summed
+_IN_FULL = frozenset({Kind.LISTENING, Kind.STOPPING, Kind.TOLD, Kind.DROPPED})
+_A_SECOND = 10
+_QUOTA = {Kind.WAITING: 1, Kind.PAUSED: 1, Kind.CUT: 0}  # told in a second, where it is not that
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """*count* events of one *kind*, about the *peers* named and *others* that are not."""
+
+    kind: Kind
+    peers: tuple[Address, ...] = ()
+    others: int = 0
+    count: int = 1
+    messages: int = 0
+    bytes: int = 0
+    seconds: float = 0.0  # of the connection; meaningless in a sum
+    detail: str = ""
+    time: float = field(default_factory=time.time)
+
+    def __add__(self, other: Event) -> Event:
+        peers = tuple(dict.fromkeys(self.peers + other.peers))
+        return replace(
+            other,
+            peers=peers,
+            others=self.others + other.others,
+            count=self.count + other.count,
+            messages=self.messages + other.messages,
+            bytes=self.bytes + other.bytes,
+            seconds=0.0,
+        )
+
+    @property
+    def connections(self) -> int:
+        return len(self.peers) + self.others
+
+
+class Events:
+    """One process's events on their way to *hand*, which must not wait. Any thread may tell.
+
+    *due* is when tick() wants to be called, a time of time.monotonic(): whoever waits, waits no longer than that.
+    *quota* is how many more messages of this second are told one by one; an engine whose one thread is the only
+    one may count a message itself while it is 0 (engines/event.py).
+    """
+
+    def __init__(self, hand: Callable[[Event], None] | None = None, *, verbose: bool = False) -> None:
+        self._hand = hand
+        self._verbose = verbose
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what is not handed on yet: in a forked child it is the parent's to tell."""
+        self.due = math.inf
+        self.quota = _A_SECOND
+        self.fresh: list[Connection] = []  # have messages that are neither told nor summed up
+        self._named: list[Connection] = []  # have a message that was told in this second
+        self._told: dict[Kind, int] = {}
+        self._rest: dict[Kind, Event] = {}
+
+    def tell(self, event: Event) -> None:
+        with self._lock:
+            self._tell(event)
+
+    def connected(self, connection: Connection) -> None:
+        self.tell(Event(Kind.CONNECTED, (connection.peer,)))
+
+    def received(self, connection: Connection, n: int) -> None:
+        """One message of *n* bytes came on *connection*: counted on it, told or summed up."""
+        with self._lock:
+            if self.quota:
+                self._message(connection, n)
+                return
+            if connection.messages == connection.reported:
+                self.fresh.append(connection)
+            connection.messages += 1
+            connection.bytes += n
+
+    def _message(self, connection: Connection, n: int) -> None:
+        self.quota -= 1
+        connection.messages += 1
+        connection.reported += 1
+        connection.bytes += n
+        connection.reported_bytes += n
+        if connection not in self._named:
+            self._named.append(connection)
+        self._begin()
+        self._give(Event(Kind.RECEIVED, (connection.peer,), messages=1, bytes=n))
+
+    def _tell(self, event: Event) -> None:
+        kind = event.kind
+        if kind in _IN_FULL or (self._verbose and kind in _ABOUT_CONNECTIONS):
+            self._give(event)
+            return
+        self._begin()
+        told = self._told.get(kind, 0)
+        if event.count == 1 and told < _QUOTA.get(kind, _A_SECOND):
+            self._told[kind] = told + 1
+            self._give(event)
+        elif kind not in _STATES:
+            rest = self._rest.get(kind)
+            self._rest[kind] = event if rest is None else rest + event
+
+    def _begin(self) -> None:
+        if self.due == math.inf:
+            self.due = time.monotonic() + 1
+
+    def tick(self) -> None:
+        """If the second is over, hand on what it left, and begin anew."""
+        if time.monotonic() >= self.due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand on everything that is summed up; also at the end."""
+        with self._lock:
+            if messages := self._messages():
+                self._rest[Kind.RECEIVED] = messages
+            rest, self._rest, self._told = self._rest, {}, {}
+            self.quota, self.due = _A_SECOND, math.inf
+            for event in rest.values():
+                self._give(event)
+
+    def _messages(self) -> Event | None:
+        """The messages that came and were not told, and from how many connections: named if they were named before."""
+        count = total = others = 0
+        peers = []
+        for connection in self.fresh:
+            count += connection.messages - connection.reported
+            total += connection.bytes - connection.reported_bytes
+            connection.reported, connection.reported_bytes = connection.messages, connection.bytes
+            if connection in self._named:
+                peers.append(connection.peer)
+            else:
+                others += 1
+        self.fresh.clear()
+        self._named.clear()
+        rest = self._rest.get(Kind.RECEIVED)  # what other processes told, in the one that writes
+        if not count:
+            return rest
+        event = Event(Kind.RECEIVED, tuple(peers), others, count, count, total)
+        return event if rest is None else rest + event
+
+    def _give(self, event: Event) -> None:
+        if self._hand is not None:
+            self._hand(event)
+
+
+class Pipe:
+    """Hands events to another process: a line of JSON each, never over PIPE_BUF, so writers do not mix (pipe(7)).
+
+    Nothing waits: what a full pipe does not take is dropped, and the next event that it takes is preceded by their
+    number. A pipe that nobody reads any more takes and forgets everything.
+    """
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._dropped = 0
+
+    def __call__(self, event: Event) -> None:
+        try:
+            if self._dropped:
+                os.write(self._fd, encode(Event(Kind.DROPPED, count=self._dropped)))
+                self._dropped = 0
+            os.write(self._fd, encode(event))
+        except BlockingIOError:
+            self._dropped += event.count
+        except OSError:
+            pass  # the reader is gone, and with it whoever would have been told
+
+
+def encode(event: Event) -> bytes:
+    """One event as one line."""
+    peers = [[peer.host, peer.port] for peer in event.peers[:_A_SECOND]]
+    others = event.others + max(0, len(event.peers) - _A_SECOND)
+    values = [event.kind, peers, others, event.count, event.messages, event.bytes, event.seconds, event.detail[:500], event.time]
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Event:
+    """What encode() made."""
+    kind, peers, others, count, messages, total, seconds, detail, at = json.loads(line)
+    named = tuple(Address(host, port) for host, port in peers)
+    return Event(Kind(kind), named, others, count, messages, total, seconds, detail, at)

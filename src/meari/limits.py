@@ -1,0 +1,31 @@
+"""How much a far end takes on, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine is held to. Counts are of connections, times in seconds.
+
+    Raises UsageError for a limit that is not positive.
+    """
+
+    connections: int | None = None  # at once; None: what the engine and the descriptor limit hold
+    per_source: int | None = None  # at once from one address; None: any number
+    accept: int | None = None  # in all, after which the engine returns; None: until it is stopped
+    idle: float | None = None  # no byte moved either way for so long; None: never too long
+    drain: float = 30.0  # from the stop to the reset of what is still open
+    line: int = 8192  # bytes of a line, its newline included: CS:APP's MAXLINE
+    threads: int = 32  # of the prethread engine
+
+    def __post_init__(self) -> None:
+        for name in ("connections", "per_source", "accept", "idle", "line", "threads"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"the limit {name} must be more than 0, not {value}")
+        if not self.drain >= 0:
+            raise UsageError(f"the limit drain must be 0 or more, not {self.drain}")

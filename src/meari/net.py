@@ -1,0 +1,275 @@
+"""Sockets: open_client and open_listeners, as CS:APP 11.4 writes them, for every address and with every error told.
+
+Whatever makes a socket or a poller goes through *kernel*, so that another kind (one that records, say) can take its
+place by being put there; a socket that accept gives comes from it as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .address import Address
+from .errors import CapacityError, ConnectError, ListenError
+from .rio import Poller, Rio
+from .stop import Stop
+
+BACKLOG = 1024  # CS:APP's LISTENQ; the kernel caps it at net.core.somaxconn
+
+# accept(2), "Error handling": Linux passes errors already pending on the new connection; they are about that one alone.
+_OF_ONE_CONNECTION = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+        errno.EPERM,  # "firewall rules forbid connection"
+    }
+)
+# The process, the system, or the socket's memory is at its limit: nothing is wrong with the connection, which waits.
+_OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Kernel:
+    """How sockets and pollers are made, and how the event engine reads and writes them."""
+
+    def open(self, family: int, kind: int, protocol: int) -> socket.socket:
+        """socket(2), close-on-exec."""
+        return socket.socket(family, kind, protocol)
+
+    def accept(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
+        sock, sockaddr = listener.accept()
+        return sock, sockaddr
+
+    def poll(self) -> Poller:
+        return select.poll()
+
+    def epoll(self) -> select.epoll:
+        return select.epoll()
+
+    # On a descriptor, read(2) and write(2) do what recv and send do; Python calls them with less ado, and a message
+    # of the event engine is little more than the two.
+    read: Callable[[int, int], bytes] = staticmethod(os.read)
+    write: Callable[[int, bytes | memoryview], int] = staticmethod(os.write)
+
+
+kernel = Kernel()
+
+
+def getaddrinfo(address: Address, family: int, flags: int) -> list[tuple[int, int, int, tuple[str, int]]]:
+    """The (family, type, protocol, sockaddr) that *address* stands for, each once, in the resolver's order.
+
+    AI_ADDRCONFIG, which the book sets, is left out: it hides "localhost" on a machine that has no network.
+    Raises socket.gaierror.
+    """
+    flags |= socket.AI_NUMERICSERV
+    try:
+        found = socket.getaddrinfo(address.host, str(address.port), family, socket.SOCK_STREAM, 0, flags)
+    except UnicodeError:  # what IDNA does not take: a label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
+    return list(dict.fromkeys((f, t, p, sockaddr) for f, t, p, _, sockaddr in found))  # type: ignore[misc]
+
+
+def _no_delay(sock: socket.socket) -> None:
+    """Send each write at once: Nagle's algorithm would hold an echo's last segment for the peer's delayed ACK."""
+    with contextlib.suppress(OSError):  # a connection that is already gone
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def of_sockaddr(sockaddr: tuple[str, int]) -> Address:
+    return Address(sockaddr[0], sockaddr[1])
+
+
+# The server's end
+
+
+@dataclass(slots=True)
+class Listener:
+    """A socket that listens, without blocking, on *address*."""
+
+    sock: socket.socket
+    address: Address
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def accept(self) -> tuple[socket.socket, Address] | None:
+        """The next connection and its peer, or None if none waits. One that failed while it waited is passed over.
+
+        Raises CapacityError when there is no room for it now, and OSError for what accept cannot go on after.
+        """
+        for _ in range(BACKLOG):
+            try:
+                sock, sockaddr = kernel.accept(self.sock)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in _OF_ONE_CONNECTION:
+                    continue
+                if error.errno in _OF_CAPACITY:
+                    raise CapacityError(os.strerror(error.errno)) from None
+                raise
+            _no_delay(sock)
+            return sock, of_sockaddr(sockaddr)
+        return None
+
+    def queue(self) -> int:
+        """How many connections wait to be accepted (tcp(7): TCP_INFO of a listener tells it as tcpi_unacked)."""
+        info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        return int(struct.unpack_from("I", info, 24)[0])
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def open_listeners(
+    address: Address | str, *, family: int = socket.AF_UNSPEC, tell: Callable[[str], None] = lambda _: None
+) -> list[Listener]:
+    """Listen on every address that *address* stands for (open_listenfd, CS:APP 11.4.8): the wildcard is 0.0.0.0 and ::.
+
+    A listener on :: takes IPv6 alone, and port 0 is one free port for all. On the wildcard a family that this machine
+    lacks is left out, which *tell* is told. Raises ListenError, with nothing left open.
+    """
+    if isinstance(address, str):
+        address = Address.parse(address)
+    try:
+        found = getaddrinfo(address, family, socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from None
+    for _ in range(32):  # a port that is free in one family may be taken in the other
+        listeners = _listen_on_all(address, found, tell)
+        if listeners is not None:
+            return listeners
+    raise ListenError(f"cannot listen on {address}: no port was free in every family", errno.EADDRINUSE)
+
+
+def _listen_on_all(
+    address: Address, found: list[tuple[int, int, int, tuple[str, int]]], tell: Callable[[str], None]
+) -> list[Listener] | None:
+    """One listener for each address found, or None if port 0 got a port that another of them could not have."""
+    listeners: list[Listener] = []
+    port = address.port
+    lacking: ListenError | None = None
+    try:
+        for family, kind, protocol, sockaddr in found:
+            where = (sockaddr[0], port, *sockaddr[2:])
+            try:
+                listeners.append(_listen(family, kind, protocol, where))
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                failed = ListenError(f"cannot listen on {Address(sockaddr[0], port)}: {reason}", error.errno, port)
+                if address.host is None and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    lacking = failed
+                    tell(f"not listening on {Address(sockaddr[0], port)}: {reason}")
+                    continue
+                _close(listeners)
+                if error.errno == errno.EADDRINUSE and address.port == 0 and port != 0:
+                    return None
+                raise failed from None
+            port = listeners[-1].address.port
+    except BaseException:
+        _close(listeners)
+        raise
+    if not listeners and lacking is not None:
+        raise lacking
+    return listeners
+
+
+def _listen(family: int, kind: int, protocol: int, where: tuple[str | int, ...], *, shared: bool = False) -> Listener:
+    sock = kernel.open(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else TIME_WAIT keeps a restart from the port
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # else :: would take the port of 0.0.0.0 too
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit it: it finds dead peers
+        sock.bind(where)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+        return Listener(sock, of_sockaddr(sock.getsockname()))
+    except BaseException:
+        sock.close()
+        raise
+
+
+def share(listener: Listener, n: int) -> list[Listener]:
+    """*n* listeners on one address, the given one the first, among which the kernel spreads the clients (SO_REUSEPORT).
+
+    The first was bound without the option, so that whoever else wants the port is told that it is in use; set now, it
+    lets the others in. Raises ListenError; the given one stays open.
+    """
+    sock = listener.sock
+    listeners = [listener]
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for _ in range(n - 1):
+            listeners.append(_listen(sock.family, sock.type, sock.proto, sock.getsockname(), shared=True))
+    except OSError as error:
+        _close(listeners[1:])
+        raise ListenError(f"cannot share {listener.address}: {os.strerror(error.errno or 0)}", error.errno) from None
+    return listeners
+
+
+def _close(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+# The client's end
+
+
+def open_client(address: Address | str, timeout: float | None = 10.0, *, family: int = socket.AF_UNSPEC, stop: Stop | None = None) -> Rio:
+    """Connect to the first address that answers (open_clientfd, CS:APP 11.4.7), and return a Rio on the connection.
+
+    Each address is given its share of what is left of *timeout* seconds; None waits as long as the kernel does. The
+    Rio has no deadline, and heeds *stop*. Raises ConnectError with the reason of each address, nothing left open.
+    """
+    if isinstance(address, str):
+        address = Address.parse(address)
+    if address.host is None:
+        address = Address("localhost", address.port)
+    try:
+        found = getaddrinfo(address, family, 0)
+    except socket.gaierror as error:
+        raise ConnectError(f"cannot connect to {address}: {error.strerror}") from None
+    deadline = None if timeout is None else time.monotonic() + timeout
+    reasons = []
+    for i, (f, kind, protocol, sockaddr) in enumerate(found):
+        share = None if deadline is None else max(0.001, (deadline - time.monotonic()) / (len(found) - i))
+        try:
+            return Rio(_connect(f, kind, protocol, sockaddr, share), stop=stop, poll=kernel.poll)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else f"no answer within {share:.3g} s"
+            reasons.append(f"{of_sockaddr(sockaddr)}: {reason}")
+    raise ConnectError(f"cannot connect to {address}: " + "; ".join(reasons), tuple(reasons))
+
+
+def _connect(family: int, kind: int, protocol: int, sockaddr: tuple[str, int], timeout: float | None) -> socket.socket:
+    sock = kernel.open(family, kind, protocol)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(sockaddr)
+        # The kernel may pick the very port that is called for our end: TCP then connects to itself (a simultaneous
+        # open, RFC 9293, 3.5), and that echoes perfectly.
+        if sock.getsockname() == sock.getpeername():
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        _no_delay(sock)
+        sock.settimeout(None)
+        return sock
+    except BaseException:
+        sock.close()
+        raise

@@ -1,0 +1,198 @@
+"""Server: which engine runs which service on which addresses."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import typing
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from .address import Address
+from .engines import ENGINES
+from .engines.door import MOST_WATCHED, room
+from .errors import UsageError
+from .events import Event, Events, Kind
+from .limits import Limits
+from .net import Listener, open_listeners, share
+from .stop import Stop, milliseconds
+from .supervisor import Job, Supervisor, fork_alone
+from .wire.echo import StreamEcho
+from .wire.protocol import Service
+
+
+class Server:
+    """A far end on *addresses*, each as open_listeners takes it.
+
+    As a context manager it serves in the background, and at the end of the block drains and stops:
+
+        with Server("127.0.0.1:0") as server:
+            print(server.addresses)
+
+    open() and run() do it in the foreground. An engine that does not fork runs in place: in this process, with `with` in
+    a thread. The process engine, and *workers* event engines, run in processes of their own under a supervisor; with
+    `with` the caller must have no other thread when it enters (LocalError).
+
+    Raises UsageError for what cannot be (an unknown engine, workers of another than event, more connections than
+    descriptors) and ListenError; nothing is left open then.
+    """
+
+    def __init__(
+        self,
+        *addresses: Address | str,
+        engine: str = "event",
+        service: Service = StreamEcho,
+        limits: Limits | None = None,
+        workers: int = 1,
+        family: int = socket.AF_UNSPEC,
+        events: Events | None = None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise UsageError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
+        if workers < 1:
+            raise UsageError(f"the number of workers must be 1 or more, not {workers}")
+        if workers > 1 and engine != "event":
+            raise UsageError(f"only the event engine has workers, not {engine}")
+        if not addresses:
+            raise UsageError("no address to listen on was given")
+        self._asked = addresses
+        self._way = ENGINES[engine]
+        self._service = service
+        self._limits = limits or Limits()
+        self._workers = workers
+        self._family = family
+        self._events = events or Events()
+        self._stop = Stop()
+        self._groups: list[list[Listener]] = []  # a worker's listeners each
+        self._supervisor: Supervisor | None = None
+        self._thread: threading.Thread | None = None
+        self._child = 0
+        self._error: BaseException | None = None
+        self.addresses: list[Address] = []  # as bound; known once it is open
+
+    # In the foreground
+
+    def open(self) -> None:
+        """Bind every address: from here on clients can connect, and wait to be served."""
+        room(self._limits, 1)  # a limit that cannot be held is told before anything is opened
+        listeners: list[Listener] = []
+        try:
+            for address in self._asked:
+                listeners += open_listeners(address, family=self._family, tell=self._told)
+            shared = [share(listener, self._workers) if self._workers > 1 else [listener] for listener in listeners]
+        except BaseException:
+            _close(listeners)
+            raise
+        self._groups = [list(group) for group in zip(*shared, strict=True)]
+        self.addresses = [listener.address for listener in listeners]
+        for address in self.addresses:
+            self._events.tell(Event(Kind.LISTENING, detail=str(address)))
+
+    def run(self) -> None:
+        """Serve until stop(), drain, and return; everything is closed then."""
+        try:
+            if self._workers == 1 and not self._way.forks:
+                self._serve(self._groups[0], self._limits, self._stop)
+            else:
+                limits = self._divided()
+                jobs = [Job(partial(self._serve, group, limits), group) for group in self._groups]
+                self._supervisor = Supervisor(jobs, self._stop, self._events, self._limits.drain)
+                self._supervisor.run()
+        finally:
+            self._events.flush()
+            self.close()
+
+    def stop(self) -> None:
+        """Drain and stop: what is under way is echoed, idle connections are closed. Safe in a signal handler."""
+        self._stop.set()
+
+    def kill(self) -> None:
+        """End the processes of a supervised server at once. Safe in a signal handler."""
+        if self._supervisor is not None:
+            self._supervisor.kill()
+
+    def close(self) -> None:
+        """Close the listeners; who waits there and is not served is reset."""
+        for group in self._groups:
+            _close(group)
+
+    def _serve(self, listeners: Sequence[Listener], limits: Limits, stop: Stop) -> None:
+        self._way.run([(listener, self._service) for listener in listeners], stop, limits, self._events)
+
+    def _divided(self) -> Limits:
+        """Each worker's part of what is meant for all."""
+        if self._workers == 1:
+            return self._limits
+        limits, n = self._limits, self._workers
+        connections = max(1, (limits.connections or MOST_WATCHED) // n)
+        if limits.connections is None:
+            connections = room(Limits(), connections)
+        per_source = None if limits.per_source is None else max(1, limits.per_source // n)
+        return replace(limits, connections=connections, per_source=per_source)
+
+    def _told(self, text: str) -> None:
+        self._events.tell(Event(Kind.TOLD, detail=text))
+
+    # In the background
+
+    def __enter__(self) -> typing.Self:
+        self.open()
+        try:
+            if self._workers == 1 and not self._way.forks:
+                self._thread = threading.Thread(target=self._in_thread, name="meari server", daemon=True)
+                self._thread.start()
+            else:
+                self._child = fork_alone()
+                if self._child == 0:
+                    self._in_child()
+                self.close()  # else clients would still reach our copies when the engines have closed theirs
+        except BaseException:
+            self.close()
+            self._stop.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
+        if self._child:
+            self._await_child()
+        self._stop.close()
+        if self._error is not None:
+            raise self._error
+
+    def _in_thread(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            self._error = error
+
+    def _in_child(self) -> None:
+        try:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self._stop.inherit()
+            self.run()
+        except Exception as error:
+            self._told(f"{type(error).__name__}: {error}")
+        finally:
+            os._exit(0)
+
+    def _await_child(self) -> None:
+        exited = os.pidfd_open(self._child)
+        poller = select.poll()
+        poller.register(exited, select.POLLIN)
+        if not poller.poll(milliseconds(self._limits.drain + 10)):  # the supervisor has its own patience, which is less
+            os.killpg(self._child, signal.SIGKILL)
+        os.waitpid(self._child, 0)
+        os.close(exited)
+
+
+def _close(listeners: Sequence[Listener]) -> None:
+    for listener in listeners:
+        listener.close()

@@ -1,0 +1,1 @@
+"""What an end says, with no I/O: bytes in, bytes out."""

@@ -1,0 +1,68 @@
+"""The two echoes: RFC 862's, where whatever came goes back, and CS:APP's, where lines do."""
+
+from __future__ import annotations
+
+from .protocol import Connection
+
+
+class _Echo:
+    """What the two share: nothing to set up, nothing to say first, no end of their own."""
+
+    __slots__ = ("connection",)
+    done = False
+    error: Exception | None = None
+    set_up_within: float | None = None
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def start(self) -> bytes:
+        return b""
+
+
+class StreamEcho(_Echo):
+    """Whatever came goes back at once (RFC 862). A message is one read, which the engine counts."""
+
+    __slots__ = ()
+    reads_are_messages = True
+
+    def receive(self, data: bytes, /) -> bytes:
+        return data
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class LineEcho(_Echo):
+    """A line at a time (CS:APP 11.4.9): each is a message, also of five that came in one read.
+
+    A line over *limit* bytes, its newline counted in, goes back in pieces of *limit*; what has no newline yet is held,
+    at most *limit* - 1 bytes, and goes back at the end of file.
+    """
+
+    __slots__ = ("_held", "_limit")
+    reads_are_messages = False
+
+    def __init__(self, connection: Connection, limit: int = 8192) -> None:
+        super().__init__(connection)
+        self._limit = limit
+        self._held = b""
+
+    def receive(self, data: bytes, /) -> bytes:
+        data = self._held + data
+        start = 0
+        while len(data) > start:
+            newline = data.find(b"\n", start, start + self._limit)
+            end = newline + 1 if newline >= 0 else start + self._limit
+            if end > len(data):
+                break  # neither a newline nor a full piece
+            self.connection.received(end - start)
+            start = end
+        self._held = data[start:]
+        return data[:start]
+
+    def finish(self) -> bytes:
+        held, self._held = self._held, b""
+        if held:
+            self.connection.received(len(held))
+        return held

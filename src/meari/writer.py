@@ -1,0 +1,198 @@
+"""The one process that writes what all the others tell: in the book's words, or as JSON.
+
+It is a process of its own because writing may wait: standard output may be a full pipe, a stopped terminal or a slow
+disk, and a name to look up may take seconds. It waits; whoever hands it events does not (events.Pipe), and so neither
+the log nor a lookup ever holds up an echo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from .address import Address
+from .events import Event, Events, Kind, Pipe, decode
+from .stop import milliseconds
+from .words import amount, escape, size
+
+_WARNINGS = frozenset({Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED})
+_QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED, Kind.STOPPING})  # what -q leaves out
+
+
+def plain(peer: Address) -> str:
+    """A peer in the book's words: (127.0.0.1, 51234)."""
+    return f"({escape(peer.host or '')}, {peer.port})"
+
+
+@functools.lru_cache(maxsize=4096)
+def _name(host: str, port: int) -> str:
+    # The port stays a number: what services(5) calls an ephemeral port would only mislead.
+    try:
+        return socket.getnameinfo((host, port), socket.NI_NUMERICSERV)[0]
+    except (OSError, UnicodeError):
+        return host
+
+
+def resolved(peer: Address) -> str:
+    """A peer by its host's name, as getnameinfo tells it (CS:APP 11.4.7)."""
+    return plain(Address(_name(peer.host or "", peer.port), peer.port))
+
+
+def text(event: Event, who: Callable[[Address], str] = plain) -> str:
+    """One event as a line of text, without its newline."""
+    detail = escape(event.detail)
+    if event.count > 1 and event.kind is not Kind.CUT and event.kind is not Kind.DROPPED:
+        return _sum(event)
+    peer = who(event.peers[0]) if event.peers else "?"
+    carried = f"{amount(event.messages, 'message')}, {size(event.bytes)}, {event.seconds:.1f} s"
+    match event.kind:
+        case Kind.LISTENING:
+            return f"listening on {detail}"
+        case Kind.CONNECTED:
+            return f"Connected to {peer}"
+        case Kind.RECEIVED:
+            return f"server received {amount(event.bytes, 'byte')} from {peer}"
+        case Kind.CLOSED:
+            return f"closed {peer} after {carried}" + (f": {detail}" if detail else "")
+        case Kind.FAILED:
+            return f"lost {peer} after {carried}: {detail}"
+        case Kind.REFUSED:
+            return f"refused {peer}: {detail}"
+        case Kind.CUT:
+            return f"reset {amount(event.count, 'connection')} at the drain limit"
+        case Kind.DROPPED:
+            return f"... {amount(event.count, 'event')} not told: nobody was reading this output"
+        case _:
+            return detail
+
+
+def _sum(event: Event) -> str:
+    carried = f"{amount(event.messages, 'message')}, {size(event.bytes)}"
+    match event.kind:
+        case Kind.RECEIVED:
+            return f"... and {event.count:,} more messages, {size(event.bytes)}, from {amount(event.connections, 'connection')}"
+        case Kind.CONNECTED:
+            return f"... and {event.count:,} more connected"
+        case Kind.CLOSED:
+            return f"... and {event.count:,} more closed after {carried}"
+        case Kind.FAILED:
+            return f"... and {event.count:,} more lost after {carried}: the last {escape(event.detail)}"
+        case _:
+            return f"... and {event.count:,} more {event.kind}"
+
+
+def attributes(event: Event, who: Callable[[Address], str] = plain) -> dict[str, object]:
+    """One event as a JSON object, in OpenTelemetry's names where it has them."""
+    found: dict[str, object] = {
+        "timestamp": datetime.fromtimestamp(event.time, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "severity_text": "WARN" if event.kind in _WARNINGS else "INFO",
+        "event.name": f"meari.{event.kind}",
+        "body": text(event, who),
+    }
+    if event.kind is Kind.LISTENING:
+        local = Address.parse(event.detail)
+        found |= {"network.transport": local.scheme, "network.type": _family(local)}
+        found |= {"network.local.address": local.host, "network.local.port": local.port}
+    if event.count == 1 and event.peers:
+        peer = event.peers[0]
+        found |= {"network.transport": peer.scheme, "network.type": _family(peer)}
+        found |= {"network.peer.address": peer.host, "network.peer.port": peer.port}
+    if event.kind in (Kind.RECEIVED, Kind.CLOSED, Kind.FAILED):
+        found |= {"meari.messages": event.messages, "meari.bytes": event.bytes}
+        if event.count == 1 and event.kind is not Kind.RECEIVED:
+            found["meari.seconds"] = round(event.seconds, 6)
+    if event.count > 1:
+        found |= {"meari.count": event.count, "meari.connections": event.connections}
+    if event.detail and event.kind in (Kind.FAILED, Kind.REFUSED):
+        found["error.type"] = event.detail
+    return found
+
+
+def _family(address: Address) -> str:
+    return "ipv6" if ":" in (address.host or "") else "ipv4"
+
+
+class Writer:
+    """Reads events from the pipe *fd* until every process that can write to it is gone; writes them to *out*."""
+
+    def __init__(self, fd: int, out: int, *, as_json: bool, verbose: bool, quiet: bool, resolve: bool) -> None:
+        self._in, self._out = fd, out
+        self._as_json = as_json
+        self._quiet = quiet
+        self._who = resolved if resolve else plain
+        self._events = Events(self._print, verbose=verbose)
+
+    def run(self) -> None:
+        poller = select.poll()
+        poller.register(self._in, select.POLLIN)
+        kept = b""
+        while True:
+            wait = None if self._events.due == math.inf else self._events.due - time.monotonic()
+            if poller.poll(milliseconds(wait)):
+                data = os.read(self._in, 65536)
+                if not data:
+                    break
+                *lines, kept = (kept + data).split(b"\n")
+                for line in lines:
+                    self._events.tell(decode(line))
+            self._events.tick()
+        self._events.flush()
+
+    def _print(self, event: Event) -> None:
+        if self._quiet and event.kind in _QUIET:
+            return
+        line = json.dumps(attributes(event, self._who)) if self._as_json else text(event, self._who)
+        with contextlib.suppress(OSError):  # closed, or a full disk: the line is lost, the echo goes on
+            self._write(line.encode() + b"\n")
+
+    def _write(self, left: bytes) -> None:
+        while left:
+            try:
+                left = left[os.write(self._out, left) :]
+            except BlockingIOError:  # whoever shares our standard output made it non-blocking
+                poller = select.poll()
+                poller.register(self._out, select.POLLOUT)
+                poller.poll()
+
+
+class Told:
+    """The writer's process, from its parent: events handed to *hand* are written to *out*.
+
+    To be started before anything else is opened, since a fork copies every descriptor.
+    """
+
+    def __init__(self, out: int, *, as_json: bool = False, verbose: bool = False, quiet: bool = False, resolve: bool = False) -> None:
+        read, self._write = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.close(self._write)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when the last of the others has ended
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+                Writer(read, out, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve).run()
+            finally:
+                os._exit(0)
+        os.close(read)
+        self.hand = Pipe(self._write)
+
+    def close(self, patience: float = 2.0) -> None:
+        """Let it write what it has, at most *patience* seconds, and end it."""
+        os.close(self._write)
+        exited = os.pidfd_open(self._pid)
+        poller = select.poll()
+        poller.register(exited, select.POLLIN)
+        if not poller.poll(milliseconds(patience)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(exited)
