@@ -10,12 +10,13 @@ The poller tells edges (EPOLLET), which saves the kernel a second look at every 
 told once, so each must be used up: a read that was not filled has taken all there was (epoll(7), question 9), and after
 one that was, or with a FIN announced beside the data, the edge is asked for again (EPOLL_CTL_MOD tells it if it stands).
 
-run() is the hot path. A message of 64 bytes costs the kernel some 5 µs, and what Python adds has to stay small
-beside that: counters are inline, bound methods and descriptors are at hand, nothing is allocated but the bytes read.
+loop() is the hot path. A message of 64 bytes costs the kernel some 5 µs, and what Python adds has to stay small beside
+that: what reflects is not asked what to send, counters are inline, nothing is allocated but the bytes read.
 """
 
 from __future__ import annotations
 
+import enum
 import math
 import select
 import socket
@@ -42,10 +43,16 @@ _LARGER = {_SMALL: 4096, 4096: 65536, 65536: 65536}
 _AT_ONCE = 256  # events taken from the poller in one call
 
 
+class _State(enum.Enum):
+    READING = enum.auto()
+    WRITING = enum.auto()
+    LINGERING = enum.auto()
+
+
 class _Open(Connection):
     """A connection that is open, and where it is in its life."""
 
-    __slots__ = ("began", "detail", "ended", "ending", "kind", "left", "moved", "protocol", "size", "sock", "until")
+    __slots__ = ("began", "detail", "ended", "ending", "kind", "left", "moved", "protocol", "size", "sock", "state", "until")
 
     def __init__(self, sock: socket.socket, peer: Address, events: Events, now: float) -> None:
         super().__init__(peer, events)
@@ -57,6 +64,7 @@ class _Open(Connection):
         self.ended = False  # the peer's FIN came
         self.until = math.inf  # when lingering, or the time to be set up, is over
         self.kind, self.detail = Kind.CLOSED, ""  # how its end is told
+        self.state = _State.READING
         self.protocol: Protocol
 
 
@@ -71,63 +79,62 @@ class _Loop:
     ) -> None:
         self.door = Door(listeners, limits, events, poller, room(limits, MOST_WATCHED))
         self.stop, self.limits, self.events, self.poller = stop, limits, events, poller
-        self.reading: dict[int, _Open] = {}
-        self.others: dict[int, _Open] = {}  # writing or lingering
+        self.connections: dict[int, _Open] = {}
+        self.mirrors: dict[int, _Open] = {}  # those of them that are reading, and whose protocol reflects
         self.cut = math.inf  # the drain limit, once stopped
         self.sweep_at = math.inf
         poller.register(stop.fileno(), 0)
 
     def run(self) -> None:
-        reading, events, fresh, door = self.reading, self.events, self.events.fresh, self.door
+        try:
+            self.loop()
+        finally:
+            self.door.close()
+            for c in list(self.connections.values()):
+                self.abort(c, Kind.CUT, "")
+
+    def loop(self) -> None:
+        connections, mirrors, received, door = self.connections, self.mirrors, self.events.received, self.door
         poll, read, write, now = self.poller.poll, kernel.read, kernel.write, time.monotonic
+        only_in = _IN
         at = now()
-        while door.open or reading or self.others:
-            due = min(events.due, door.due, self.sweep_at)
+        while door.open or connections:
+            due = min(self.events.due, door.due, self.sweep_at)
             ready = poll(-1 if due == math.inf else max(0.0, due - at), _AT_ONCE)
             at = now()
             for fd, mask in ready:
-                c = reading.get(fd)
-                if c is None:
+                try:
+                    c = mirrors[fd]
+                    data = read(fd, c.size)
+                except KeyError:
                     self.other(fd, at)
                     continue
-                try:
-                    data = read(fd, c.size)
                 except BlockingIOError:
                     continue
                 except OSError as error:
                     self.fail(c, error)
                     continue
-                if not data:
-                    c.ended = True
-                    self.finish(c, at)
-                    continue
                 n = len(data)
+                if n == 0:
+                    self.finish(c, at, ended=True)
+                    continue
                 c.moved = at
-                protocol = c.protocol
-                if protocol.reads_are_messages:
-                    if events.quota:
-                        events.received(c, n)
-                    else:
-                        if c.messages == c.reported:
-                            fresh.append(c)
-                        c.messages += 1
-                        c.bytes += n
+                if c.messages == c.reported:  # all that came is told or summed up: this one is the first that is not
+                    received(c, n)
+                else:
+                    c.messages += 1
+                    c.bytes += n
                 try:
-                    out = protocol.receive(data)
-                    left = len(out)
-                    if left:
-                        left -= write(fd, out)
+                    sent = write(fd, data)
                 except BlockingIOError:
-                    pass
-                except Exception as error:  # the protocol's own, too: this connection's, and no other's
+                    sent = 0
+                except OSError as error:
                     self.fail(c, error)
                     continue
-                if left or protocol.done:
-                    self.keep(c, out, left, at)
-                elif n == c.size or mask != _IN:
-                    if n == c.size:
-                        c.size = _LARGER[n]
-                    self.poller.modify(fd, _READ)
+                if sent < n:
+                    self.keep(c, data, n - sent, at)
+                elif n == c.size or mask != only_in:
+                    self.again(c, fd, n)
             if at >= due:
                 self.look_after(at)
 
@@ -148,8 +155,10 @@ class _Loop:
             self.fail(c, error)
             return
         fd = sock.fileno()
-        self.reading[fd] = c
+        self.connections[fd] = c
         self.poller.register(fd, _READ)
+        if c.protocol.reflects:
+            self.mirrors[fd] = c
         if c.protocol.set_up_within is not None:
             c.until = at + c.protocol.set_up_within
             self.sweep_at = min(self.sweep_at, c.until)
@@ -175,12 +184,40 @@ class _Loop:
         c.ending |= c.protocol.done
         if left:
             fd = c.sock.fileno()
-            del self.reading[fd]
-            self.others[fd] = c
+            self.mirrors.pop(fd, None)
+            c.state = _State.WRITING
             c.left = memoryview(out)[len(out) - left :]
             self.poller.modify(fd, _WRITE)
         elif c.ending:
             self.part(c, at)
+
+    def read(self, c: _Open, fd: int, at: float) -> None:
+        """What the hot path does for those that reflect, for any other protocol."""
+        try:
+            data = kernel.read(fd, c.size)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.fail(c, error)
+            return
+        if not data:
+            self.finish(c, at, ended=True)
+            return
+        c.moved = at
+        try:
+            out = c.protocol.receive(data)
+        except Exception as error:  # the protocol's own fault: this connection's, and no other's
+            self.fail(c, error)
+            return
+        self.send(c, out, at)
+        if c.state is _State.READING:
+            self.again(c, fd, len(data))
+
+    def again(self, c: _Open, fd: int, n: int) -> None:
+        """A read of *n* bytes may not have been all, or the end is near: ask for the edge once more."""
+        if n == c.size:
+            c.size = _LARGER[n]
+        self.poller.modify(fd, _READ)
 
     def flush(self, c: _Open, fd: int, at: float) -> None:
         try:
@@ -195,16 +232,17 @@ class _Loop:
         if c.left:
             return
         c.left = b""
-        del self.others[fd]
-        self.reading[fd] = c
         if c.ending:
             self.part(c, at)
-        else:
-            self.poller.modify(fd, _READ)
+            return
+        c.state = _State.READING
+        if c.protocol.reflects:
+            self.mirrors[fd] = c
+        self.poller.modify(fd, _READ)
 
-    def finish(self, c: _Open, at: float) -> None:
-        """Nothing more will be read: the protocol's last bytes, and then the end."""
-        c.ending = True
+    def finish(self, c: _Open, at: float, *, ended: bool = False) -> None:
+        """Nothing more will be read, since the peer has *ended* or we have: the protocol's last bytes, and then the end."""
+        c.ending, c.ended = True, ended
         try:
             out = c.protocol.finish()
         except Exception as error:
@@ -225,8 +263,8 @@ class _Loop:
             self.fail(c, error)
             return
         fd = c.sock.fileno()
-        del self.reading[fd]
-        self.others[fd] = c
+        self.mirrors.pop(fd, None)
+        c.state = _State.LINGERING
         c.until = at + LINGER
         self.sweep_at = min(self.sweep_at, c.until)
         self.poller.modify(fd, _READ)
@@ -255,8 +293,8 @@ class _Loop:
 
     def close(self, c: _Open, how: Callable[[socket.socket], None] = socket.socket.close) -> None:
         fd = c.sock.fileno()
-        self.reading.pop(fd, None)
-        self.others.pop(fd, None)
+        self.connections.pop(fd, None)
+        self.mirrors.pop(fd, None)
         how(c.sock)
         self.door.left(c.peer)
         seconds = time.monotonic() - c.began
@@ -265,12 +303,15 @@ class _Loop:
     # What is not a read
 
     def other(self, fd: int, at: float) -> None:
-        c = self.others.get(fd)
+        c = self.connections.get(fd)
         if c is not None:
-            if c.left:
-                self.flush(c, fd, at)
-            else:
-                self.linger(c, fd)
+            match c.state:
+                case _State.READING:
+                    self.read(c, fd, at)
+                case _State.WRITING:
+                    self.flush(c, fd, at)
+                case _State.LINGERING:
+                    self.linger(c, fd)
         elif self.door.guards(fd):
             for sock, peer, service in self.door.arrivals(fd):
                 self.admit(sock, peer, service, at)
@@ -289,7 +330,7 @@ class _Loop:
             for sock, peer, service in self.door.drain():
                 self.admit(sock, peer, service, at)
         grain = 0.02 * (1 + self.door.inside / 1000)  # sweeping takes time, too: at most some 2 % of it
-        nearest = min([self.sweep(c, at) for c in [*self.reading.values(), *self.others.values()]], default=math.inf)
+        nearest = min([self.sweep(c, at) for c in list(self.connections.values())], default=math.inf)
         if at >= self.cut:
             self.door.close()
         elif self.cut < math.inf and self.door.open:
@@ -300,7 +341,7 @@ class _Loop:
         """Hold one connection to the limits in time; when to look at it again."""
         idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
         quiet = c.moved + QUIET if self.cut < math.inf else math.inf
-        lingering = c.ending and not c.left
+        lingering = c.state is _State.LINGERING
         if at >= c.until:
             if lingering:
                 self.close(c)
@@ -314,7 +355,7 @@ class _Loop:
         if at >= self.cut:
             self.abort(c, Kind.CUT, "")
             return math.inf
-        if c.left:
+        if c.state is _State.WRITING:
             if at >= idle:
                 self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
                 return math.inf

@@ -121,7 +121,7 @@ def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
             break
         if not data:
             break
-        if protocol.reads_are_messages:
+        if protocol.reflects:
             connection.received(len(data))
         rio.writen(protocol.receive(data))
         if protocol.set_up_within is None:

@@ -24,7 +24,7 @@ class StreamEcho(_Echo):
     """Whatever came goes back at once (RFC 862). A message is one read, which the engine counts."""
 
     __slots__ = ()
-    reads_are_messages = True
+    reflects = True
 
     def receive(self, data: bytes, /) -> bytes:
         return data
@@ -41,7 +41,7 @@ class LineEcho(_Echo):
     """
 
     __slots__ = ("_held", "_limit")
-    reads_are_messages = False
+    reflects = False
 
     def __init__(self, connection: Connection, limit: int = 8192) -> None:
         super().__init__(connection)

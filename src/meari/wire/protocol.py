@@ -18,7 +18,8 @@ class Protocol(typing.Protocol):
     done: bool  # flush what was returned last, then close
     error: Exception | None  # told as the connection's end, after that flush
     set_up_within: float | None  # seconds after accept by which it must be set up; None once it is
-    reads_are_messages: bool  # the engine counts each read as a message; else receive() calls Connection.received
+    reflects: bool  # receive() returns what it is given, each read is a message, and it is never done by itself: an
+    # engine may then do without receive(), and counts the messages; else receive() calls Connection.received
 
     def start(self) -> bytes: ...  # what to say first; b"" for an echo
     def receive(self, data: bytes, /) -> bytes: ...  # what to send now; b"" for nothing
