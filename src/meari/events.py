@@ -33,14 +33,13 @@ class Kind(enum.StrEnum):
     CUT = "cut"  # connections that were reset at the drain limit
     WAITING = "waiting"  # clients wait in the backlog, since no more can be served
     PAUSED = "paused"  # accept found no descriptor or memory
-    STOPPING = "stopping"
     TOLD = "told"  # anything else that is worth a line
     DROPPED = "dropped"  # events that nobody took
 
 
 _ABOUT_CONNECTIONS = frozenset({Kind.CONNECTED, Kind.CLOSED, Kind.FAILED, Kind.REFUSED})
 _STATES = frozenset({Kind.WAITING, Kind.PAUSED})  # rather than events: said once a second while they last, never summed
-_IN_FULL = frozenset({Kind.LISTENING, Kind.STOPPING, Kind.TOLD, Kind.DROPPED})
+_IN_FULL = frozenset({Kind.LISTENING, Kind.TOLD, Kind.DROPPED})
 _A_SECOND = 10
 _QUOTA = {Kind.WAITING: 1, Kind.PAUSED: 1, Kind.CUT: 0}  # told in a second, where it is not that
 

@@ -25,7 +25,7 @@ from .stop import milliseconds
 from .words import amount, escape, size
 
 _WARNINGS = frozenset({Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED})
-_QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED, Kind.STOPPING})  # what -q leaves out
+_QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED})  # what -q leaves out
 
 
 def plain(peer: Address) -> str:

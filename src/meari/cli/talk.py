@@ -1,0 +1,72 @@
+"""meari talk: the echo client."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+import click
+
+from ..client.comparison import Comparison
+from ..client.talk import talk
+from ..errors import DeadlineError
+from ..net import open_client
+from . import say
+from .addresses import families, parse_one
+
+
+class _OutputError(Exception):
+    """Standard output does not take what came back."""
+
+
+@click.command("talk", short_help="Be the near end: send lines, compare what comes back.")
+@click.argument("address", metavar="HOST PORT", nargs=-1, required=True)
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Give up when no byte came or went for so long."
+)
+@families
+def command(address: tuple[str, ...], timeout: float | None, family: int | None) -> int:
+    """Send standard input to HOST PORT, print what comes back, and compare the two.
+
+    At the end of the input the connection is half-closed and the rest is waited for. Exits 0 if every byte came back as
+    it was sent, 1 if not, 2 if nobody could be reached.
+
+    \b
+    echo hello | meari talk localhost 7007
+    meari talk localhost:7007 < file > copy
+    """
+    comparison = Comparison()
+    trouble = None
+    with open_client(parse_one(address), timeout or 10.0, family=family or 0) as rio:
+        try:
+            talk(rio, 0, _show, comparison, timeout)
+        except KeyboardInterrupt:
+            pass
+        except _OutputError as error:
+            say(f"meari talk: standard output: {error}")
+            return 1
+        except DeadlineError as error:
+            trouble = str(error)
+        except OSError as error:
+            trouble = f"the connection ended: {error.strerror}"
+    if trouble is not None:
+        say(f"meari talk: {trouble}")
+    say(str(comparison))
+    return 0 if comparison.identical and trouble is None else 1
+
+
+def _show(data: bytes) -> None:
+    """Write to standard output, all of it; closed from the start, it is closed on purpose and takes nothing."""
+    if sys.stdout is None:
+        return
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(1, left) :]
+        except BlockingIOError:  # whoever shares our standard output made it non-blocking
+            poller = select.poll()
+            poller.register(1, select.POLLOUT)
+            poller.poll()
+        except OSError as error:
+            raise _OutputError(error.strerror) from None

@@ -1,0 +1,1 @@
+"""The near end: what it sends, and what it makes of what comes back."""

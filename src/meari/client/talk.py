@@ -1,0 +1,104 @@
+"""The echo client (CS:APP 11.4.9, echoclient.c), with both directions at once.
+
+The book's client writes a line and then reads one. It waits for ever when the line has no newline, or when the far end
+holds part of it; and with a file both ends end up writing to a peer that does not read. Here one poll(2) watches the
+input, the connection for reading, and for writing while something is left to write. (poll, because epoll refuses
+regular files as input.)
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from ..errors import DeadlineError
+from ..net import kernel
+from ..rio import Rio
+from ..stop import milliseconds
+from .comparison import Comparison
+
+WINDOW = 16 << 20  # bytes outstanding, after which the input waits: what is compared has to be kept
+_CHUNK = 65536  # bytes taken at once from the input, and from the connection
+
+
+def talk(rio: Rio, source: int, show: Callable[[bytes], None], comparison: Comparison, timeout: float | None = None) -> None:
+    """Send what comes from the descriptor *source*, *show* what comes back, until the far end's end of file.
+
+    At the end of *source* the connection is half-closed, and the rest waited for. *comparison* is kept up to date,
+    also when an error ends it: DeadlineError if no byte moved either way for *timeout* seconds, an OSError of the
+    connection's, or whatever *show* raises. The connection is left open.
+    """
+    _Talk(rio.sock, source, show, comparison, timeout).run()
+
+
+class _Talk:
+    def __init__(
+        self, sock: socket.socket, source: int, show: Callable[[bytes], None], comparison: Comparison, timeout: float | None
+    ) -> None:
+        self._sock, self._source, self._show = sock, source, show
+        self._comparison = comparison
+        self._timeout = timeout
+        self._left: bytes | memoryview = b""  # taken from the input, not yet written
+        self._more = True  # the input has not ended
+
+    def run(self) -> None:
+        self._sock.setblocking(False)
+        moved = time.monotonic()
+        while True:
+            wait = None if self._timeout is None else moved + self._timeout - time.monotonic()
+            if wait is not None and wait <= 0:
+                raise DeadlineError(f"no byte came or went for {self._timeout:g} s")
+            ready = self._poll(wait)
+            if self._sock.fileno() in ready:
+                sent, ended = self._send(), self._receive()
+                if ended:
+                    return
+                moved = time.monotonic() if sent or ended is False else moved
+            if self._source in ready:
+                self._take()
+                moved = time.monotonic()
+
+    def _poll(self, wait: float | None) -> list[int]:
+        poller = kernel.poll()
+        poller.register(self._sock.fileno(), select.POLLIN | (select.POLLOUT if self._left else 0))
+        if self._more and not self._left and self._comparison.outstanding < WINDOW:
+            poller.register(self._source, select.POLLIN)
+        return [fd for fd, _ in poller.poll(milliseconds(wait))]
+
+    def _take(self) -> None:
+        """Some of the input, and on to the connection with it."""
+        try:
+            data = os.read(self._source, _CHUNK)
+        except BlockingIOError:  # whoever shares it made it non-blocking
+            return
+        self._comparison.send(data)
+        self._left = data
+        self._send()
+        if not data:
+            self._more = False
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def _send(self) -> bool:
+        """Write what is left, as far as it goes; whether any of it went."""
+        if not self._left:
+            return False
+        try:
+            sent = self._sock.send(self._left)
+        except BlockingIOError:
+            return False
+        self._left = memoryview(self._left)[sent:]
+        return True
+
+    def _receive(self) -> bool | None:
+        """Read and show what came: None if nothing did, True at the end of file, else False."""
+        try:
+            data = self._sock.recv(_CHUNK)
+        except BlockingIOError:
+            return None
+        self._comparison.receive(data)
+        if data:
+            self._show(data)
+        return not data

@@ -1,0 +1,62 @@
+"""Fixtures, and the rule that every test is held to: what it opened or started is gone when it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meari import Stop
+from meari.net import open_listeners
+
+from .program import children
+
+
+def descriptors() -> dict[int, str]:
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue  # the one that listed them
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over(tmp_path: Path) -> Iterator[None]:
+    """No descriptor, child process or thread outlives a test."""
+    before, threads = descriptors(), threading.active_count()
+    yield
+    until = time.monotonic() + 5
+    while time.monotonic() < until and (threading.active_count() > threads or children(os.getpid())):
+        time.sleep(0.01)
+    assert threading.active_count() <= threads, [t.name for t in threading.enumerate()]
+    assert not children(os.getpid())
+    assert {fd: what for fd, what in descriptors().items() if fd not in before} == {}
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    made = Stop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of one TCP connection."""
+    (listener,) = open_listeners("127.0.0.1:0")
+    near = socket.create_connection((listener.address.host or "", listener.address.port))
+    accepted = listener.accept()
+    assert accepted is not None
+    listener.close()
+    far = accepted[0]
+    far.setblocking(True)
+    yield near, far
+    near.close()
+    far.close()
