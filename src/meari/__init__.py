@@ -3,10 +3,10 @@
 The public API, by name, and the floors of the house; a module imports from floors below its own, or from its own package.
 
     floor 0   errors, address, limits, words, wire      values and sans-IO: no socket, no file, no thread
-    floor 1   stop, rio, events, writer                 primitives
+    floor 1   stop, rio, events                         primitives
     floor 2   net                                       sockets, as CS:APP opens them
     floor 3   engines, client                           the two ends, which know nothing of each other
-    floor 4   supervisor, server                        compositions
+    floor 4   supervisor, server, writer                compositions
     floor 5   cli                                       the only place that speaks to a person, or exits
 """
 
@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:
     from .errors import ListenError as ListenError
     from .errors import MeariError as MeariError
     from .errors import Stopped as Stopped
+    from .errors import UsageError as UsageError
     from .events import Event as Event
     from .events import Events as Events
     from .limits import Limits as Limits
@@ -50,6 +51,7 @@ _HOMES = {
         "ListenError",
         "MeariError",
         "Stopped",
+        "UsageError",
     ),
     "events": ("Event", "Events"),
     "limits": ("Limits",),

@@ -258,14 +258,21 @@ def open_client(address: Address | str, timeout: float | None = 10.0, *, family:
     raise ConnectError(f"cannot connect to {address}: " + "; ".join(reasons), tuple(reasons))
 
 
+def _to_itself(sock: socket.socket) -> bool:
+    """Whether both ends have one name: the kernel picked the very port that is called for our end, and TCP connected
+    to itself (a simultaneous open, RFC 9293, 3.5). That echoes perfectly, and nobody is there."""
+    try:
+        return bool(sock.getsockname() == sock.getpeername())
+    except OSError:  # reset already: the next read says so
+        return False
+
+
 def _connect(family: int, kind: int, protocol: int, sockaddr: tuple[str, int], timeout: float | None) -> socket.socket:
     sock = kernel.open(family, kind, protocol)
     try:
         sock.settimeout(timeout)
         sock.connect(sockaddr)
-        # The kernel may pick the very port that is called for our end: TCP then connects to itself (a simultaneous
-        # open, RFC 9293, 3.5), and that echoes perfectly.
-        if sock.getsockname() == sock.getpeername():
+        if _to_itself(sock):
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         _no_delay(sock)
         sock.settimeout(None)

@@ -66,7 +66,7 @@ class Server:
         self._workers = workers
         self._family = family
         self._events = events or Events()
-        self._stop = Stop()
+        self._stop: Stop | None = None  # while it is open
         self._groups: list[list[Listener]] = []  # a worker's listeners each
         self._supervisor: Supervisor | None = None
         self._thread: threading.Thread | None = None
@@ -79,6 +79,7 @@ class Server:
     def open(self) -> None:
         """Bind every address: from here on clients can connect, and wait to be served."""
         room(self._limits, 1)  # a limit that cannot be held is told before anything is opened
+        self._stop = Stop()
         listeners: list[Listener] = []
         try:
             for address in self._asked:
@@ -86,6 +87,7 @@ class Server:
             shared = [share(listener, self._workers) if self._workers > 1 else [listener] for listener in listeners]
         except BaseException:
             _close(listeners)
+            self.close()
             raise
         self._groups = [list(group) for group in zip(*shared, strict=True)]
         self.addresses = [listener.address for listener in listeners]
@@ -94,8 +96,9 @@ class Server:
 
     def run(self) -> None:
         """Serve until stop(), drain, and return; everything is closed then."""
+        assert self._stop is not None, "open() comes first"
         try:
-            if self._workers == 1 and not self._way.forks:
+            if self._in_place:
                 self._serve(self._groups[0], self._limits, self._stop)
             else:
                 limits = self._divided()
@@ -108,7 +111,8 @@ class Server:
 
     def stop(self) -> None:
         """Drain and stop: what is under way is echoed, idle connections are closed. Safe in a signal handler."""
-        self._stop.set()
+        if self._stop is not None:
+            self._stop.set()
 
     def kill(self) -> None:
         """End the processes of a supervised server at once. Safe in a signal handler."""
@@ -116,9 +120,15 @@ class Server:
             self._supervisor.kill()
 
     def close(self) -> None:
-        """Close the listeners; who waits there and is not served is reset."""
+        """Close what open() opened; who waits there and is not served is reset."""
         for group in self._groups:
             _close(group)
+        if self._stop is not None:
+            self._stop.close()
+
+    @property
+    def _in_place(self) -> bool:
+        return self._workers == 1 and not self._way.forks
 
     def _serve(self, listeners: Sequence[Listener], limits: Limits, stop: Stop) -> None:
         self._way.run([(listener, self._service) for listener in listeners], stop, limits, self._events)
@@ -142,17 +152,17 @@ class Server:
     def __enter__(self) -> typing.Self:
         self.open()
         try:
-            if self._workers == 1 and not self._way.forks:
+            if self._in_place:
                 self._thread = threading.Thread(target=self._in_thread, name="meari server", daemon=True)
                 self._thread.start()
             else:
                 self._child = fork_alone()
                 if self._child == 0:
                     self._in_child()
-                self.close()  # else clients would still reach our copies when the engines have closed theirs
+                for group in self._groups:  # else clients would still reach our copies when the engines have closed theirs
+                    _close(group)
         except BaseException:
             self.close()
-            self._stop.close()
             raise
         return self
 
@@ -162,7 +172,7 @@ class Server:
             self._thread.join()
         if self._child:
             self._await_child()
-        self._stop.close()
+        self.close()
         if self._error is not None:
             raise self._error
 
@@ -176,6 +186,7 @@ class Server:
         try:
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            assert self._stop is not None
             self._stop.inherit()
             self.run()
         except Exception as error:

@@ -14,7 +14,7 @@ import click
 from ..engines import ENGINES
 from ..errors import ListenError, MeariError
 from ..events import Events
-from ..holders import holders
+from .holders import holders
 from ..limits import Limits
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho

@@ -166,18 +166,21 @@ class _Loop:
             self.sweep_at = min(self.sweep_at, at + self.limits.idle)
         self.send(c, out, at)
 
-    def send(self, c: _Open, out: bytes, at: float) -> None:
-        """Write what the protocol returned, as far as the peer takes it, and go on to the state that follows."""
-        left = len(out)
+    def write(self, c: _Open, data: bytes | memoryview) -> int | None:
+        """How many bytes of *data* the peer takes now; None if the connection failed, and is closed."""
         try:
-            if left:
-                left -= kernel.write(c.sock.fileno(), out)
+            return kernel.write(c.sock.fileno(), data) if data else 0
         except BlockingIOError:
-            pass
+            return 0
         except OSError as error:
             self.fail(c, error)
-            return
-        self.keep(c, out, left, at)
+            return None
+
+    def send(self, c: _Open, out: bytes, at: float) -> None:
+        """Write what the protocol returned, as far as the peer takes it, and go on to the state that follows."""
+        sent = self.write(c, out)
+        if sent is not None:
+            self.keep(c, out, len(out) - sent, at)
 
     def keep(self, c: _Open, out: bytes, left: int, at: float) -> None:
         """*left* bytes of *out* are still to be written; if none are, and that was the last, it is over."""
@@ -195,20 +198,16 @@ class _Loop:
         """What the hot path does for those that reflect, for any other protocol."""
         try:
             data = kernel.read(fd, c.size)
+            out = c.protocol.receive(data) if data else b""
         except BlockingIOError:
             return
-        except OSError as error:
+        except Exception as error:  # the protocol's own, too: this connection's, and no other's
             self.fail(c, error)
             return
         if not data:
             self.finish(c, at, ended=True)
             return
         c.moved = at
-        try:
-            out = c.protocol.receive(data)
-        except Exception as error:  # the protocol's own fault: this connection's, and no other's
-            self.fail(c, error)
-            return
         self.send(c, out, at)
         if c.state is _State.READING:
             self.again(c, fd, len(data))
@@ -220,12 +219,8 @@ class _Loop:
         self.poller.modify(fd, _READ)
 
     def flush(self, c: _Open, fd: int, at: float) -> None:
-        try:
-            sent = kernel.write(fd, c.left)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self.fail(c, error)
+        sent = self.write(c, c.left)
+        if not sent:
             return
         c.moved = at
         c.left = c.left[sent:]
@@ -259,7 +254,7 @@ class _Loop:
             return
         try:
             c.sock.shutdown(socket.SHUT_WR)
-        except OSError as error:
+        except OSError as error:  # a reset was faster
             self.fail(c, error)
             return
         fd = c.sock.fileno()

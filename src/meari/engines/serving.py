@@ -84,7 +84,8 @@ class Served(Rio):
         if self._limits.idle is not None:
             until = min(until, self.moved + self._limits.idle)
             if now >= until:
-                raise self._late(mask, f"idle for {self._limits.idle:g} s")
+                reason = f"idle for {self._limits.idle:g} s"
+                raise DeadlineError(reason) if mask == select.POLLIN else _Cut(Kind.FAILED, f"{reason} while we waited to write")
         if self._stopping is not None:
             cut = self._stopping.noticed() + self._limits.drain
             if now >= cut:
@@ -93,9 +94,6 @@ class Served(Rio):
                 raise Stopped("stopped")
             until = min(until, cut, self.moved + QUIET if mask == select.POLLIN else cut)
         return until
-
-    def _late(self, mask: int, reason: str) -> MeariError:
-        return DeadlineError(reason) if mask == select.POLLIN else _Cut(Kind.FAILED, f"{reason} while we waited to write")
 
     def end(self) -> None:
         """Our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset."""

@@ -28,7 +28,8 @@ class Leaving:
 
     def done(self, peer: Address) -> None:
         self._left.append(peer)
-        os.eventfd_write(self._fd, 1)
+        if self._fd >= 0:  # else this was a handler that waited for something else than its connection
+            os.eventfd_write(self._fd, 1)
 
     def _see_off(self) -> None:
         os.eventfd_read(self._fd)
@@ -36,31 +37,25 @@ class Leaving:
             self._porch.door.left(self._left.popleft())
 
     def close(self) -> None:
-        self._porch.forget(self._fd)
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        self._porch.forget(fd)
+        os.close(fd)
 
 
 def thread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
     with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
         leaving = Leaving(porch)
-        threads: set[threading.Thread] = set()
 
         def run(sock: socket.socket, peer: Address, handler: Handler) -> None:
             serve(sock, peer, handler, porch)
-            threads.discard(threading.current_thread())
             leaving.done(peer)
 
         for sock, peer, handler in porch.arrivals():
-            thread = threading.Thread(target=run, args=(sock, peer, handler), name=f"meari {peer}", daemon=True)
-            threads.add(thread)
             try:
-                thread.start()
+                threading.Thread(target=run, args=(sock, peer, handler), name=f"meari {peer}", daemon=True).start()
             except RuntimeError as error:  # the system has no thread left
-                threads.discard(thread)
                 reset(sock)
                 porch.door.left(peer)
                 porch.door.pause(str(error))
         porch.wait(patience=1.0)
-        for thread in list(threads):  # only a handler that waits for something else than its connection is still here
-            thread.join(0.1)
         leaving.close()

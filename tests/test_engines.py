@@ -1,0 +1,440 @@
+"""One conformance suite: what holds on every engine, and what does not on those that serve few at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from meari import ConnectError, Connection, Event, Events, Limits, LineEcho, Protocol, Rio, Server, StreamEcho, UsageError, open_client
+from meari.engines import ENGINES
+from meari.events import Kind
+from meari.wire.protocol import Service
+
+from .program import until
+
+ALL = list(ENGINES)
+MANY = [name for name in ALL if name != "iterative"]  # these serve clients at the same time
+PLACES = 8  # of the prethread engine, and the limit of the others, where a test wants one
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(params=ALL)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start servers that stop at the end of the test."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(engine: str, service: Service = StreamEcho, events: Events | None = None, workers: int = 1, **limits: float) -> Server:
+            held = Limits(**{"drain": 5.0, **limits})  # type: ignore[arg-type]
+            server = Server("127.0.0.1:0", engine=engine, service=service, limits=held, events=events, workers=workers)
+            return stack.enter_context(server)
+
+        yield begin
+
+
+def connect(server: Server, timeout: float = 20.0) -> Rio:
+    rio = open_client(server.addresses[0], 5.0)
+    rio.deadline = time.monotonic() + timeout
+    return rio
+
+
+def echo(rio: Rio, data: bytes) -> bytes:
+    rio.writen(data)
+    return rio.readexactly(len(data))
+
+
+def whole(server: Server, data: bytes) -> bytes:
+    """All of *data* there, half-close, and what comes back until the end of file, read meanwhile."""
+    with connect(server, 60) as rio:
+
+        def send() -> None:
+            rio.writen(data)
+            rio.shutdown()
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        got = Rio(rio.sock, deadline=rio.deadline).readn(len(data) + 1)
+        sender.join()
+    return got
+
+
+def test_every_byte_comes_back_and_then_the_end(engine: str, start: Start) -> None:
+    data = random.Random(1).randbytes(3_000_000)
+    assert whole(start(engine), data) == data
+
+
+@pytest.mark.parametrize("service", [StreamEcho, partial(LineEcho, limit=100)], ids=["stream", "lines"])
+def test_one_byte_at_a_time(engine: str, start: Start, service: Service) -> None:
+    server = start(engine, service)
+    data = random.Random(2).randbytes(500) + b"\n" + bytes(300) + b"\r\nlast"
+    with connect(server) as rio:
+        for i in range(len(data)):
+            rio.writen(data[i : i + 1])
+            if service is StreamEcho:
+                assert rio.readexactly(1) == data[i : i + 1]
+        rio.shutdown()
+        assert rio.readn(2000) == (b"" if service is StreamEcho else data)
+
+
+def test_lines_come_back_line_by_line(engine: str, start: Start) -> None:
+    with connect(start(engine, LineEcho)) as rio:
+        rio.writen(b"one\ntwo\nthr")
+        assert rio.readn(8) == b"one\ntwo\n"
+        rio.writen(b"ee\n" + b"x" * 10_000)
+        assert rio.readline() == b"three\n"
+        assert rio.readn(8192) == b"x" * 8192
+        rio.shutdown()
+        assert rio.readn(10_000) == b"x" * (10_000 - 8192)
+
+
+def test_an_end_of_file_at_once(engine: str, start: Start) -> None:
+    with connect(start(engine)) as rio:
+        rio.shutdown()
+        assert rio.read() == b""
+
+
+def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) -> None:
+    read, write = os.pipe()  # the process engine's events come from other processes
+    from meari.events import Pipe, decode
+
+    server = start(engine, LineEcho, Events(Pipe(write)))
+    with connect(server) as rio:
+        echo(rio, b"a\nbb\n")
+        here = rio.sock.getsockname()[1]
+        rio.shutdown()
+        assert rio.read() == b""
+    got = b""
+    while b'"closed"' not in got:
+        got += os.read(read, 65536)
+    events = [decode(line) for line in got.splitlines()]
+    assert [e.kind for e in events] == [Kind.LISTENING, Kind.CONNECTED, Kind.RECEIVED, Kind.RECEIVED, Kind.CLOSED]
+    assert all(e.peers[0].port == here for e in events[1:])
+    assert [e.bytes for e in events[2:]] == [2, 3, 5]
+    assert events[-1].messages == 2
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize("stage", ["at once", "after a write", "with bytes unread", "while the far end writes"])
+def test_a_reset_ends_its_own_connection_alone(engine: str, start: Start, stage: str) -> None:
+    server = start(engine, threads=2)
+    for _ in range(20):
+        rio = connect(server)
+        rio.sock.setblocking(False)
+        if stage == "after a write":
+            rio.sock.send(b"x")
+        elif stage == "with bytes unread":
+            rio.sock.send(b"x" * 100)
+            until(partial(ready, rio))
+        elif stage == "while the far end writes":
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    rio.sock.send(bytes(65536))
+        rio.abort()
+    with connect(server) as rio:
+        assert echo(rio, b"still here") == b"still here"
+
+
+def ready(rio: Rio) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        return bool(rio.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    return False
+
+
+@pytest.mark.parametrize("engine", MANY)
+def test_a_peer_that_never_reads_slows_nobody(engine: str, start: Start) -> None:
+    server = start(engine)
+    with connect(server) as deaf, connect(server) as half, connect(server) as rio:
+        half.writen(b"half a li")
+        stuff(deaf)
+        began = time.monotonic()
+        for _ in range(200):
+            assert echo(rio, b"ping") == b"ping"
+        assert time.monotonic() - began < 5
+
+
+def stuff(rio: Rio) -> None:
+    """Write until nothing more goes, and read nothing: both ends' buffers are full."""
+    quiet = 0
+    while quiet < 10:
+        try:
+            rio.sock.send(bytes(65536), socket.MSG_DONTWAIT)
+            quiet = 0
+        except BlockingIOError:
+            quiet += 1
+            time.sleep(0.02)
+
+
+def test_who_writes_all_before_reading_gets_all(engine: str, start: Start) -> None:
+    with connect(start(engine)) as rio:
+        data, sent = random.Random(3).randbytes(1 << 20), 0
+        with contextlib.suppress(BlockingIOError):
+            while sent < len(data):  # as far as the buffers of the kernel allow
+                sent += rio.sock.send(data[sent:], socket.MSG_DONTWAIT)
+        rio.shutdown()
+        assert rio.readn(len(data)) == data[:sent]
+        assert sent > 100_000
+
+
+def test_a_limit_makes_clients_wait_and_tells_it(engine: str, start: Start) -> None:
+    told: list[Event] = []
+    places = 1 if engine == "iterative" else 3
+    limits: dict[str, float] = {"prethread": {"threads": 3}}.get(engine, {"connections": places})  # type: ignore[assignment]
+    events = None if engine == "process" else Events(told.append)
+    server = start(engine, events=events, **limits)
+    inside = [connect(server) for _ in range(places)]
+    for rio in inside:
+        assert echo(rio, b"in") == b"in"
+    waiting = [connect(server) for _ in range(2)]
+    for rio in waiting:
+        rio.writen(b"waits")
+    if events is not None:
+        until(lambda: any(e.kind is Kind.WAITING for e in told))
+        assert "wait" in next(e.detail for e in told if e.kind is Kind.WAITING)
+    assert echo(inside[0], b"still") == b"still"
+    assert not any(ready(rio) for rio in waiting)
+    for rio in inside:
+        rio.close()
+    for rio in waiting:
+        assert rio.readexactly(5) == b"waits"
+        rio.close()
+
+
+@pytest.mark.parametrize("engine", MANY)
+def test_a_source_that_takes_too_many_is_reset(engine: str, start: Start) -> None:
+    server = start(engine, per_source=2)
+    with connect(server) as first, connect(server) as second:
+        assert echo(first, b"1") + echo(second, b"2") == b"12"
+        with connect(server) as third, pytest.raises(ConnectionResetError):
+            third.read()
+    until(lambda: served(server))
+
+
+def served(server: Server) -> bool:
+    with connect(server) as rio, contextlib.suppress(OSError):
+        return echo(rio, b"?") == b"?"
+    return False
+
+
+def test_an_idle_connection_is_closed_when_asked_for(engine: str, start: Start) -> None:
+    with connect(start(engine, LineEcho, idle=0.3)) as rio:
+        for _ in range(4):
+            assert echo(rio, b"busy\n") == b"busy\n"
+            time.sleep(0.15)
+        rio.writen(b"held")
+        began = time.monotonic()
+        assert rio.readn(100) == b"held"  # nothing that came is lost
+        assert 0.2 < time.monotonic() - began < 3
+
+
+def test_a_peer_that_stops_reading_is_idle_too(engine: str, start: Start) -> None:
+    with connect(start(engine, idle=0.8)) as rio:
+        stuff(rio)
+        until(lambda: rio.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == bytes([7]))  # TCP_CLOSE: reset
+
+
+def test_an_idle_connection_stays_when_not_asked(engine: str, start: Start) -> None:
+    with connect(start(engine)) as rio:
+        time.sleep(1.5)
+        assert echo(rio, b"awake") == b"awake"
+
+
+def drained(server: Server) -> Callable[[], float]:
+    """Stop the server beside us; what is returned waits for the end and tells how long it took."""
+    began = time.monotonic()
+    server.stop()
+
+    def wait() -> float:
+        server.__exit__()
+        return time.monotonic() - began
+
+    return wait
+
+
+def test_the_stop_echoes_what_is_under_way_and_resets_nobody(engine: str) -> None:
+    server = Server("127.0.0.1:0", engine=engine, limits=Limits(connections=4, threads=4, drain=20)).__enter__()
+    places = 1 if engine == "iterative" else 4
+    idle = [connect(server) for _ in range(places - 1)]
+    for rio in idle:
+        assert echo(rio, b"i") == b"i"
+    active = connect(server)
+    assert echo(active, b"a") == b"a"
+    time.sleep(1.1 if idle else 0)  # the others have been quiet
+    queued = [connect(server) for _ in range(3)]
+    for rio in queued:
+        rio.writen(b"queued")
+    assert echo(active, b"b") == b"b"
+    wait = drained(server)
+    for _ in range(5):
+        time.sleep(0.1)
+        assert echo(active, b"more") == b"more"
+    assert active.readn(1) == b""  # quiet for a second: the end of file
+    for rio in idle:
+        assert rio.readn(1) == b""
+    for rio in [active, *idle]:
+        rio.close()
+    for rio in queued:
+        assert rio.readn(100) == b"queued"
+        rio.close()
+    assert wait() < 15
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((server.addresses[0].host or "", server.addresses[0].port))
+
+
+def test_at_the_drain_limit_the_rest_is_reset(engine: str) -> None:
+    server = Server("127.0.0.1:0", engine=engine, limits=Limits(drain=0.5)).__enter__()
+    with connect(server) as busy:
+        assert echo(busy, b"x") == b"x"
+        wait = drained(server)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while True:
+                echo(busy, b"never quiet")
+        assert wait() < 5
+
+
+def test_an_engine_returns_when_it_has_served_as_many_as_it_may(engine: str, start: Start) -> None:
+    server = start(engine, accept=1)
+    with connect(server) as rio:
+        assert echo(rio, b"the one") == b"the one"
+        if engine != "process":  # whose supervisor keeps the listener, so that a second client waits in vain
+            with pytest.raises((ConnectError, ConnectionResetError)):
+                connect(server).read()
+        assert echo(rio, b"still") == b"still"
+
+
+class Greeting:
+    """A protocol with something of everything: a greeting, an answer, an end of its own, an error."""
+
+    set_up_within: float | None = None
+    reflects = False
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.done = False
+        self.error: Exception | None = None
+
+    def start(self) -> bytes:
+        return b"hello\n"
+
+    def receive(self, data: bytes, /) -> bytes:
+        self.connection.received(len(data))
+        if data.startswith(b"fail"):
+            raise RuntimeError("a fault in the protocol")
+        if data.startswith(b"bye"):
+            self.done = True
+            self.error = ValueError("they said bye")
+            return b"farewell" * 100_000
+        return data.upper()
+
+    def finish(self) -> bytes:
+        return b"end"
+
+
+def test_any_protocol_runs(engine: str, start: Start) -> None:
+    server = start(engine, Greeting)
+    with connect(server) as rio:
+        assert rio.readline() == b"hello\n"
+        rio.writen(b"loud")
+        assert rio.readexactly(4) == b"LOUD"
+        rio.shutdown()
+        assert rio.readn(10) == b"end"
+    with connect(server) as rio:
+        assert rio.readline() == b"hello\n"
+        rio.writen(b"bye")
+        assert rio.readn(10_000_000) == b"farewell" * 100_000
+        rio.writen(b"?")  # after its FIN the far end reads on for a while: this resets nothing
+    with connect(server) as rio:
+        assert rio.readline() == b"hello\n"
+        rio.writen(b"fail")
+        with contextlib.suppress(ConnectionResetError):
+            assert rio.readn(10) == b""
+    assert served_greeting(server)
+
+
+def served_greeting(server: Server) -> bool:
+    with connect(server) as rio:
+        return rio.readline() == b"hello\n"
+
+
+class Late(Greeting):
+    """A protocol that is not set up until it has heard something."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.set_up_within: float | None = 0.3
+
+    def start(self) -> bytes:
+        return b""
+
+    def receive(self, data: bytes, /) -> bytes:
+        self.set_up_within = None
+        return super().receive(data)
+
+
+def test_who_is_not_set_up_in_time_is_ended(engine: str, start: Start) -> None:
+    server = start(engine, Late)
+    with connect(server) as rio:
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            rio.readn(10)
+        assert time.monotonic() - began < 3
+    with connect(server) as rio:
+        assert echo(rio, b"HERE") == b"HERE"
+        time.sleep(0.6)
+        assert echo(rio, b"STILL") == b"STILL"
+
+
+def test_workers_share_one_port(start: Start) -> None:
+    server = start("event", workers=3)
+    clients = [connect(server) for _ in range(30)]
+    for rio in clients:
+        assert echo(rio, b"x") == b"x"
+        rio.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"engine": "fork"}, "no engine"),
+        ({"workers": 2, "engine": "thread"}, "only the event engine"),
+        ({"workers": 0}, "workers"),
+        ({"limits": Limits(connections=10_000_000)}, "descriptor limit"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_opened(options: dict[str, object], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason), Server("127.0.0.1:0", **options):  # type: ignore[arg-type]
+        pass
+
+
+def test_a_server_needs_an_address() -> None:
+    with pytest.raises(UsageError):
+        Server()
+
+
+def test_a_limit_has_to_be_positive() -> None:
+    with pytest.raises(UsageError):
+        Limits(idle=0)
+    with pytest.raises(UsageError):
+        Limits(drain=-1)
+
+
+def test_protocols_are_protocols() -> None:
+    made: list[Protocol] = []
+    connection = Connection(None, Events())  # type: ignore[arg-type]
+    made += [StreamEcho(connection), LineEcho(connection), Greeting(connection)]
+    assert [protocol.done for protocol in made] == [False] * 3
+    assert struct.calcsize("ii") == 8
