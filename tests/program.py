@@ -53,6 +53,14 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def alive(pid: int) -> bool:
+    """Whether it runs: one that has ended is only waited for, by whoever inherited it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def own_memory(pid: int) -> int:
     """Resident bytes that belong to *pid* alone: Private_* of smaps_rollup."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -16,14 +16,13 @@ import pytest
 
 from meari import ConnectError, Connection, Event, Events, Limits, LineEcho, Protocol, Rio, Server, StreamEcho, UsageError, open_client
 from meari.engines import ENGINES
-from meari.events import Kind
+from meari.events import Kind, Pipe, decode
 from meari.wire.protocol import Service
 
 from .program import until
 
 ALL = list(ENGINES)
 MANY = [name for name in ALL if name != "iterative"]  # these serve clients at the same time
-PLACES = 8  # of the prethread engine, and the limit of the others, where a test wants one
 
 Start = Callable[..., Server]
 
@@ -109,8 +108,6 @@ def test_an_end_of_file_at_once(engine: str, start: Start) -> None:
 
 def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) -> None:
     read, write = os.pipe()  # the process engine's events come from other processes
-    from meari.events import Pipe, decode
-
     server = start(engine, LineEcho, Events(Pipe(write)))
     with connect(server) as rio:
         echo(rio, b"a\nbb\n")
@@ -249,7 +246,7 @@ def test_a_peer_that_stops_reading_is_idle_too(engine: str, start: Start) -> Non
 
 def test_an_idle_connection_stays_when_not_asked(engine: str, start: Start) -> None:
     with connect(start(engine)) as rio:
-        time.sleep(1.5)
+        time.sleep(0.7)
         assert echo(rio, b"awake") == b"awake"
 
 

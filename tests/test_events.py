@@ -11,8 +11,8 @@ import pytest
 from meari.address import Address
 from meari.events import Event, Events, Kind, Pipe, decode, encode
 from meari.wire.protocol import Connection
-from meari.writer import attributes, text
 from meari.words import escape, size
+from meari.writer import attributes, text
 
 
 def peer(n: int = 0) -> Address:

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from meari import ConnectError, ListenError, Listener, net, open_client, open_listeners
-from meari.errors import CapacityError
+from meari import ConnectError, Listener, ListenError, net, open_client, open_listeners
 from meari.cli.holders import holders
+from meari.errors import CapacityError
 
 
 def close(listeners: list[Listener]) -> None:

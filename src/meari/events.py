@@ -78,14 +78,16 @@ class Event:
 class Events:
     """One process's events on their way to *hand*, which must not wait. Any thread may tell.
 
-    *due* is when tick() wants to be called, a time of time.monotonic(): whoever waits, waits no longer than that.
+    *second* is how long one lasts here. *due* is when tick() wants to be called, a time of time.monotonic(): whoever
+    waits, waits no longer than that.
     *quota* is how many more messages of this second are told one by one; an engine whose one thread is the only
     one may count a message itself while it is 0 (engines/event.py).
     """
 
-    def __init__(self, hand: Callable[[Event], None] | None = None, *, verbose: bool = False) -> None:
+    def __init__(self, hand: Callable[[Event], None] | None = None, *, verbose: bool = False, second: float = 1.0) -> None:
         self._hand = hand
         self._verbose = verbose
+        self._second = second
         self._lock = threading.Lock()
         self.reset()
 
@@ -143,7 +145,7 @@ class Events:
 
     def _begin(self) -> None:
         if self.due == math.inf:
-            self.due = time.monotonic() + 1
+            self.due = time.monotonic() + self._second
 
     def tick(self) -> None:
         """If the second is over, hand on what it left, and begin anew."""

@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -136,8 +137,11 @@ class Supervisor:
 def fork_alone() -> int:
     """fork(2), for a caller that has no other thread; raises LocalError if it has, since a lock that one of them holds
     would stay locked in the child for ever."""
-    if len(os.listdir("/proc/self/task")) > 1:
+    if threading.active_count() > 1:
         raise LocalError("this engine forks, and a process that forks must have no other thread")
+    until = time.monotonic() + 0.1
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
+        time.sleep(0.001)  # one that has ended for Python may still be on its way out of the kernel
     return os.fork()
 
 

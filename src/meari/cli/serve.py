@@ -14,7 +14,6 @@ import click
 from ..engines import ENGINES
 from ..errors import ListenError, MeariError
 from ..events import Events
-from .holders import holders
 from ..limits import Limits
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
@@ -23,6 +22,7 @@ from ..words import escape
 from ..writer import Told
 from . import say
 from .addresses import families, parse_all
+from .holders import holders
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
@@ -98,7 +98,7 @@ def command(
         events, told = Events(), None
     else:
         told = Told(1, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
-        events = Events(told.hand, verbose=verbose)
+        events = Events(told.hand, verbose=verbose, second=0.8)  # so that its sums reach the writer within the writer's second
     try:
         server = Server(*asked, engine=engine, service=service, limits=limits, workers=workers, family=family or 0, events=events)
         server.open()

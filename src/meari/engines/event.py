@@ -36,10 +36,10 @@ from .serving import LINGER, QUIET
 _IN = select.EPOLLIN
 _READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _WRITE = select.EPOLLOUT | select.EPOLLET
-# The first reads of a connection are small: Python's own allocator gives up to 512 bytes, malloc takes longer, and far
-# longer for a large block. A connection that fills its read gets the next size. More than 64 KiB was slower again.
-_SMALL = 448
-_LARGER = {_SMALL: 4096, 4096: 65536, 65536: 65536}
+# A read of 4 KiB at first, since a fresh large bytes object is dear; one that is filled makes the next larger, and more than
+# 64 KiB was slower again. Many small messages make it small: up to 512 bytes come from Python's own allocator, not malloc.
+_SMALL, _FIRST = 448, 4096
+_LARGER = {_SMALL: _FIRST, _FIRST: 65536, 65536: 65536}
 _AT_ONCE = 256  # events taken from the poller in one call
 
 
@@ -58,7 +58,7 @@ class _Open(Connection):
         super().__init__(peer, events)
         self.sock = sock
         self.began = self.moved = now
-        self.size = _SMALL  # of the next read
+        self.size = _FIRST  # of the next read
         self.left: bytes | memoryview = b""  # to be written before more is read
         self.ending = False  # once that is written, it is over
         self.ended = False  # the peer's FIN came
@@ -317,6 +317,10 @@ class _Loop:
 
     def look_after(self, at: float) -> None:
         """Whatever is due: the events of a second, the door, the limits in time."""
+        if at >= self.events.due:
+            for c in self.events.fresh:
+                if isinstance(c, _Open) and c.size == _FIRST and c.bytes < _SMALL // 2 * c.messages:
+                    c.size = _SMALL
         self.events.tick()
         self.door.tick(at)
         if at < self.sweep_at:

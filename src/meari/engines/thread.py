@@ -37,8 +37,8 @@ class Leaving:
             self._porch.door.left(self._left.popleft())
 
     def close(self) -> None:
+        self._porch.forget(self._fd)
         fd, self._fd = self._fd, -1
-        self._porch.forget(fd)
         os.close(fd)
 
 

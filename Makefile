@@ -1,0 +1,41 @@
+# Everything here sets itself up: python3 (3.11 or later, with venv) is all that is needed. PYTHON=... takes another one.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench bench-idle clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.tools
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py
+
+lint: $(VENV)/.tools
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/mypy
+
+bench: .bench/.installed
+	@.bench/bin/python bench/compare.py
+
+bench-idle: .bench/.installed
+	@.bench/bin/python bench/idle.py
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("meari needs Python 3.11 or later: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+.bench/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv .bench
+	@.bench/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

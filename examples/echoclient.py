@@ -1,0 +1,27 @@
+"""The textbook's echo client, whole (CS:APP 11.4.9, echoclient.c): python echoclient.py HOST PORT"""
+
+from __future__ import annotations
+
+import sys
+
+from meari import MeariError, open_client
+
+
+def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: {sys.argv[0]} <host> <port>")
+    try:
+        rio = open_client(f"{sys.argv[1]}:{sys.argv[2]}")  # Open_clientfd
+    except MeariError as error:
+        sys.exit(f"echoclient: {error}")
+    with rio:  # Rio_readinitb; Close at the end of the block
+        for line in sys.stdin.buffer:  # Fgets
+            rio.writen(line)  # Rio_writen
+            if not line.endswith(b"\n"):
+                rio.shutdown()  # else a far end that waits for the newline, and we for the line, would wait for ever
+            sys.stdout.buffer.write(rio.readn(len(line)))  # the book reads a line; one over its MAXLINE comes in pieces
+            sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
