@@ -17,7 +17,7 @@ lint: $(VENV)/.tools
 	$(BIN)/mypy
 
 bench: .bench/.installed
-	@.bench/bin/python bench/compare.py
+	@.bench/bin/python bench/compare.py $(BENCH)
 
 bench-idle: .bench/.installed
 	@.bench/bin/python bench/idle.py
