@@ -161,7 +161,7 @@ class Door(typing.Generic[T]):
         """Somebody waits at the listener *fd*, and there is no room: told."""
         waiting = max(1, self._listeners[fd][0].queue())
         who = f"{amount(waiting, 'client')} {'waits' if waiting == 1 else 'wait'}"
-        self._events.tell(Event(Kind.WAITING, detail=f"{who}: no more than {self._room:,} at once are served"))
+        self._events.tell(Event(Kind.WAITING, detail=f"{who}: at most {self._room:,} served at a time"))
 
     def _arm(self, mask: int) -> None:
         self._resume = math.inf
