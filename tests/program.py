@@ -116,7 +116,7 @@ class Serving:
                 if re.search(pattern, line):
                     return line
             more = time.monotonic() < end and self.read(0.05)
-            assert more or len(self.lines) > seen, f"{pattern!r} not in {self.lines}, {self._errors()}"
+            assert more or len(self.lines) > seen, f"{pattern!r} not in {self.lines[-20:]}, {self._errors()}"
 
     def _errors(self) -> str:
         return "" if self.process.poll() is None or self.process.stderr is None else self.process.stderr.read().decode()

@@ -108,7 +108,8 @@ def test_an_end_of_file_at_once(engine: str, start: Start) -> None:
 
 def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) -> None:
     read, write = os.pipe()  # the process engine's events come from other processes
-    server = start(engine, LineEcho, Events(Pipe(write)))
+    pipe = Pipe(write)
+    server = start(engine, LineEcho, Events(pipe))
     with connect(server) as rio:
         echo(rio, b"a\nbb\n")
         here = rio.sock.getsockname()[1]
@@ -123,7 +124,7 @@ def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) 
     assert [e.bytes for e in events[2:]] == [2, 3, 5]
     assert events[-1].messages == 2
     os.close(read)
-    os.close(write)
+    pipe.close()
 
 
 @pytest.mark.parametrize("stage", ["at once", "after a write", "with bytes unread", "while the far end writes"])
@@ -216,7 +217,8 @@ def test_a_source_that_takes_too_many_is_reset(engine: str, start: Start) -> Non
     server = start(engine, per_source=2)
     with connect(server) as first, connect(server) as second:
         assert echo(first, b"1") + echo(second, b"2") == b"12"
-        with connect(server) as third, pytest.raises(ConnectionResetError):
+        # connect(2) may see the reset, or the first read
+        with pytest.raises((ConnectError, ConnectionResetError)), connect(server) as third:
             third.read()
     until(lambda: served(server))
 
@@ -308,8 +310,8 @@ def test_an_engine_returns_when_it_has_served_as_many_as_it_may(engine: str, sta
     with connect(server) as rio:
         assert echo(rio, b"the one") == b"the one"
         if engine != "process":  # whose supervisor keeps the listener, so that a second client waits in vain
-            with pytest.raises((ConnectError, ConnectionResetError)):
-                connect(server).read()
+            with pytest.raises((ConnectError, ConnectionResetError)), connect(server) as second:
+                second.read()
         assert echo(rio, b"still") == b"still"
 
 

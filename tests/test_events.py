@@ -115,7 +115,7 @@ def test_a_full_pipe_drops_and_counts() -> None:
     assert taken[-2].count > 1000
     os.close(read)
     hand(Event(Kind.CONNECTED, (peer(),)))  # nobody is there any more: no error
-    os.close(write)
+    hand.close()
 
 
 def test_a_handed_event_is_never_more_than_the_pipe_takes_whole() -> None:

@@ -10,6 +10,7 @@ Events never waits: it hands on to something that takes the event or loses it, a
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import math
@@ -191,24 +192,31 @@ class Pipe:
     """Hands events to another process: a line of JSON each, never over PIPE_BUF, so writers do not mix (pipe(7)).
 
     Nothing waits: what a full pipe does not take is dropped, and the next event that it takes is preceded by their
-    number. A pipe that nobody reads any more takes and forgets everything.
+    number, which all processes that share the pipe add up in an eventfd(2). A pipe that nobody reads any more takes and
+    forgets everything.
     """
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
-        self._dropped = 0
+        self._dropped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __call__(self, event: Event) -> None:
+        with contextlib.suppress(BlockingIOError):  # from reading: none was dropped
+            self._write(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
+        self._write(event)
+
+    def _write(self, event: Event) -> None:
         try:
-            if self._dropped:
-                os.write(self._fd, encode(Event(Kind.DROPPED, count=self._dropped)))
-                self._dropped = 0
             os.write(self._fd, encode(event))
         except BlockingIOError:
-            self._dropped += event.count
+            os.eventfd_write(self._dropped, event.count)
         except OSError:
             pass  # the reader is gone, and with it whoever would have been told
+
+    def close(self) -> None:
+        os.close(self._fd)
+        os.close(self._dropped)
 
 
 def encode(event: Event) -> bytes:

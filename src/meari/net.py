@@ -24,21 +24,9 @@ from .stop import Stop
 BACKLOG = 1024  # CS:APP's LISTENQ; the kernel caps it at net.core.somaxconn
 
 # accept(2), "Error handling": Linux passes errors already pending on the new connection; they are about that one alone.
-_OF_ONE_CONNECTION = frozenset(
-    {
-        errno.ECONNABORTED,
-        errno.EPROTO,
-        errno.ENETDOWN,
-        errno.ENOPROTOOPT,
-        errno.EHOSTDOWN,
-        errno.ENONET,
-        errno.EHOSTUNREACH,
-        errno.EOPNOTSUPP,
-        errno.ENETUNREACH,
-        errno.ETIMEDOUT,
-        errno.EPERM,  # "firewall rules forbid connection"
-    }
-)
+# EPERM is in its list of errors as "Firewall rules forbid connection".
+_PENDING = "ECONNABORTED EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH ETIMEDOUT EPERM"
+_OF_ONE_CONNECTION = frozenset(getattr(errno, name) for name in _PENDING.split())
 # The process, the system, or the socket's memory is at its limit: nothing is wrong with the connection, which waits.
 _OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 

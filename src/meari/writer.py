@@ -171,11 +171,11 @@ class Told:
     """
 
     def __init__(self, out: int, *, as_json: bool = False, verbose: bool = False, quiet: bool = False, resolve: bool = False) -> None:
-        read, self._write = os.pipe()
+        read, write = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                os.close(self._write)
+                os.close(write)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when the last of the others has ended
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -183,11 +183,11 @@ class Told:
             finally:
                 os._exit(0)
         os.close(read)
-        self.hand = Pipe(self._write)
+        self.hand = Pipe(write)
 
     def close(self, patience: float = 2.0) -> None:
         """Let it write what it has, at most *patience* seconds, and end it."""
-        os.close(self._write)
+        self.hand.close()
         exited = os.pidfd_open(self._pid)
         poller = select.poll()
         poller.register(exited, select.POLLIN)

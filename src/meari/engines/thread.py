@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections import deque
 from collections.abc import Sequence
 
 from ..address import Address
@@ -22,24 +21,29 @@ class Leaving:
 
     def __init__(self, porch: Porch[Handler]) -> None:
         self._porch = porch
-        self._left: deque[Address] = deque()
+        self._lock = threading.Lock()
+        self._left: list[Address] = []
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         porch.watch(self._fd, self._see_off)
 
     def done(self, peer: Address) -> None:
-        self._left.append(peer)
-        if self._fd >= 0:  # else this was a handler that waited for something else than its connection
-            os.eventfd_write(self._fd, 1)
+        with self._lock:  # else the last could be seen off, and the eventfd closed, before it is written to
+            self._left.append(peer)
+            if self._fd >= 0:  # else this was a handler that waited for something else than its connection
+                os.eventfd_write(self._fd, 1)
 
     def _see_off(self) -> None:
-        os.eventfd_read(self._fd)
-        while self._left:
-            self._porch.door.left(self._left.popleft())
+        with self._lock:
+            os.eventfd_read(self._fd)
+            left, self._left = self._left, []
+        for peer in left:
+            self._porch.door.left(peer)
 
     def close(self) -> None:
-        self._porch.forget(self._fd)
-        fd, self._fd = self._fd, -1
-        os.close(fd)
+        with self._lock:
+            self._porch.forget(self._fd)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
 
 def thread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
