@@ -17,7 +17,6 @@ go, which wakes their clients less often and keeps the processor's caches warm (
 
 from __future__ import annotations
 
-import enum
 import math
 import select
 import socket
@@ -41,13 +40,8 @@ _WRITE = select.EPOLLOUT | select.EPOLLET
 # 64 KiB was slower again. Small messages make it small: up to 512 bytes come from Python's own allocator, not malloc.
 _SMALL, _FIRST = 448, 4096
 _LARGER = {_SMALL: _FIRST, _FIRST: 65536, 65536: 65536}
+_READING, _WRITING, _LINGERING = range(3)  # the states of a connection
 _AT_ONCE = 64  # events taken from the poller in one call: small answers wait until all of them are read
-
-
-class _State(enum.Enum):
-    READING = enum.auto()
-    WRITING = enum.auto()
-    LINGERING = enum.auto()
 
 
 class _Open(Connection):
@@ -65,7 +59,7 @@ class _Open(Connection):
         self.ended = False  # the peer's FIN came
         self.until = math.inf  # when lingering, or the time to be set up, is over
         self.kind, self.detail = Kind.CLOSED, ""  # how its end is told
-        self.state = _State.READING
+        self.state = _READING
         self.protocol: Protocol
 
 
@@ -202,7 +196,7 @@ class _Loop:
         if left:
             fd = c.sock.fileno()
             self.mirrors.pop(fd, None)
-            c.state = _State.WRITING
+            c.state = _WRITING
             c.left = memoryview(out)[len(out) - left :]
             self.poller.modify(fd, _WRITE)
         elif c.ending:
@@ -227,7 +221,7 @@ class _Loop:
 
     def again(self, c: _Open, fd: int, n: int) -> None:
         """A read of *n* bytes may not have been all, or the end is near: ask for the edge once more."""
-        if c.state is _State.READING and self.connections.get(fd) is c:
+        if c.state == _READING and self.connections.get(fd) is c:
             if n == c.size:
                 c.size = _LARGER[n]
             self.poller.modify(fd, _READ)
@@ -244,7 +238,7 @@ class _Loop:
         if c.ending:
             self.part(c, at)
             return
-        c.state = _State.READING
+        c.state = _READING
         if c.protocol.reflects:
             self.mirrors[fd] = c
         self.poller.modify(fd, _READ)
@@ -273,12 +267,12 @@ class _Loop:
             return
         fd = c.sock.fileno()
         self.mirrors.pop(fd, None)
-        c.state = _State.LINGERING
+        c.state = _LINGERING
         c.until = at + LINGER
         self.sweep_at = min(self.sweep_at, c.until)
         self.poller.modify(fd, _READ)
 
-    def linger(self, c: _Open, fd: int) -> None:
+    def linger(self, c: _Open, fd: int, _at: float) -> None:
         """Drop what still comes after our FIN, until the peer's."""
         try:
             data = kernel.read(fd, 65536)
@@ -314,13 +308,7 @@ class _Loop:
     def other(self, fd: int, at: float) -> None:
         c = self.connections.get(fd)
         if c is not None:
-            match c.state:
-                case _State.READING:
-                    self.read(c, fd, at)
-                case _State.WRITING:
-                    self.flush(c, fd, at)
-                case _State.LINGERING:
-                    self.linger(c, fd)
+            (self.read, self.flush, self.linger)[c.state](c, fd, at)
         elif self.door.guards(fd):
             for sock, peer, service in self.door.arrivals(fd):
                 self.admit(sock, peer, service, at)
@@ -350,7 +338,7 @@ class _Loop:
         """Hold one connection to the limits in time; when to look at it again."""
         idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
         quiet = c.moved + QUIET if self.cut < math.inf else math.inf
-        lingering = c.state is _State.LINGERING
+        lingering = c.state == _LINGERING
         if at >= c.until:
             if lingering:
                 self.close(c)
@@ -364,7 +352,7 @@ class _Loop:
         if at >= self.cut:
             self.abort(c, Kind.CUT, "")
             return math.inf
-        if c.state is _State.WRITING:
+        if c.state == _WRITING:
             if at >= idle:
                 self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
                 return math.inf
