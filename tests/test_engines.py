@@ -437,3 +437,23 @@ def test_protocols_are_protocols() -> None:
     made += [StreamEcho(connection), LineEcho(connection), Greeting(connection)]
     assert [protocol.done for protocol in made] == [False] * 3
     assert struct.calcsize("ii") == 8
+
+
+def test_a_slow_reader_gets_all_after_our_end_of_file(engine: str) -> None:
+    """It is idle when the stop comes, and the kernel still holds its echo: the end of file has to wait behind that."""
+    server = Server("127.0.0.1:0", engine=engine, limits=Limits(drain=20)).__enter__()
+    with connect(server, 40) as rio:
+        data, sent = random.Random(8).randbytes(3_000_000), 0
+        with contextlib.suppress(BlockingIOError):
+            while sent < len(data):
+                sent += rio.sock.send(data[sent : sent + 65536], socket.MSG_DONTWAIT)
+        time.sleep(0.3)
+        wait = drained(server)
+        time.sleep(3.5)  # longer than quiet and lingering together
+        with contextlib.suppress(BlockingIOError):
+            rio.sock.send(b"x", socket.MSG_DONTWAIT)  # would reset a connection that is closed already
+        rio.shutdown()
+        got = rio.readn(sent + 1)
+        assert got[:sent] == data[:sent]
+        assert len(got) <= sent + 1
+    assert wait() < 20

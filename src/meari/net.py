@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
 import struct
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +31,11 @@ _PENDING = "ECONNABORTED EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREA
 _OF_ONE_CONNECTION = frozenset(getattr(errno, name) for name in _PENDING.split())
 # The process, the system, or the socket's memory is at its limit: nothing is wrong with the connection, which waits.
 _OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def unsent(sock: socket.socket) -> int:
+    """How many bytes were written that the peer's kernel has not acknowledged, a FIN counted as one (tcp(7), SIOCOUTQ)."""
+    return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
 
 
 class Kernel:

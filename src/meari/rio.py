@@ -40,6 +40,13 @@ class Poller(typing.Protocol):
     def poll(self, timeout: int | None, /) -> list[tuple[int, int]]: ...
 
 
+def reset(sock: socket.socket) -> None:
+    """Close with a reset instead of an end of file: SO_LINGER of 0 seconds (socket(7)); nothing if it is closed."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
 class Rio:
     """Robust reads and writes on the connected stream socket *sock*, which it owns from here on.
 
@@ -179,9 +186,7 @@ class Rio:
 
     def abort(self) -> None:
         """Reset the connection: what was not yet sent or read is lost, on both ends (SO_LINGER of 0, then close)."""
-        with contextlib.suppress(OSError):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
+        reset(self.sock)
 
     def close(self) -> None:
         """Close the socket; any number of times."""

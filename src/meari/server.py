@@ -67,6 +67,7 @@ class Server:
         self._family = family
         self._events = events or Events()
         self._stop: Stop | None = None  # while it is open
+        self._stopped = False  # perhaps before it was
         self._groups: list[list[Listener]] = []  # a worker's listeners each
         self._supervisor: Supervisor | None = None
         self._thread: threading.Thread | None = None
@@ -80,6 +81,8 @@ class Server:
         """Bind every address: from here on clients can connect, and wait to be served."""
         room(self._limits, 1)  # a limit that cannot be held is told before anything is opened
         self._stop = Stop()
+        if self._stopped:
+            self._stop.set()
         listeners: list[Listener] = []
         try:
             for address in self._asked:
@@ -111,6 +114,7 @@ class Server:
 
     def stop(self) -> None:
         """Drain and stop: what is under way is echoed, idle connections are closed. Safe in a signal handler."""
+        self._stopped = True
         if self._stop is not None:
             self._stop.set()
 

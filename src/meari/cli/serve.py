@@ -101,8 +101,8 @@ def command(
         events = Events(told.hand, verbose=verbose, second=0.8)  # so that its sums reach the writer within the writer's second
     try:
         server = Server(*asked, engine=engine, service=service, limits=limits, workers=workers, family=family or 0, events=events)
+        _heed_signals(server)  # first: who reads that it listens may stop it at once
         server.open()
-        _heed_signals(server)
         server.run()
     except ListenError as error:
         say(f"meari serve: {error}{_held(error)}")

@@ -15,7 +15,6 @@ import os
 import resource
 import select
 import socket
-import struct
 import time
 import typing
 from collections import Counter
@@ -26,6 +25,7 @@ from ..errors import CapacityError, UsageError
 from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..net import Listener, kernel
+from ..rio import reset
 from ..stop import Stop
 from ..words import amount
 
@@ -56,12 +56,6 @@ def room(limits: Limits, most: int) -> int:
     return asked
 
 
-def reset(sock: socket.socket) -> None:
-    """Close with a reset: SO_LINGER of 0 seconds (socket(7))."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
 class Door(typing.Generic[T]):
     """The listeners, each with what serves its connections, on *poller*; *room* connections may be inside."""
 
@@ -74,7 +68,7 @@ class Door(typing.Generic[T]):
         self._to_accept = math.inf if limits.accept is None else limits.accept
         self._events = events
         self._poller = poller
-        self._resume = math.inf
+        self.due = math.inf  # when tick() wants to be called: the end of a pause
         self._draining = False
         for fd in self._listeners:
             poller.register(fd, select.EPOLLIN)
@@ -84,13 +78,8 @@ class Door(typing.Generic[T]):
         """Whether anybody may still come in."""
         return bool(self._listeners)
 
-    @property
-    def due(self) -> float:
-        """When tick() wants to be called."""
-        return self._resume
-
     def tick(self, now: float) -> None:
-        if now >= self._resume:
+        if now >= self.due:
             self._arm(select.EPOLLIN)
 
     def guards(self, fd: int) -> bool:
@@ -148,7 +137,7 @@ class Door(typing.Generic[T]):
         """The machine is at its limit: nobody is let in for a moment."""
         self._events.tell(Event(Kind.PAUSED, detail=f"clients wait: {reason}"))
         self._arm(0)
-        self._resume = time.monotonic() + _PAUSE
+        self.due = time.monotonic() + _PAUSE
 
     def drain(self) -> Iterator[tuple[socket.socket, Address, T]]:
         """After a stop, and from time to time: let in who waits, as there is room; shut where nobody does."""
@@ -164,7 +153,7 @@ class Door(typing.Generic[T]):
         self._events.tell(Event(Kind.WAITING, detail=f"{who}: at most {self._room:,} served at a time"))
 
     def _arm(self, mask: int) -> None:
-        self._resume = math.inf
+        self.due = math.inf
         for fd in self._listeners:
             self._poller.modify(fd, mask)
 

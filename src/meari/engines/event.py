@@ -27,10 +27,11 @@ from ..address import Address
 from ..errors import Refused
 from ..events import Event, Events, Kind
 from ..limits import Limits
-from ..net import Listener, kernel
+from ..net import Listener, kernel, unsent
+from ..rio import reset
 from ..stop import Stop
 from ..wire.protocol import Connection, Protocol, Service
-from .door import MOST_WATCHED, Door, reset, room
+from .door import MOST_WATCHED, Door, room
 from .serving import LINGER, QUIET
 
 _IN = select.EPOLLIN
@@ -341,6 +342,9 @@ class _Loop:
         lingering = c.state == _LINGERING
         if at >= c.until:
             if lingering:
+                if at < c.moved + self.limits.drain and unsent(c.sock):  # a slow reader: a close now could turn into a reset
+                    c.until = at + LINGER
+                    return c.until
                 self.close(c)
                 return math.inf
             if c.protocol.set_up_within is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ..address import Address
 from ..errors import DeadlineError, MeariError, Refused, Stopped
 from ..events import Event, Kind
-from ..net import kernel
+from ..net import kernel, unsent
 from ..rio import Rio
 from ..stop import Stop
 from ..wire.protocol import Connection, Protocol, Service
@@ -96,13 +96,18 @@ class Served(Rio):
         return until
 
     def end(self) -> None:
-        """Our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset."""
+        """Our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset.
+
+        That is LINGER seconds, and for as long as the peer is still to take what we have written, the time to drain.
+        """
         self.shutdown()
-        until = time.monotonic() + LINGER
+        until, last = time.monotonic() + LINGER, time.monotonic() + self._limits.drain
         with contextlib.suppress(OSError):
             while not self._ended and (left := until - time.monotonic()) > 0:
                 if self._ready(select.POLLIN, left):
                     self._ended = not self.sock.recv(65536, socket.MSG_DONTWAIT)
+                elif unsent(self.sock) and time.monotonic() < last:
+                    until = time.monotonic() + LINGER
 
 
 def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:

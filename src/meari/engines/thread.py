@@ -11,8 +11,9 @@ from ..address import Address
 from ..events import Events
 from ..limits import Limits
 from ..net import Listener
+from ..rio import reset
 from ..stop import Stop
-from .door import MOST_SERVED, Porch, reset, room
+from .door import MOST_SERVED, Porch, room
 from .serving import Handler, serve
 
 
