@@ -337,32 +337,24 @@ class _Loop:
 
     def sweep(self, c: _Open, at: float) -> float:
         """Hold one connection to the limits in time; when to look at it again."""
-        idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
-        quiet = c.moved + QUIET if self.cut < math.inf else math.inf
-        lingering = c.state == _LINGERING
-        if at >= c.until:
-            if lingering:
-                if at < c.moved + self.limits.drain and unsent(c.sock):  # a slow reader: a close now could turn into a reset
-                    c.until = at + LINGER
-                    return c.until
+        if c.state == _LINGERING:
+            if at >= c.until and at < c.moved + self.limits.drain and unsent(c.sock):
+                c.until = at + LINGER  # a slow reader: a close now could turn into a reset
+            elif at >= c.until:
                 self.close(c)
-                return math.inf
-            if c.protocol.set_up_within is not None:
-                self.abort(c, Kind.FAILED, f"not set up within {c.protocol.set_up_within:g} s")
-                return math.inf
-            c.until = math.inf
-        if lingering:
             return c.until
+        idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
+        quiet = c.moved + QUIET if self.cut < math.inf and c.state == _READING else math.inf
+        set_up = math.inf if c.protocol.set_up_within is None else c.until
         if at >= self.cut:
             self.abort(c, Kind.CUT, "")
-            return math.inf
-        if c.state == _WRITING:
-            if at >= idle:
-                self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
-                return math.inf
-            return min(idle, self.cut)
-        if at >= idle or at >= quiet:
+        elif at >= set_up:
+            self.abort(c, Kind.FAILED, f"not set up within {c.protocol.set_up_within:g} s")
+        elif at >= idle and c.state == _WRITING:
+            self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
+        elif at >= idle or at >= quiet:
             c.detail = f"idle for {self.limits.idle:g} s" if at >= idle else ""
             self.finish(c, at)
-            return c.until
-        return min(idle, quiet, self.cut, c.until)
+        else:
+            return min(idle, quiet, set_up, self.cut)
+        return at  # soon again: it may linger now, or have its last bytes still to write
