@@ -57,6 +57,9 @@ def test_a_conversation_in_the_books_words() -> None:
         ["7007", "--engine", "fork"],
         ["7007", "--workers", "0"],
         ["7007", "--idle", "0"],
+        ["7007", "--idle", "nan"],
+        ["7007", "--drain", "inf"],
+        ["7007", "--drain", "1e999"],
         ["7007", "--connections", "x"],
         ["7007", "--workers", "2", "--once"],
         ["--nonsense"],
@@ -291,3 +294,31 @@ def test_help_is_quick_and_imports_little() -> None:
     modules = set(out.splitlines()[-1].split())
     assert not modules & {"socket", "meari.server", "meari.net", "asyncio", "rich", "ipaddress", "json"}
     assert not children(os.getpid())
+
+
+@pytest.mark.parametrize("options", [["--idle", "1e9"], ["--drain", "1e9"], ["--engine", "thread", "--idle", "1e9", "--drain", "1e9"]])
+def test_long_limits_are_no_trouble(options: list[str]) -> None:
+    with Serving(*options) as serving, socket.create_connection(("127.0.0.1", serving.port)) as client:
+        crowd.round_trips(client, 3)
+        assert serving.process.poll() is None
+        client.close()
+        assert serving.stop() == 0
+
+
+def test_a_stop_as_soon_as_it_listens_is_heeded() -> None:
+    for _ in range(5):
+        with Serving() as serving:
+            assert serving.stop() == 0
+
+
+@pytest.mark.parametrize("descriptors", [6, 8, 10, 12, 16, 20])
+def test_hardly_any_descriptors_is_a_line_or_a_server(descriptors: int) -> None:
+    try:
+        with Serving(descriptors=descriptors) as serving:
+            assert echo(serving.port, b"x") == b"x"
+            assert serving.stop() == 0
+    except ConnectionRefusedError:
+        pass  # it came so far as to listen, and then said in a line why it could not go on
+    except AssertionError as error:
+        assert "Traceback" not in str(error)
+        assert "Too many open files" in str(error)

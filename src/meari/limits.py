@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .errors import UsageError
@@ -25,7 +26,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("connections", "per_source", "accept", "idle", "line", "threads"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"the limit {name} must be more than 0, not {value}")
-        if not self.drain >= 0:
-            raise UsageError(f"the limit drain must be 0 or more, not {self.drain}")
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"the limit {name} must be a number above 0, not {value}")
+        if not 0 <= self.drain < math.inf:
+            raise UsageError(f"the limit drain must be 0 or more, and an end, not {self.drain}")

@@ -14,8 +14,8 @@ import time
 
 
 def milliseconds(seconds: float | None) -> int | None:
-    """What poll(2) takes: rounded up, since a wait that ends early only waits again."""
-    return None if seconds is None else max(0, math.ceil(seconds * 1000))
+    """What poll(2) takes: rounded up, and a day at the most, since a wait that ends early only waits again."""
+    return None if seconds is None else math.ceil(min(max(0.0, seconds), 86_400.0) * 1000)
 
 
 class Stop:

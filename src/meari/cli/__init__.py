@@ -82,6 +82,14 @@ def main() -> None:
         code = 2
     except BrokenPipeError:  # of --help, say
         code = 1
+    except OSError as error:
+        say(f"meari: {error.strerror or error}")
+        code = 2
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        say(f"meari: a fault of meari's own: {type(error).__name__}: {error} (python -X dev -m meari shows where)")
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -23,8 +23,8 @@ from ..writer import Told
 from . import say
 from .addresses import families, parse_all
 from .holders import holders
+from .seconds import Seconds
 
-_SECONDS = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
 
 
@@ -38,10 +38,10 @@ _COUNT = click.IntRange(min=1)
 @click.option("--threads", type=_COUNT, default=32, show_default=True, metavar="N", help="Threads of the prethread engine.")
 @click.option("--connections", type=_COUNT, metavar="N", help="At once; more wait in the backlog.  [default: what fits]")
 @click.option("--per-source", type=_COUNT, metavar="N", help="At once from one address; more are reset.")
-@click.option("--idle", type=_SECONDS, metavar="SECONDS", help="Close a connection on which no byte moved for so long.")
+@click.option("--idle", type=Seconds(), metavar="SECONDS", help="Close a connection on which no byte moved for so long.")
 @click.option(
     "--drain",
-    type=click.FloatRange(min=0),
+    type=Seconds(zero=True),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

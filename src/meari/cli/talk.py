@@ -14,6 +14,7 @@ from ..errors import DeadlineError
 from ..net import open_client
 from . import say
 from .addresses import families, parse_one
+from .seconds import Seconds
 
 
 class _OutputError(Exception):
@@ -22,9 +23,7 @@ class _OutputError(Exception):
 
 @click.command("talk", short_help="Be the near end: send lines, compare what comes back.")
 @click.argument("address", metavar="HOST PORT", nargs=-1, required=True)
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Give up when no byte came or went for so long."
-)
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Give up when no byte came or went for so long.")
 @families
 def command(address: tuple[str, ...], timeout: float | None, family: int | None) -> int:
     """Send standard input to HOST PORT, print what comes back, and compare the two.

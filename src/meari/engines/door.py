@@ -35,6 +35,7 @@ MOST_WATCHED = 16_384  # connections at once by default, where one costs a descr
 MOST_SERVED = 512  # and where one costs a thread or a process
 _BATCH = 64  # accepted in one go: a burst of clients must not starve those inside
 _PAUSE = 0.1  # seconds without accepting after the machine was at its limit
+LONGEST = 86_400.0  # seconds of one wait, which epoll_wait(2) takes as an int of milliseconds
 _SPARE = 16  # descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment
 
 
@@ -226,7 +227,7 @@ class Porch(typing.Generic[T]):
     def _round(self) -> Iterator[tuple[socket.socket, Address, T]]:
         now = time.monotonic()
         due = min(self.events.due, self.door.due, math.inf if self._until == math.inf else now + _PAUSE)
-        for fd, _ in self.poller.poll(None if due == math.inf else max(0.0, due - now)):
+        for fd, _ in self.poller.poll(min(max(0.0, due - now), LONGEST)):
             if fd == self.stop.fileno():
                 self._stopped()
             elif fd in self._watched:

@@ -31,7 +31,7 @@ from ..net import Listener, kernel, unsent
 from ..rio import reset
 from ..stop import Stop
 from ..wire.protocol import Connection, Protocol, Service
-from .door import MOST_WATCHED, Door, room
+from .door import LONGEST, MOST_WATCHED, Door, room
 from .serving import LINGER, QUIET
 
 _IN = select.EPOLLIN
@@ -96,7 +96,7 @@ class _Loop:
         at = now()
         while door.open or connections:
             due = min(self.events.due, door.due, self.sweep_at)
-            ready = poll(-1 if due == math.inf else max(0.0, due - at), _AT_ONCE)
+            ready = poll(min(max(0.0, due - at), LONGEST), _AT_ONCE)
             at = now()
             came: list[tuple[int, bytes]] = []
             for fd, mask in ready:

@@ -63,7 +63,7 @@ class Served(Rio):
             stop = -1 if self.stop is None else self.stop.fileno()
             porch = -1 if self._porch is None else self._porch.poller.fileno()
             others = tuple(fd for fd in (stop, porch) if fd >= 0)
-            ready = self._ready(mask, None if until == math.inf else until - now, others)
+            ready = self._ready(mask, until - now, others)
             if stop in ready and self.stop is not None:
                 self._stopping, self.stop = self.stop, None  # a set stop is always ready: it is watched no more
                 self._stopping.noticed()

@@ -1,0 +1,27 @@
+"""A number of seconds on the command line."""
+
+from __future__ import annotations
+
+import math
+
+import click
+
+_MOST = 1e9  # some 30 years: more is a slip of the pen
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
+    """More than 0, or with *zero* 0 too; neither "nan" nor "inf", which float() would take."""
+
+    name = "seconds"
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not (0 < seconds <= _MOST or (self._zero and seconds == 0)):
+            self.fail(f"{value!r} is not a number of seconds {'from' if self._zero else 'above'} 0 to 1,000,000,000", param, ctx)
+        return seconds
