@@ -1,4 +1,5 @@
-# Everything here sets itself up: python3 (3.11 or later, with venv) is all that is needed. PYTHON=... takes another one.
+# Everything here sets itself up: python3 (3.11 or later, with venv) is all that is needed, and for the benchmarks a C
+# compiler. PYTHON=... takes another python.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

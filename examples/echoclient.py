@@ -11,7 +11,8 @@ def main() -> None:
     if len(sys.argv) != 3:
         sys.exit(f"usage: {sys.argv[0]} <host> <port>")
     try:
-        rio = open_client(f"{sys.argv[1]}:{sys.argv[2]}")  # Open_clientfd
+        host = f"[{sys.argv[1]}]" if ":" in sys.argv[1] else sys.argv[1]  # an IPv6 address
+        rio = open_client(f"{host}:{sys.argv[2]}")  # Open_clientfd
     except MeariError as error:
         sys.exit(f"echoclient: {error}")
     with rio:  # Rio_readinitb; Close at the end of the block

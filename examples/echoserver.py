@@ -7,7 +7,7 @@ import select
 import socket
 import sys
 
-from meari import Rio, open_listeners
+from meari import MeariError, Rio, open_listeners
 
 
 def echo(rio: Rio) -> None:
@@ -19,7 +19,10 @@ def echo(rio: Rio) -> None:
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(f"usage: {sys.argv[0]} <port>")
-    listeners = open_listeners(sys.argv[1])  # Open_listenfd, in every family
+    try:
+        listeners = open_listeners(sys.argv[1])  # Open_listenfd, in every family
+    except MeariError as error:
+        sys.exit(f"echoserver: {error}")
     while True:
         ready, _, _ = select.select(listeners, [], [])  # the book has one listenfd, and waits in Accept
         for listener in ready:

@@ -369,6 +369,40 @@ def served_greeting(server: Server) -> bool:
         return rio.readline() == b"hello\n"
 
 
+class Loud(Protocol):
+    """What it takes at least."""
+
+    def __init__(self, _: Connection) -> None:
+        pass
+
+    def receive(self, data: bytes, /) -> bytes:
+        return data.upper()
+
+
+class Lacking:
+    """Less than it takes."""
+
+    def __init__(self, connection: Connection) -> None:
+        if connection.peer.port % 2:
+            raise RuntimeError("a fault in the making")
+
+    def receive(self, data: bytes, /) -> bytes:
+        return data
+
+
+def test_a_service_needs_little_and_one_that_is_wrong_harms_no_other(engine: str, start: Start) -> None:
+    server = start(engine, Loud)
+    with connect(server) as rio:
+        assert echo(rio, b"LOUD") == b"LOUD"
+        rio.writen(b"quiet")
+        assert rio.readexactly(5) == b"QUIET"
+    broken = start(engine, Lacking)
+    for _ in range(4):
+        with connect(broken) as rio, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            rio.writen(b"x")
+            assert rio.readn(1) == b""
+
+
 class Late(Greeting):
     """A protocol that is not set up until it has heard something."""
 

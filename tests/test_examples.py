@@ -48,6 +48,15 @@ def test_their_usage(program: str) -> None:
     assert done.stderr.startswith("usage:")
 
 
+def test_a_port_that_cannot_be_had() -> None:
+    with socket.create_server(("", 0)) as taken:
+        command = [sys.executable, str(EXAMPLES / "echoserver.py"), str(taken.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_nobody_there() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

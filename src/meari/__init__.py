@@ -21,6 +21,7 @@ if typing.TYPE_CHECKING:
     from .errors import DeadlineError as DeadlineError
     from .errors import IncompleteRead as IncompleteRead
     from .errors import ListenError as ListenError
+    from .errors import LocalError as LocalError
     from .errors import MeariError as MeariError
     from .errors import Stopped as Stopped
     from .errors import UsageError as UsageError
@@ -49,6 +50,7 @@ _HOMES = {
         "DeadlineError",
         "IncompleteRead",
         "ListenError",
+        "LocalError",
         "MeariError",
         "Stopped",
         "UsageError",

@@ -39,11 +39,8 @@ class Stop:
         """To be called first in a forked child: lets go of the write end, which only the parent may hold."""
         self.set()
 
-    def is_set(self) -> bool:
-        return self.wait(0)
-
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait at most *timeout* seconds; True if it is set."""
+        """Wait at most *timeout* seconds, 0 for a look; True if it is set."""
         poller = select.poll()
         poller.register(self._read, 0)  # POLLHUP is always reported
         return bool(poller.poll(milliseconds(timeout)))

@@ -47,7 +47,7 @@ class Supervisor:
 
     def run(self) -> None:
         try:
-            while not self._stop.is_set() and not all(job.finished for job in self._jobs):
+            while not self._stop.wait(0) and not all(job.finished for job in self._jobs):
                 for job in self._jobs:
                     if not job.pid and not job.finished and time.monotonic() >= job.started + _AGAIN:
                         self._start(job)
@@ -101,7 +101,7 @@ class Supervisor:
     def _wait(self, timeout: float | None) -> list[Job]:
         """Until the stop, an exit or the timeout; the jobs whose process has ended."""
         poller = kernel.poll()
-        if not self._inner.is_set():
+        if not self._inner.wait(0):
             poller.register(self._stop.fileno(), 0)
         running = {job.exited: job for job in self._jobs if job.pid}
         for fd in running:
@@ -116,7 +116,7 @@ class Supervisor:
             pid, job.pid, job.exited = job.pid, 0, -1
             if code == 0:
                 job.finished = True
-            elif not self._inner.is_set():
+            elif not self._inner.wait(0):
                 how = f"died of {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
                 self._events.tell(Event(Kind.TOLD, detail=f"process {pid} {how}; its clients wait for the one that takes its place"))
 

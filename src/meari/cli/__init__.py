@@ -71,6 +71,9 @@ def main() -> None:
         sys.exit(2)
     try:
         code = group.main(prog_name="meari", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
+        code = 2
     except click.UsageError as error:
         usage = "" if error.ctx is None else "\n" + error.ctx.get_usage()
         say(f"{_name(error.ctx)}: {error.format_message()}{usage}")

@@ -10,7 +10,7 @@ import click
 
 from ..client.comparison import Comparison
 from ..client.talk import talk
-from ..errors import DeadlineError
+from ..errors import ConnectError, DeadlineError
 from ..net import open_client
 from . import say
 from .addresses import families, parse_one
@@ -37,7 +37,13 @@ def command(address: tuple[str, ...], timeout: float | None, family: int | None)
     """
     comparison = Comparison()
     trouble = None
-    with open_client(parse_one(address), timeout or 10.0, family=family or 0) as rio:
+    where = parse_one(address)
+    try:
+        connected = open_client(where, timeout or 10.0, family=family or 0)
+    except ConnectError as error:
+        say(f"meari talk: {error}; does a server listen there? (meari serve {where.port})")
+        return 2
+    with connected as rio:
         try:
             talk(rio, 0, _show, comparison, timeout)
         except KeyboardInterrupt:

@@ -32,7 +32,6 @@ class Way:
     serves: Engine | None = None
     handles: BlockingEngine | None = None
     forks: bool = False  # it makes processes, and so must have no thread beside it
-    about: str = ""
 
     def run(self, listeners: Sequence[tuple[Listener, Service]], stop: Stop, limits: Limits, events: Events) -> None:
         """Run services on it, whichever it is."""
@@ -43,9 +42,9 @@ class Way:
 
 
 ENGINES = {
-    "event": Way(serves=event, about="one loop that watches all"),
-    "iterative": Way(handles=iterative, about="one client after another"),
-    "process": Way(handles=process, forks=True, about="a process for each client"),
-    "thread": Way(handles=thread, about="a thread for each client"),
-    "prethread": Way(handles=prethread, about="a pool of threads"),
+    "event": Way(serves=event),
+    "iterative": Way(handles=iterative),
+    "process": Way(handles=process, forks=True),
+    "thread": Way(handles=thread),
+    "prethread": Way(handles=prethread),
 }

@@ -92,7 +92,6 @@ class _Loop:
     def loop(self) -> None:
         connections, mirrors, received, door = self.connections, self.mirrors, self.events.received, self.door
         poll, read, now = self.poller.poll, kernel.read, time.monotonic
-        only_in = _IN
         at = now()
         while door.open or connections:
             due = min(self.events.due, door.due, self.sweep_at)
@@ -126,7 +125,7 @@ class _Loop:
                 came.append((fd, data))
                 if n > _FIRST:
                     self.reflect(came, at)
-                if n == c.size or mask != only_in:
+                if n == c.size or mask != _IN:
                     self.again(c, fd, n)
             self.reflect(came, at)
             if at >= due:
@@ -153,9 +152,10 @@ class _Loop:
         sock.setblocking(False)
         c = _Open(sock, peer, self.events, at)
         try:
-            c.protocol = service(c)
-            c.connected()
-            out = c.protocol.start()
+            c.protocol = protocol = service(c)
+            reflects, within, _ = protocol.reflects, protocol.set_up_within, (protocol.done, protocol.error)  # one that lacks
+            c.connected()  # any of them fails here, and alone
+            out = protocol.start()
         except Refused as refused:
             c.kind, c.detail = Kind.REFUSED, str(refused)
             self.close(c)
@@ -166,10 +166,10 @@ class _Loop:
         fd = sock.fileno()
         self.connections[fd] = c
         self.poller.register(fd, _READ)
-        if c.protocol.reflects:
+        if reflects:
             self.mirrors[fd] = c
-        if c.protocol.set_up_within is not None:
-            c.until = at + c.protocol.set_up_within
+        if within is not None:
+            c.until = at + within
             self.sweep_at = min(self.sweep_at, c.until)
         if self.limits.idle is not None:
             self.sweep_at = min(self.sweep_at, at + self.limits.idle)

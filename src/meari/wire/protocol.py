@@ -13,17 +13,21 @@ from ..address import Address
 
 
 class Protocol(typing.Protocol):
-    """One end of one connection, with no I/O: bytes in, bytes out."""
+    """One end of one connection, with no I/O: bytes in, bytes out. A class derived from this one needs only receive()."""
 
-    done: bool  # flush what was returned last, then close
-    error: Exception | None  # told as the connection's end, after that flush
-    set_up_within: float | None  # seconds after accept by which it must be set up; None once it is
-    reflects: bool  # receive() returns what it is given, each read is a message, and it is never done by itself: an
+    done: bool = False  # flush what was returned last, then close
+    error: Exception | None = None  # told as the connection's end, after that flush
+    set_up_within: float | None = None  # seconds after accept by which it must be set up; None once it is
+    reflects: bool = False  # receive() returns what it is given, each read is a message, and it is never done by itself: an
     # engine may then do without receive(), and counts the messages; else receive() calls Connection.received
 
-    def start(self) -> bytes: ...  # what to say first; b"" for an echo
+    def start(self) -> bytes:  # what to say first; b"" for an echo
+        return b""
+
     def receive(self, data: bytes, /) -> bytes: ...  # what to send now; b"" for nothing
-    def finish(self) -> bytes: ...  # the peer will send no more: the last bytes to send
+
+    def finish(self) -> bytes:  # the peer will send no more: the last bytes to send
+        return b""
 
 
 class Meter(typing.Protocol):
