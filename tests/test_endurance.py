@@ -252,3 +252,52 @@ def test_a_child_holds_its_connection_and_no_listener() -> None:
         sockets = [os.readlink(fd) for fd in Path(f"/proc/{child}/fd").iterdir() if os.readlink(fd).startswith("socket:")]
         assert len(sockets) == 1
         assert sockets[0] not in [os.readlink(fd) for fd in Path(f"/proc/{engine}/fd").iterdir()]
+
+
+def test_data_that_waits_is_read_before_a_connection_is_called_idle() -> None:
+    with Serving("--idle", "1") as serving:
+        clients = crowd.connect(serving.port, 50)
+        for sock in clients:
+            crowd.round_trips(sock, 1)
+        os.kill(serving.pid, signal.SIGSTOP)
+        time.sleep(1.3)
+        for sock in clients:
+            sock.send(b"late")
+        os.kill(serving.pid, signal.SIGCONT)
+        for sock in clients:
+            sock.settimeout(10)
+            assert sock.recv(10) == b"late"
+            sock.close()
+
+
+@pytest.mark.parametrize("options", [["--workers", "2"], *(["--engine", name] for name in ALL)], ids=" ".join)
+def test_a_stop_under_a_stream_of_new_clients_resets_none(options: list[str]) -> None:
+    """Each that could connect gets its echo and the end of file; when nobody listens any more, it is refused."""
+    with Serving(*options, "-q") as serving:
+        served = 0
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            try:
+                sock = socket.create_connection(("127.0.0.1", serving.port), 10)
+            except ConnectionRefusedError:
+                break
+            with sock:
+                sock.sendall(b"x" * 100)
+                sock.shutdown(socket.SHUT_WR)
+                got = b""
+                while came := sock.recv(200):
+                    got += came
+            assert got == b"x" * 100
+            served += 1
+            if served == 100:
+                serving.process.send_signal(signal.SIGTERM)
+        assert served >= 100
+        assert serving.finish() == 0
+
+
+def test_a_child_that_is_killed_is_told() -> None:
+    with Serving("--engine", "process") as serving, socket.create_connection(("127.0.0.1", serving.port)) as client:
+        crowd.round_trips(client, 1)
+        (child,) = children(max(children(serving.pid)))
+        os.kill(child, signal.SIGKILL)
+        serving.wait_for(r"lost .* its process ended with -9")

@@ -16,8 +16,9 @@ import pytest
 
 from meari import ConnectError, Connection, Event, Events, Limits, LineEcho, Protocol, Rio, Server, StreamEcho, UsageError, open_client
 from meari.engines import ENGINES
-from meari.events import Kind, Pipe, decode
+from meari.events import Kind
 from meari.wire.protocol import Service
+from meari.writer import Pipe, decode
 
 from .program import until
 
@@ -491,3 +492,33 @@ def test_a_slow_reader_gets_all_after_our_end_of_file(engine: str) -> None:
         assert got[:sent] == data[:sent]
         assert len(got) <= sent + 1
     assert wait() < 20
+
+
+def test_urgent_data_is_data(engine: str, start: Start) -> None:
+    with connect(start(engine)) as rio:
+        rio.sock.send(b"abc")
+        rio.sock.send(b"X", socket.MSG_OOB)
+        rio.sock.send(b"def")
+        assert rio.readexactly(7) == b"abcXdef"
+
+
+def test_a_server_can_be_used_again() -> None:
+    server = Server("127.0.0.1:0")
+    for _ in range(2):
+        with server, connect(server) as rio:
+            assert echo(rio, b"again") == b"again"
+
+
+@pytest.mark.parametrize("limits", [Limits(connections=2), Limits(per_source=1)])
+def test_what_cannot_be_divided_is_refused(limits: Limits) -> None:
+    with pytest.raises(UsageError, match="divided"):
+        Server("127.0.0.1:0", limits=limits, workers=3)
+
+
+def test_at_the_cap_nobody_is_said_to_wait_who_does_not(start: Start) -> None:
+    told: list[Event] = []
+    server = start("event", events=Events(told.append), connections=1)
+    with connect(server) as rio:
+        for _ in range(20):
+            assert echo(rio, b"alone") == b"alone"
+    assert not any(e.kind is Kind.WAITING for e in told)

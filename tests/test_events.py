@@ -9,10 +9,10 @@ import time
 import pytest
 
 from meari.address import Address
-from meari.events import Event, Events, Kind, Pipe, decode, encode
+from meari.events import Event, Events, Kind
 from meari.wire.protocol import Connection
 from meari.words import escape, size
-from meari.writer import attributes, text
+from meari.writer import Pipe, attributes, decode, encode, text
 
 
 def peer(n: int = 0) -> Address:
@@ -174,3 +174,13 @@ def test_json_has_opentelemetrys_names() -> None:
 )
 def test_sizes(n: float, words: str) -> None:
     assert size(n) == words
+
+
+def test_summing_up_many_connections_takes_no_time_to_speak_of(told: list[Event]) -> None:
+    events = Events(told.append)
+    began = time.monotonic()
+    for n in range(20_000):
+        events.tell(Event(Kind.CLOSED, (Address("127.0.0.1", n),)))
+    events.flush()
+    assert (told[-1].count, told[-1].connections) == (19_990, 19_990)
+    assert time.monotonic() - began < 5

@@ -10,11 +10,8 @@ Events never waits: it hands on to something that takes the event or loses it, a
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import json
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -41,7 +38,7 @@ class Kind(enum.StrEnum):
 _ABOUT_CONNECTIONS = frozenset({Kind.CONNECTED, Kind.CLOSED, Kind.FAILED, Kind.REFUSED})
 _STATES = frozenset({Kind.WAITING, Kind.PAUSED})  # rather than events: said once a second while they last, never summed
 _IN_FULL = frozenset({Kind.LISTENING, Kind.TOLD, Kind.DROPPED})
-_A_SECOND = 10
+A_SECOND = 10
 _QUOTA = {Kind.WAITING: 1, Kind.PAUSED: 1, Kind.CUT: 0}  # told in a second, where it is not that
 
 
@@ -60,11 +57,12 @@ class Event:
     time: float = field(default_factory=time.time)
 
     def __add__(self, other: Event) -> Event:
-        peers = tuple(dict.fromkeys(self.peers + other.peers))
+        # A connection has many messages, and is named once; of all else it has one, and the first name will do.
+        peers = tuple(dict.fromkeys(self.peers + other.peers)) if self.kind is Kind.RECEIVED else self.peers
         return replace(
             other,
             peers=peers,
-            others=self.others + other.others,
+            others=self.connections + other.connections - len(peers) if self.kind is not Kind.RECEIVED else self.others + other.others,
             count=self.count + other.count,
             messages=self.messages + other.messages,
             bytes=self.bytes + other.bytes,
@@ -95,7 +93,7 @@ class Events:
     def reset(self) -> None:
         """Forget what is not handed on yet: in a forked child it is the parent's to tell."""
         self.due = math.inf
-        self.quota = _A_SECOND
+        self.quota = A_SECOND
         self.fresh: list[Connection] = []  # have messages that are neither told nor summed up
         self._named: list[Connection] = []  # have a message that was told in this second
         self._told: dict[Kind, int] = {}
@@ -137,7 +135,7 @@ class Events:
             return
         self._begin()
         told = self._told.get(kind, 0)
-        if event.count == 1 and told < _QUOTA.get(kind, _A_SECOND):
+        if event.count == 1 and told < _QUOTA.get(kind, A_SECOND):
             self._told[kind] = told + 1
             self._give(event)
         elif kind not in _STATES:
@@ -159,7 +157,7 @@ class Events:
             if messages := self._messages():
                 self._rest[Kind.RECEIVED] = messages
             rest, self._rest, self._told = self._rest, {}, {}
-            self.quota, self.due = _A_SECOND, math.inf
+            self.quota, self.due = A_SECOND, math.inf
             for event in rest.values():
                 self._give(event)
 
@@ -186,49 +184,3 @@ class Events:
     def _give(self, event: Event) -> None:
         if self._hand is not None:
             self._hand(event)
-
-
-class Pipe:
-    """Hands events to another process: a line of JSON each, never over PIPE_BUF, so writers do not mix (pipe(7)).
-
-    Nothing waits: what a full pipe does not take is dropped, and the next event that it takes is preceded by their
-    number, which all processes that share the pipe add up in an eventfd(2). A pipe that nobody reads any more takes and
-    forgets everything.
-    """
-
-    def __init__(self, fd: int) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
-        self._dropped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def __call__(self, event: Event) -> None:
-        with contextlib.suppress(BlockingIOError):  # from reading: none was dropped
-            self._write(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
-        self._write(event)
-
-    def _write(self, event: Event) -> None:
-        try:
-            os.write(self._fd, encode(event))
-        except BlockingIOError:
-            os.eventfd_write(self._dropped, event.count)
-        except OSError:
-            pass  # the reader is gone, and with it whoever would have been told
-
-    def close(self) -> None:
-        os.close(self._fd)
-        os.close(self._dropped)
-
-
-def encode(event: Event) -> bytes:
-    """One event as one line."""
-    peers = [[peer.host, peer.port] for peer in event.peers[:_A_SECOND]]
-    others = event.others + max(0, len(event.peers) - _A_SECOND)
-    values = [event.kind, peers, others, event.count, event.messages, event.bytes, event.seconds, event.detail[:500], event.time]
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
-
-
-def decode(line: bytes) -> Event:
-    """What encode() made."""
-    kind, peers, others, count, messages, total, seconds, detail, at = json.loads(line)
-    named = tuple(Address(host, port) for host, port in peers)
-    return Event(Kind(kind), named, others, count, messages, total, seconds, detail, at)

@@ -38,6 +38,17 @@ def unsent(sock: socket.socket) -> int:
     return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
 
 
+def waits(sock: socket.socket) -> bool:
+    """Whether something waits to be read: data, the end of file or an error."""
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 class Kernel:
     """How sockets and pollers are made, and how the event engine reads and writes them."""
 
@@ -126,7 +137,11 @@ class Listener:
         info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
         return int(struct.unpack_from("I", info, 24)[0])
 
-    def close(self) -> None:
+    def close(self, *, everywhere: bool = False) -> None:
+        """Close this copy; *everywhere* ends the listening itself, whoever else holds a copy (a child just forked, say)."""
+        with contextlib.suppress(OSError):
+            if everywhere:
+                self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
 
@@ -192,6 +207,7 @@ def _listen(family: int, kind: int, protocol: int, where: tuple[str | int, ...],
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # else :: would take the port of 0.0.0.0 too
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit it: it finds dead peers
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # so is this: an urgent byte is a byte, and comes back
         sock.bind(where)
         sock.listen(BACKLOG)
         sock.setblocking(False)

@@ -14,7 +14,7 @@ from functools import partial
 
 from .address import Address
 from .engines import ENGINES
-from .engines.door import MOST_WATCHED, room
+from .engines.door import MOST_WATCHED, SPARE, room
 from .errors import UsageError
 from .events import Event, Events, Kind
 from .limits import Limits
@@ -57,6 +57,9 @@ class Server:
             raise UsageError(f"the number of workers must be 1 or more, not {workers}")
         if workers > 1 and engine != "event":
             raise UsageError(f"only the event engine has workers, not {engine}")
+        for what, most in (("connections", (limits or Limits()).connections), ("connections per source", (limits or Limits()).per_source)):
+            if most is not None and most < workers:
+                raise UsageError(f"{most} {what} cannot be divided among {workers} workers")
         if not addresses:
             raise UsageError("no address to listen on was given")
         self._asked = addresses
@@ -79,7 +82,7 @@ class Server:
 
     def open(self) -> None:
         """Bind every address: from here on clients can connect, and wait to be served."""
-        room(self._limits, 1)  # a limit that cannot be held is told before anything is opened
+        room(self._limits, 1, spare=SPARE)  # a limit that cannot be held is told before anything is opened
         self._stop = Stop()
         if self._stopped:
             self._stop.set()
@@ -129,6 +132,7 @@ class Server:
             _close(group)
         if self._stop is not None:
             self._stop.close()
+        self._stopped = False
 
     @property
     def _in_place(self) -> bool:
@@ -142,10 +146,10 @@ class Server:
         if self._workers == 1:
             return self._limits
         limits, n = self._limits, self._workers
-        connections = max(1, (limits.connections or MOST_WATCHED) // n)
+        connections = (limits.connections or MOST_WATCHED) // n
         if limits.connections is None:
             connections = room(Limits(), connections)
-        per_source = None if limits.per_source is None else max(1, limits.per_source // n)
+        per_source = None if limits.per_source is None else limits.per_source // n
         return replace(limits, connections=connections, per_source=per_source)
 
     def _told(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """The one process that writes what all the others tell: in the book's words, or as JSON.
 
 It is a process of its own because writing may wait: standard output may be a full pipe, a stopped terminal or a slow
-disk, and a name to look up may take seconds. It waits; whoever hands it events does not (events.Pipe), and so neither
+disk, and a name to look up may take seconds. It waits; whoever hands it events through a Pipe does not, and so neither
 the log nor a lookup ever holds up an echo.
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from .address import Address
-from .events import Event, Events, Kind, Pipe, decode
+from .events import A_SECOND, Event, Events, Kind
 from .stop import milliseconds
 from .words import amount, escape, size
 
@@ -162,6 +162,54 @@ class Writer:
                 poller = select.poll()
                 poller.register(self._out, select.POLLOUT)
                 poller.poll()
+
+
+class Pipe:
+    """Hands events to another process: a line of JSON each, never over PIPE_BUF, so writers do not mix (pipe(7)).
+
+    Nothing waits: what a full pipe does not take is dropped, and the next event that it takes is preceded by their
+    number, which all processes that share the pipe add up in an eventfd(2). A pipe that nobody reads any more takes and
+    forgets everything.
+    """
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._dropped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def __call__(self, event: Event) -> None:
+        with contextlib.suppress(OSError):  # none was dropped, or this is closed
+            self._write(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
+        self._write(event)
+
+    def _write(self, event: Event) -> None:
+        try:
+            os.write(self._fd, encode(event))
+        except BlockingIOError:
+            os.eventfd_write(self._dropped, event.count)
+        except OSError:
+            pass  # the reader is gone, and with it whoever would have been told
+
+    def close(self) -> None:
+        """For good: whoever still tells something tells it to nobody."""
+        for fd in (self._fd, self._dropped):
+            os.close(fd)
+        self._fd = self._dropped = -1
+
+
+def encode(event: Event) -> bytes:
+    """One event as one line."""
+    peers = [[peer.host, peer.port] for peer in event.peers[:A_SECOND]]
+    others = event.others + max(0, len(event.peers) - A_SECOND)
+    values = [event.kind, peers, others, event.count, event.messages, event.bytes, event.seconds, event.detail[:500], event.time]
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Event:
+    """What encode() made."""
+    kind, peers, others, count, messages, total, seconds, detail, at = json.loads(line)
+    named = tuple(Address(host, port) for host, port in peers)
+    return Event(Kind(kind), named, others, count, messages, total, seconds, detail, at)
 
 
 class Told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -66,6 +67,7 @@ def say(text: str) -> None:
 def main() -> None:
     """The console script. Ends the process with the exit codes above."""
     occupy_standard_descriptors()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as we may have inherited it, no child could be waited for
     if not sys.platform.startswith("linux"):
         say("meari: Linux is needed: epoll, pidfds and SO_REUSEPORT are used as Linux has them")
         sys.exit(2)
@@ -78,7 +80,7 @@ def main() -> None:
         usage = "" if error.ctx is None else "\n" + error.ctx.get_usage()
         say(f"{_name(error.ctx)}: {error.format_message()}{usage}")
         code = 2
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         code = 130
     except MeariError as error:
         say(f"meari: {error}")

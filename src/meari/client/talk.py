@@ -8,6 +8,7 @@ regular files as input.)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -53,7 +54,7 @@ class _Talk:
                 raise DeadlineError(f"no byte came or went for {self._timeout:g} s")
             ready = self._poll(wait)
             if self._sock.fileno() in ready:
-                sent, ended = self._send(), self._receive()
+                ended, sent = self._receive(), self._send()  # what has come is shown, also when nothing more will go
                 if ended:
                     return
                 moved = time.monotonic() if sent or ended is False else moved
@@ -79,7 +80,8 @@ class _Talk:
         self._send()
         if not data:
             self._more = False
-            self._sock.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # the next read tells what it is
+                self._sock.shutdown(socket.SHUT_WR)
 
     def _send(self) -> bool:
         """Write what is left, as far as it goes; whether any of it went."""
@@ -88,6 +90,9 @@ class _Talk:
         try:
             sent = self._sock.send(self._left)
         except BlockingIOError:
+            return False
+        except ConnectionError:  # nothing more will go; what has come may still be read, and then the read fails too
+            self._left, self._more = b"", False
             return False
         self._left = memoryview(self._left)[sent:]
         return True

@@ -36,24 +36,25 @@ MOST_SERVED = 512  # and where one costs a thread or a process
 _BATCH = 64  # accepted in one go: a burst of clients must not starve those inside
 _PAUSE = 0.1  # seconds without accepting after the machine was at its limit
 LONGEST = 86_400.0  # seconds of one wait, which epoll_wait(2) takes as an int of milliseconds
-_SPARE = 16  # descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment
+SPARE = 16  # descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment
 
 
-def room(limits: Limits, most: int) -> int:
+def room(limits: Limits, most: int, *, spare: int = 0) -> int:
     """How many connections there is room for: what was asked for, or *most*, or what the descriptor limit leaves.
 
-    The soft limit is raised to the hard one first. Raises UsageError if what was asked for cannot be held.
+    The soft limit is raised to the hard one first. Raises UsageError if what was asked for, and *spare* descriptors for
+    what is still to be opened, cannot be held.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     in_use = len(os.listdir("/proc/self/fd"))
-    fits = most if hard == resource.RLIM_INFINITY else hard - in_use - _SPARE
+    left = math.inf if hard == resource.RLIM_INFINITY else hard - in_use
     asked = limits.connections
     if asked is None:
-        return max(1, min(most, fits))
-    if asked > fits and hard != resource.RLIM_INFINITY:
-        raise UsageError(f"{asked:,} connections cannot be held: the descriptor limit of {hard:,} leaves {max(0, fits):,}")
+        return max(1, min(most, int(min(most + SPARE, left)) - SPARE))
+    if asked > left - spare:
+        raise UsageError(f"{asked:,} connections cannot be held: the descriptor limit of {hard:,} leaves {max(0, left - spare):,}")
     return asked
 
 
@@ -111,7 +112,7 @@ class Door(typing.Generic[T]):
                 continue
             self._enter(peer)
             yield sock, peer, serves
-            if not self._to_accept:
+            if not self._to_accept or self.inside >= self._room:
                 return
 
     def _enter(self, peer: Address) -> None:
@@ -149,7 +150,9 @@ class Door(typing.Generic[T]):
 
     def knock(self, fd: int) -> None:
         """Somebody waits at the listener *fd*, and there is no room: told."""
-        waiting = max(1, self._listeners[fd][0].queue())
+        waiting = self._listeners[fd][0].queue()
+        if not waiting:
+            return
         who = f"{amount(waiting, 'client')} {'waits' if waiting == 1 else 'wait'}"
         self._events.tell(Event(Kind.WAITING, detail=f"{who}: at most {self._room:,} served at a time"))
 
@@ -161,7 +164,7 @@ class Door(typing.Generic[T]):
     def _shut(self, fd: int) -> None:
         # A copy of the listener may be open in another process: closing ours would leave it on the epoll (epoll(7)).
         self._poller.unregister(fd)
-        self._listeners.pop(fd)[0].close()
+        self._listeners.pop(fd)[0].close(everywhere=self._draining or not self._to_accept)
 
     def close(self) -> None:
         """Shut every listener; who waits there is reset."""

@@ -8,7 +8,8 @@ A connection is in one of three states, each with what the poller watches for:
 
 The poller tells edges (EPOLLET), which saves the kernel a second look at every descriptor after each read. An edge is
 told once, so each must be used up: a read that was not filled has taken all there was (epoll(7), question 9), and after
-one that was, or with a FIN announced beside the data, the edge is asked for again (EPOLL_CTL_MOD tells it if it stands).
+one that was, or with a FIN or urgent data (where a read stops short) announced beside the data, the edge is asked for
+again (EPOLL_CTL_MOD tells it if it stands).
 
 loop() is the hot path. A message of 64 bytes costs the kernel some 5 µs, and what Python adds has to stay small beside
 that: what reflects is not asked what to send, counters are inline, and the small answers of a round are written in one
@@ -27,7 +28,7 @@ from ..address import Address
 from ..errors import Refused
 from ..events import Event, Events, Kind
 from ..limits import Limits
-from ..net import Listener, kernel, unsent
+from ..net import Listener, kernel, unsent, waits
 from ..rio import reset
 from ..stop import Stop
 from ..wire.protocol import Connection, Protocol, Service
@@ -35,7 +36,7 @@ from .door import LONGEST, MOST_WATCHED, Door, room
 from .serving import LINGER, QUIET
 
 _IN = select.EPOLLIN
-_READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_READ = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _WRITE = select.EPOLLOUT | select.EPOLLET
 # A read of 4 KiB at first, since a fresh large bytes object is dear; one that is filled makes the next larger, and more than
 # 64 KiB was slower again. Small messages make it small: up to 512 bytes come from Python's own allocator, not malloc.
@@ -246,7 +247,7 @@ class _Loop:
 
     def finish(self, c: _Open, at: float, *, ended: bool = False) -> None:
         """Nothing more will be read, since the peer has *ended* or we have: the protocol's last bytes, and then the end."""
-        c.ending, c.ended = True, ended
+        c.ending, c.ended, c.moved = True, ended, at
         try:
             out = c.protocol.finish()
         except Exception as error:
@@ -338,11 +339,14 @@ class _Loop:
     def sweep(self, c: _Open, at: float) -> float:
         """Hold one connection to the limits in time; when to look at it again."""
         if c.state == _LINGERING:
-            if at >= c.until and at < c.moved + self.limits.drain and unsent(c.sock):
-                c.until = at + LINGER  # a slow reader: a close now could turn into a reset
-            elif at >= c.until:
-                self.close(c)
-            return c.until
+            if at >= min(c.until, self.cut):
+                if not unsent(c.sock):
+                    self.close(c)
+                elif at >= min(c.moved + self.limits.drain, self.cut):
+                    self.abort(c, Kind.CUT, "")
+                else:  # a slow reader: a close now could turn into a reset
+                    c.until = at + LINGER
+            return min(c.until, self.cut)
         idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
         quiet = c.moved + QUIET if self.cut < math.inf and c.state == _READING else math.inf
         set_up = math.inf if c.protocol.set_up_within is None else c.until
@@ -352,9 +356,9 @@ class _Loop:
             self.abort(c, Kind.FAILED, f"not set up within {c.protocol.set_up_within:g} s")
         elif at >= idle and c.state == _WRITING:
             self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
-        elif at >= idle or at >= quiet:
+        elif at >= min(idle, quiet) and not waits(c.sock):
             c.detail = f"idle for {self.limits.idle:g} s" if at >= idle else ""
             self.finish(c, at)
-        else:
+        elif at < min(idle, quiet):
             return min(idle, quiet, set_up, self.cut)
         return at  # soon again: it may linger now, or have its last bytes still to write

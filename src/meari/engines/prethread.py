@@ -11,12 +11,13 @@ import threading
 from collections.abc import Sequence
 
 from ..address import Address
+from ..errors import LocalError
 from ..events import Events
 from ..limits import Limits
 from ..net import Listener
 from ..stop import Stop
 from .door import Porch, room
-from .serving import Handler, serve
+from .serving import LINGER, Handler, serve
 from .thread import Leaving
 
 
@@ -33,11 +34,14 @@ def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits:
                 leaving.done(peer)
 
         threads = [threading.Thread(target=work, name=f"meari {i}", daemon=True) for i in range(places)]
-        for thread in threads:
-            thread.start()
+        try:
+            for thread in threads:
+                thread.start()
+        except RuntimeError as error:
+            raise LocalError(f"{places} threads cannot be started: {error}") from None
         for arrival in porch.arrivals():
             buffer.put(arrival)
-        porch.wait(patience=1.0)
+        porch.wait(patience=LINGER + 1)
         for _ in threads:
             buffer.put(None)
         for thread in threads:

@@ -21,7 +21,7 @@ from ..net import Listener
 from ..rio import reset
 from ..stop import Stop
 from .door import MOST_SERVED, Porch, room
-from .serving import Handler, serve
+from .serving import LINGER, Handler, serve
 
 
 def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
@@ -31,7 +31,9 @@ def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: L
         fd = children.pop(pid)
         porch.forget(fd)
         os.close(fd)
-        os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code:  # it could not tell its end itself
+            events.tell(Event(Kind.FAILED, (peer,), detail=f"its process ended with {code}"))
         porch.door.left(peer)
 
     with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
@@ -48,12 +50,10 @@ def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: L
                 continue
             sock.close()
             porch.watch(children[pid], partial(reap, pid, peer))
-        porch.wait(patience=1.0)
-        if children:
-            events.tell(Event(Kind.CUT, count=len(children)))
-            for pid in children:
-                os.kill(pid, signal.SIGKILL)
-            porch.wait(patience=60.0)
+        porch.wait(patience=LINGER + 1)
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        porch.wait(patience=60.0)
 
 
 def _watch(pid: int) -> int:

@@ -32,6 +32,9 @@ class _Cut(MeariError):
         self.kind = kind
 
 
+_NEVER = MeariError("a wait without an end has ended")
+
+
 class Served(Rio):
     """A Rio with the patience of an engine: the idle limit, and after the stop the rules of draining.
 
@@ -58,56 +61,66 @@ class Served(Rio):
 
     def _wait(self, mask: int) -> None:
         while True:
-            now = time.monotonic()
-            until = min(self._until(mask, now), self._events.due)
-            stop = -1 if self.stop is None else self.stop.fileno()
-            porch = -1 if self._porch is None else self._porch.poller.fileno()
-            others = tuple(fd for fd in (stop, porch) if fd >= 0)
-            ready = self._ready(mask, until - now, others)
-            if stop in ready and self.stop is not None:
-                self._stopping, self.stop = self.stop, None  # a set stop is always ready: it is watched no more
-                self._stopping.noticed()
-            if porch in ready and self._porch is not None:
-                self._porch.look()
-            self._events.tick()
-            if self.sock.fileno() in ready:
+            until, over = self._until(mask)
+            if self._watch(mask, until):
                 self.moved = time.monotonic()
                 return
+            if time.monotonic() >= until:  # and nothing was ready at the last look
+                self.moved = time.monotonic()  # what is written now has its own time
+                raise over
 
-    def _until(self, mask: int, now: float) -> float:
-        """When this wait is over; raises what ends it if that is now."""
-        until = math.inf
+    def _watch(self, mask: int, until: float) -> bool:
+        """Whether the socket is ready, by *until* or when something else wants to be looked after, which it is."""
+        stop = -1 if self.stop is None else self.stop.fileno()
+        porch = -1 if self._porch is None else self._porch.poller.fileno()
+        others = tuple(fd for fd in (stop, porch) if fd >= 0)
+        ready = self._ready(mask, min(until, self._events.due) - time.monotonic(), others)
+        if stop in ready and self.stop is not None:
+            self._stopping, self.stop = self.stop, None  # a set stop is always ready: it is watched no more
+            self._stopping.noticed()
+        if porch in ready and self._porch is not None:
+            self._porch.look()
+        self._events.tick()
+        return self.sock.fileno() in ready
+
+    def _cut(self) -> float:
+        """The drain limit, once there is one."""
+        return math.inf if self._stopping is None else self._stopping.noticed() + self._limits.drain
+
+    def _until(self, mask: int) -> tuple[float, MeariError]:
+        """When a wait is over, and what it then ends in. Raises that for what is over even if the socket is ready."""
+        if time.monotonic() >= self._cut():
+            raise _Cut(Kind.CUT, "the drain limit")
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise DeadlineError("the deadline passed")
+        found: list[tuple[float, MeariError]] = []
         if self.deadline is not None:
-            until = self.deadline
-            if now >= until:
-                raise DeadlineError("the deadline passed")
-        if self._limits.idle is not None:
-            until = min(until, self.moved + self._limits.idle)
-            if now >= until:
-                reason = f"idle for {self._limits.idle:g} s"
-                raise DeadlineError(reason) if mask == select.POLLIN else _Cut(Kind.FAILED, f"{reason} while we waited to write")
+            found.append((self.deadline, DeadlineError("the deadline passed")))
+        if (idle := self._limits.idle) is not None:
+            late = DeadlineError(f"idle for {idle:g} s")
+            found.append((self.moved + idle, late if mask == select.POLLIN else _Cut(Kind.FAILED, f"{late} while we waited to write")))
         if self._stopping is not None:
-            cut = self._stopping.noticed() + self._limits.drain
-            if now >= cut:
-                raise _Cut(Kind.CUT, "the drain limit")
-            if mask == select.POLLIN and now >= self.moved + QUIET:
-                raise Stopped("stopped")
-            until = min(until, cut, self.moved + QUIET if mask == select.POLLIN else cut)
-        return until
+            found.append((self._cut(), _Cut(Kind.CUT, "the drain limit")))
+            if mask == select.POLLIN:
+                found.append((self.moved + QUIET, Stopped("stopped")))
+        return min(found, key=lambda one: one[0]) if found else (math.inf, _NEVER)
 
     def end(self) -> None:
         """Our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset.
 
-        That is LINGER seconds, and for as long as the peer is still to take what we have written, the time to drain.
+        That is LINGER seconds, and for as long as the peer is still to take what we have written, the time to drain:
+        who has not taken it by then is reset.
         """
         self.shutdown()
         until, last = time.monotonic() + LINGER, time.monotonic() + self._limits.drain
         with contextlib.suppress(OSError):
-            while not self._ended and (left := until - time.monotonic()) > 0:
-                if self._ready(select.POLLIN, left):
+            while not self._ended and (now := time.monotonic()) < min(until, self._cut()):
+                if self._watch(select.POLLIN, min(until, self._cut())):
                     self._ended = not self.sock.recv(65536, socket.MSG_DONTWAIT)
-                elif unsent(self.sock) and time.monotonic() < last:
+                elif unsent(self.sock) and now < last:
                     until = time.monotonic() + LINGER
+            if not self._ended and unsent(self.sock):
+                raise _Cut(Kind.CUT, "the drain limit")
 
 
 def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
@@ -153,12 +166,12 @@ def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Han
     kind, detail = Kind.CLOSED, ""
     with Served(sock, porch, alone) as rio:
         try:
-            handler(rio, connection)
-            rio.end()
-        except Stopped:
-            rio.end()
-        except DeadlineError as late:
-            detail = str(late)
+            try:
+                handler(rio, connection)
+            except Stopped:
+                pass
+            except DeadlineError as late:
+                detail = str(late)
             rio.end()
         except Refused as refused:
             kind, detail = Kind.REFUSED, str(refused)
@@ -169,6 +182,5 @@ def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Han
             kind, detail = Kind.FAILED, error.strerror or str(error)
         except Exception as error:  # a fault of the handler's or the protocol's: this connection's, and no other's
             kind, detail = Kind.FAILED, f"{type(error).__name__}: {error}"
-            rio.end()
     seconds = time.monotonic() - began
     porch.events.tell(Event(kind, (peer,), messages=connection.messages, bytes=connection.bytes, seconds=seconds, detail=detail))

@@ -14,7 +14,7 @@ from ..net import Listener
 from ..rio import reset
 from ..stop import Stop
 from .door import MOST_SERVED, Porch, room
-from .serving import Handler, serve
+from .serving import LINGER, Handler, serve
 
 
 class Leaving:
@@ -62,5 +62,5 @@ def thread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Li
                 reset(sock)
                 porch.door.left(peer)
                 porch.door.pause(str(error))
-        porch.wait(patience=1.0)
+        porch.wait(patience=LINGER + 1)
         leaving.close()
