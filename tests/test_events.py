@@ -11,8 +11,7 @@ import pytest
 from meari.address import Address
 from meari.events import Event, Events, Kind
 from meari.wire.protocol import Connection
-from meari.words import escape, size
-from meari.writer import Pipe, attributes, decode, encode, text
+from meari.writer import Pipe, attributes, decode, encode, escape, size, text
 
 
 def peer(n: int = 0) -> Address:

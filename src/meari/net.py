@@ -7,6 +7,7 @@ place by being put there; a socket that accept gives comes from it as well.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -23,6 +24,9 @@ from .errors import CapacityError, ConnectError, ListenError
 from .rio import Poller, Rio
 from .stop import Stop
 
+_SO_ATTACH_FILTER = 26  # of <asm-generic/socket.h>, which the socket module leaves out
+# Load the byte of TCP's flags; if ACK is set go on, else skip one; take it all; take nothing (<linux/bpf_common.h>).
+_ACKS_ALONE = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x10), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0))
 BACKLOG = 1024  # CS:APP's LISTENQ; the kernel caps it at net.core.somaxconn
 
 # accept(2), "Error handling": Linux passes errors already pending on the new connection; they are about that one alone.
@@ -136,6 +140,15 @@ class Listener:
         """How many connections wait to be accepted (tcp(7): TCP_INFO of a listener tells it as tcpi_unacked)."""
         info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
         return int(struct.unpack_from("I", info, 24)[0])
+
+    def deafen(self) -> None:
+        """Drop every SYN from here on (socket(7), SO_ATTACH_FILTER); handshakes that have begun go on.
+
+        Who connects now tries again a second later, and is refused, where a close could reset who has just connected.
+        """
+        program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in _ACKS_ALONE))
+        with contextlib.suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_ACKS_ALONE), ctypes.addressof(program)))
 
     def close(self, *, everywhere: bool = False) -> None:
         """Close this copy; *everywhere* ends the listening itself, whoever else holds a copy (a child just forked, say)."""

@@ -18,8 +18,7 @@ from ..limits import Limits
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
-from ..words import escape
-from ..writer import Told
+from ..writer import Told, escape
 from . import say
 from .addresses import families, parse_all
 from .holders import holders

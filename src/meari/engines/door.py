@@ -36,6 +36,7 @@ MOST_SERVED = 512  # and where one costs a thread or a process
 _BATCH = 64  # accepted in one go: a burst of clients must not starve those inside
 _PAUSE = 0.1  # seconds without accepting after the machine was at its limit
 LONGEST = 86_400.0  # seconds of one wait, which epoll_wait(2) takes as an int of milliseconds
+_GRACE = 0.05  # seconds for handshakes that have begun, before an empty listener is closed
 SPARE = 16  # descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment
 
 
@@ -72,6 +73,7 @@ class Door(typing.Generic[T]):
         self._poller = poller
         self.due = math.inf  # when tick() wants to be called: the end of a pause
         self._draining = False
+        self._deaf: dict[int, float] = {}  # listeners that have been found empty after the stop, and when
         for fd in self._listeners:
             poller.register(fd, select.EPOLLIN)
 
@@ -101,8 +103,11 @@ class Door(typing.Generic[T]):
                 self.pause(str(error))
                 return
             if accepted is None:
-                if self._draining:
+                if self._draining and time.monotonic() >= self._deaf.setdefault(fd, math.inf) + _GRACE:
                     self._shut(fd)
+                elif self._draining and self._deaf[fd] == math.inf:
+                    listener.deafen()
+                    self._deaf[fd] = time.monotonic()
                 return
             sock, peer = accepted
             if self._per_source is not None and self._sources[peer.host] >= self._per_source:
