@@ -265,6 +265,7 @@ def drained(server: Server) -> Callable[[], float]:
     return wait
 
 
+@pytest.mark.parametrize("engine", ["event", "thread"])  # of the running program test_endurance.py tests it on every engine
 def test_the_stop_echoes_what_is_under_way_and_resets_nobody(engine: str) -> None:
     server = Server("127.0.0.1:0", engine=engine, limits=Limits(connections=4, threads=4, drain=20)).__enter__()
     places = 1 if engine == "iterative" else 4
@@ -474,6 +475,7 @@ def test_protocols_are_protocols() -> None:
     assert struct.calcsize("ii") == 8
 
 
+@pytest.mark.parametrize("engine", ["event", "iterative"])  # the blocking engines share what is tested
 def test_a_slow_reader_gets_all_after_our_end_of_file(engine: str) -> None:
     """It is idle when the stop comes, and the kernel still holds its echo: the end of file has to wait behind that."""
     server = Server("127.0.0.1:0", engine=engine, limits=Limits(drain=20)).__enter__()
