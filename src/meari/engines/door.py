@@ -229,8 +229,9 @@ class Porch(typing.Generic[T]):
                 self.door.knock(fd)
 
     def _stopped(self) -> None:
-        self.poller.unregister(self.stop.fileno())  # once set it is always ready
-        self._until = self.stop.noticed() + self.limits.drain
+        if self._until == math.inf:  # look() may have seen it in the middle of a round that has it still to come
+            self.poller.unregister(self.stop.fileno())  # once set it is always ready
+            self._until = self.stop.noticed() + self.limits.drain
 
     def _round(self) -> Iterator[tuple[socket.socket, Address, T]]:
         now = time.monotonic()
