@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from functools import partial
 
 import pytest
 
-from meari import ConnectError, Connection, Event, Events, Limits, LineEcho, Protocol, Rio, Server, StreamEcho, UsageError, open_client
+from meari import ConnectError, Event, Events, Limits, LineEcho, Rio, Server, StreamEcho, UsageError, open_client
 from meari.engines import ENGINES
 from meari.events import Kind
 from meari.wire.protocol import Service
@@ -317,122 +316,6 @@ def test_an_engine_returns_when_it_has_served_as_many_as_it_may(engine: str, sta
         assert echo(rio, b"still") == b"still"
 
 
-class Greeting:
-    """A protocol with something of everything: a greeting, an answer, an end of its own, an error."""
-
-    set_up_within: float | None = None
-    reflects = False
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.done = False
-        self.error: Exception | None = None
-
-    def start(self) -> bytes:
-        return b"hello\n"
-
-    def receive(self, data: bytes, /) -> bytes:
-        self.connection.received(len(data))
-        if data.startswith(b"fail"):
-            raise RuntimeError("a fault in the protocol")
-        if data.startswith(b"bye"):
-            self.done = True
-            self.error = ValueError("they said bye")
-            return b"farewell" * 100_000
-        return data.upper()
-
-    def finish(self) -> bytes:
-        return b"end"
-
-
-def test_any_protocol_runs(engine: str, start: Start) -> None:
-    server = start(engine, Greeting)
-    with connect(server) as rio:
-        assert rio.readline() == b"hello\n"
-        rio.writen(b"loud")
-        assert rio.readexactly(4) == b"LOUD"
-        rio.shutdown()
-        assert rio.readn(10) == b"end"
-    with connect(server) as rio:
-        assert rio.readline() == b"hello\n"
-        rio.writen(b"bye")
-        assert rio.readn(10_000_000) == b"farewell" * 100_000
-        rio.writen(b"?")  # after its FIN the far end reads on for a while: this resets nothing
-    with connect(server) as rio:
-        assert rio.readline() == b"hello\n"
-        rio.writen(b"fail")
-        with contextlib.suppress(ConnectionResetError):
-            assert rio.readn(10) == b""
-    assert served_greeting(server)
-
-
-def served_greeting(server: Server) -> bool:
-    with connect(server) as rio:
-        return rio.readline() == b"hello\n"
-
-
-class Loud(Protocol):
-    """What it takes at least."""
-
-    def __init__(self, _: Connection) -> None:
-        pass
-
-    def receive(self, data: bytes, /) -> bytes:
-        return data.upper()
-
-
-class Lacking:
-    """Less than it takes."""
-
-    def __init__(self, connection: Connection) -> None:
-        if connection.peer.port % 2:
-            raise RuntimeError("a fault in the making")
-
-    def receive(self, data: bytes, /) -> bytes:
-        return data
-
-
-def test_a_service_needs_little_and_one_that_is_wrong_harms_no_other(engine: str, start: Start) -> None:
-    server = start(engine, Loud)
-    with connect(server) as rio:
-        assert echo(rio, b"LOUD") == b"LOUD"
-        rio.writen(b"quiet")
-        assert rio.readexactly(5) == b"QUIET"
-    broken = start(engine, Lacking)
-    for _ in range(4):
-        with connect(broken) as rio, contextlib.suppress(ConnectionResetError, BrokenPipeError):
-            rio.writen(b"x")
-            assert rio.readn(1) == b""
-
-
-class Late(Greeting):
-    """A protocol that is not set up until it has heard something."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
-        self.set_up_within: float | None = 0.3
-
-    def start(self) -> bytes:
-        return b""
-
-    def receive(self, data: bytes, /) -> bytes:
-        self.set_up_within = None
-        return super().receive(data)
-
-
-def test_who_is_not_set_up_in_time_is_ended(engine: str, start: Start) -> None:
-    server = start(engine, Late)
-    with connect(server) as rio:
-        began = time.monotonic()
-        with contextlib.suppress(ConnectionResetError):
-            rio.readn(10)
-        assert time.monotonic() - began < 3
-    with connect(server) as rio:
-        assert echo(rio, b"HERE") == b"HERE"
-        time.sleep(0.6)
-        assert echo(rio, b"STILL") == b"STILL"
-
-
 def test_workers_share_one_port(start: Start) -> None:
     server = start("event", workers=3)
     clients = [connect(server) for _ in range(30)]
@@ -455,24 +338,13 @@ def test_what_cannot_be_is_refused_before_anything_is_opened(options: dict[str, 
         pass
 
 
-def test_a_server_needs_an_address() -> None:
+def test_a_server_needs_an_address_and_a_limit_a_positive_number() -> None:
     with pytest.raises(UsageError):
         Server()
-
-
-def test_a_limit_has_to_be_positive() -> None:
     with pytest.raises(UsageError):
         Limits(idle=0)
     with pytest.raises(UsageError):
         Limits(drain=-1)
-
-
-def test_protocols_are_protocols() -> None:
-    made: list[Protocol] = []
-    connection = Connection(None, Events())  # type: ignore[arg-type]
-    made += [StreamEcho(connection), LineEcho(connection), Greeting(connection)]
-    assert [protocol.done for protocol in made] == [False] * 3
-    assert struct.calcsize("ii") == 8
 
 
 @pytest.mark.parametrize("engine", ["event", "iterative"])  # the blocking engines share what is tested
