@@ -31,6 +31,7 @@ class Kind(enum.StrEnum):
     CUT = "cut"  # connections that were reset at the drain limit
     WAITING = "waiting"  # clients wait in the backlog, since no more can be served
     PAUSED = "paused"  # accept found no descriptor or memory
+    LIES = "lies"  # a far end that lies on purpose has done so
     TOLD = "told"  # anything else that is worth a line
     DROPPED = "dropped"  # events that nobody took
 

@@ -22,6 +22,7 @@ class Limits:
     drain: float = 30.0  # from the stop to the reset of what is still open
     line: int = 8192  # bytes of a line, its newline included: CS:APP's MAXLINE
     threads: int = 32  # of the prethread engine
+    spin: bool = False  # the event engine polls without sleeping: no wake-up in the round trip, and a whole core for it
 
     def __post_init__(self) -> None:
         for name in ("connections", "per_source", "accept", "idle", "line", "threads"):

@@ -6,14 +6,16 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from types import FrameType
 
 import click
 
+from ..address import Address
 from ..engines import ENGINES
 from ..errors import ListenError, MeariError
-from ..events import Events
+from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
@@ -51,6 +53,12 @@ _COUNT = click.IntRange(min=1)
 )
 @click.option("--allow", multiple=True, metavar="CIDR", help="Serve these networks alone. May be repeated.")
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
+@click.option("--spin", is_flag=True, help="Poll without sleeping (event only): steadier round trips, for a whole core.")
+@click.option(
+    "--lie", "lies", multiple=True, metavar="KIND", help="Be wrong on purpose: flip, drop, insert, ... (or all). May be repeated."
+)
+@click.option("--lie-every", type=click.IntRange(min=1024), metavar="BYTES", help="From lie to lie, on average.  [default: 65536]")
+@click.option("--seed", type=int, metavar="N", help="The same lies about the same bytes.  [default: 0]")
 @click.option("--json", "as_json", is_flag=True, help="Tell events as JSON, an object a line.")
 @click.option("--resolve", is_flag=True, help="Tell clients by name.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell where it listens and what goes wrong, not connections.")
@@ -69,6 +77,10 @@ def command(
     line: int,
     allow: tuple[str, ...],
     once: bool,
+    spin: bool,
+    lies: tuple[str, ...],
+    lie_every: int | None,
+    seed: int | None,
     as_json: bool,
     resolve: bool,
     quiet: bool,
@@ -83,11 +95,15 @@ def command(
     \b
     meari serve 7007
     meari serve --engine iterative --lines 7007      the book's server
+    meari serve --lie drop --lie flip 7007           a far end to try a near end on
     """
     asked = parse_all(addresses)
     if workers > 1 and once:
         raise click.UsageError("--once serves one connection: it cannot be shared among --workers", click.get_current_context())
-    limits = Limits(connections, per_source, 1 if once else None, idle, drain, line, threads)
+    if spin and engine != "event":
+        raise click.UsageError(f"--spin is the event engine's, not {engine}'s", click.get_current_context())
+    _check_lies(lies, lie_every, seed, lines or workers > 1 or spin or bool(allow))
+    limits = Limits(connections, per_source, 1 if once else None, idle, drain, line, threads, spin)
     service: Service = partial(LineEcho, limit=line) if lines else StreamEcho
     if allow:
         from ..wire.allow import allowing, parse_network
@@ -99,7 +115,10 @@ def command(
         told = Told(1, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
         events = Events(told.hand, verbose=verbose, second=0.8)  # so that its sums reach the writer within the writer's second
     try:
-        server = Server(*asked, engine=engine, service=service, limits=limits, workers=workers, family=family or 0, events=events)
+        if lies:
+            server = _liar(asked, lies, lie_every, seed, limits, events, family)
+        else:
+            server = Server(*asked, engine=engine, service=service, limits=limits, workers=workers, family=family or 0, events=events)
         _heed_signals(server)  # first: who reads that it listens may stop it at once
         server.open()
         server.run()
@@ -113,6 +132,28 @@ def command(
         if told is not None:
             told.close()
     return 0
+
+
+def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:
+    """What --lie goes with. Raises click.UsageError."""
+    context = click.get_current_context()
+    if not lies and (every is not None or seed is not None):
+        raise click.UsageError("--lie-every and --seed say how to --lie", context)
+    if lies and (otherwise or context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE):
+        raise click.UsageError("--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin and --allow", context)
+
+
+def _liar(
+    asked: list[Address], lies: Sequence[str], every: int | None, seed: int | None, limits: Limits, events: Events, family: int | None
+) -> Server:
+    """A far end that lies, and says so first."""
+    from ..testing.liar import EVERY, LIES, Liar
+
+    kinds = tuple(LIES) if "all" in lies else tuple(dict.fromkeys(lies))
+    liar = Liar(*asked, lies=kinds, every=every or EVERY, seed=seed or 0, limits=limits, events=events, family=family or 0)
+    text = f"THIS FAR END LIES: {', '.join(kinds)}; a lie in about {every or EVERY:,} bytes of a connection; seed {seed or 0}"
+    events.tell(Event(Kind.TOLD, detail=text))
+    return liar
 
 
 def _held(error: ListenError) -> str:

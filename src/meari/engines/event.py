@@ -93,10 +93,10 @@ class _Loop:
     def loop(self) -> None:
         connections, mirrors, received, door = self.connections, self.mirrors, self.events.received, self.door
         poll, read, now = self.poller.poll, kernel.read, time.monotonic
-        at = now()
+        at, longest = now(), 0.0 if self.limits.spin else LONGEST
         while door.open or connections:
             due = min(self.events.due, door.due, self.sweep_at)
-            ready = poll(min(max(0.0, due - at), LONGEST), _AT_ONCE)
+            ready = poll(min(max(0.0, due - at), longest), _AT_ONCE)
             at = now()
             came: list[tuple[int, bytes]] = []
             for fd, mask in ready:
@@ -290,7 +290,7 @@ class _Loop:
     def fail(self, c: _Open, error: Exception) -> None:
         c.kind = Kind.FAILED
         c.detail = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
-        self.close(c)
+        self.close(c, reset)  # so that the peer does not take it for the end
 
     def abort(self, c: _Open, kind: Kind, detail: str) -> None:
         c.kind, c.detail = kind, detail

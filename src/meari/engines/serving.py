@@ -182,5 +182,6 @@ def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Han
             kind, detail = Kind.FAILED, error.strerror or str(error)
         except Exception as error:  # a fault of the handler's or the protocol's: this connection's, and no other's
             kind, detail = Kind.FAILED, f"{type(error).__name__}: {error}"
+            rio.abort()  # so that the peer does not take it for the end
     seconds = time.monotonic() - began
     porch.events.tell(Event(kind, (peer,), messages=connection.messages, bytes=connection.bytes, seconds=seconds, detail=detail))

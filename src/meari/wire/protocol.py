@@ -13,7 +13,10 @@ from ..address import Address
 
 
 class Protocol(typing.Protocol):
-    """One end of one connection, with no I/O: bytes in, bytes out. A class derived from this one needs only receive()."""
+    """One end of one connection, with no I/O: bytes in, bytes out. A class derived from this one needs only receive().
+
+    One that raises is at fault, and its connection, no other, is reset.
+    """
 
     done: bool = False  # flush what was returned last, then close
     error: Exception | None = None  # told as the connection's end, after that flush
