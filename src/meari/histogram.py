@@ -14,6 +14,7 @@ import base64
 import math
 import struct
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 HIGHEST = 3_600_000_000_000  # an hour of nanoseconds: more is counted as that
@@ -45,41 +46,38 @@ class Histogram:
     __slots__ = ("counts", "greatest", "least", "total")
 
     def __init__(self, values: Iterable[int] = ()) -> None:
-        self.counts: list[int] = []  # of each bucket, as far as the highest that has any
+        self.counts: defaultdict[int, int] = defaultdict(int)  # of each bucket that has any
         self.total = 0
         self.least, self.greatest = HIGHEST, 0
         self.add(values)
 
     def add(self, values: Iterable[int]) -> None:
         """Count *values*; those beyond the range are counted at its end."""
-        counts, bits = self.counts, _HALF_BITS
+        counts, bits, before = self.counts, _HALF_BITS + 1, self.total
         for value in values:
             if not self.least <= value <= self.greatest:
                 value = self._reach(value)
-            doubling = value.bit_length() - bits - 1
-            counts[value if doubling <= 0 else (doubling << bits) + (value >> doubling)] += 1
-            self.total += 1
+            doubling = value.bit_length() - bits
+            counts[value if doubling <= 0 else (doubling << _HALF_BITS) + (value >> doubling)] += 1
+            before += 1
+        self.total = before
 
     def _reach(self, value: int) -> int:
         """Widen the range to *value*, as far as there may be values."""
         value = min(max(value, 0), HIGHEST)
         self.least, self.greatest = min(self.least, value), max(self.greatest, value)
-        self.counts += [0] * (index(self.greatest) + 1 - len(self.counts))
         return value
 
     def merge(self, other: Histogram) -> None:
         """Count what *other* has counted, exactly."""
-        if not other.total:
-            return
-        self._reach(other.least)
-        self._reach(other.greatest)
-        for bucket, count in other.buckets():
+        for bucket, count in other.counts.items():
             self.counts[bucket] += count
         self.total += other.total
+        self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
 
     def buckets(self) -> Iterator[tuple[int, int]]:
         """The (bucket, count) of each that has any, the least first."""
-        return ((bucket, count) for bucket, count in enumerate(self.counts) if count)
+        return iter(sorted(self.counts.items()))
 
     def quantile(self, q: float) -> float:
         """The value that a part *q* (0 to 1) of the counted are not above: exact to 0.1 %; 0 if nothing was counted."""
@@ -135,15 +133,12 @@ class Histogram:
     def encode(self) -> str:
         """The V2 compressed encoding, in base64, as in an HdrHistogram log."""
         body = bytearray()
-        zeros = 0
-        for count in self.counts:
-            if count == 0:
-                zeros += 1
-                continue
-            if zeros:
-                body += _zigzag(-zeros)
-                zeros = 0
+        next_bucket = 0
+        for bucket, count in self.buckets():
+            if bucket > next_bucket:
+                body += _zigzag(next_bucket - bucket)  # so many zeros
             body += _zigzag(count)
+            next_bucket = bucket + 1
         head = struct.pack(">iiiiqqd", _COOKIE, len(body), 0, 3, 1, HIGHEST, 1.0)
         packed = zlib.compress(head + bytes(body))
         return base64.b64encode(struct.pack(">ii", _DEFLATED, len(packed)) + packed).decode()

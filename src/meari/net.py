@@ -73,7 +73,7 @@ class Kernel:
     # On a descriptor, read(2) and write(2) do what recv and send do; Python calls them with less ado, and a message
     # of the event engine is little more than the two.
     read: Callable[[int, int], bytes] = staticmethod(os.read)
-    write: Callable[[int, bytes | memoryview], int] = staticmethod(os.write)
+    write: Callable[[int, bytes | bytearray | memoryview], int] = staticmethod(os.write)
 
 
 kernel = Kernel()

@@ -69,6 +69,13 @@ class Stream:
         self._at = offset + n
         return self._cipher.update(_ZEROS[:n] if n <= len(_ZEROS) else bytes(n))
 
+    def read_into(self, offset: int, buffer: bytearray) -> None:
+        """Fill *buffer*, of at most 64 KiB, with the bytes from *offset* on: what is in the processor's caches stays there."""
+        if offset != self._at:
+            self.read(offset, 0)
+        self._at = offset + len(buffer)
+        self._cipher.update_into(_ZEROS[: len(buffer)], buffer)
+
 
 def origin(block: bytes) -> Origin | None:
     """Whose block these 16 bytes would be, or None if they are nobody's; one in 2**15 is somebody's by chance."""

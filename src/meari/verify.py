@@ -30,6 +30,7 @@ _BEFORE = 64  # bytes that came before a place, kept to find the earliest explan
 _UNNAMED = 1 << 16  # bytes that name no origin, kept; of more only the number is
 _OPEN = 64  # holes, and the bytes after them, within which what is missing may still come: then it was reordered
 _SETTLED = 1 << 16
+_RECYCLED = 1 << 14  # bytes of a chunk from which on its memory is used again: fresh memory is dear
 _CHANCE = 16  # bytes that may fit by chance where two explanations meet
 
 
@@ -93,24 +94,56 @@ class Verifier:
     The loader reads `chunk` and `position` itself: what came is as expected if chunk.startswith(data, position).
     """
 
-    __slots__ = ("_case", "_chunks", "_holes", "_made", "_stream", "_tell", "chunk", "connection", "front", "position", "run", "size")
+    __slots__ = (
+        "_ahead",
+        "_case",
+        "_chunks",
+        "_holes",
+        "_made",
+        "_spare",
+        "_stream",
+        "_tell",
+        "chunk",
+        "connection",
+        "front",
+        "position",
+        "run",
+        "size",
+    )
 
     def __init__(self, run: int, connection: int, tell: Callable[[Fault], None], size: int = _CHUNK) -> None:
         self.run, self.connection, self.size = run, connection, size
         self.front = 0  # offset up to which bytes came back, or are told as lost
-        self.chunk, self.position = b"", 0  # what is expected next, and how much of it came
-        self._chunks: deque[bytes] = deque()  # after chunk
+        self.chunk: bytes | bytearray = b""  # what is expected next
+        self.position = 0  # how much of it came
+        self._chunks: deque[bytes | bytearray] = deque()  # after chunk
+        self._ahead: bytes | bytearray | None = None  # made, and not yet asked for
+        self._spare: bytearray | None = None
         self._made = 0  # the offset where the last chunk ends
         self._stream = Stream(run, connection)
         self._tell = tell
         self._case: _Case | None = None
         self._holes: deque[tuple[Fault, int]] = deque()  # what was dropped, with the latest offset that explains it
 
-    def more(self) -> bytes:
+    def more(self) -> bytes | bytearray:
         """The next bytes to send; they are expected back."""
-        made = self._stream.read(self._made, self.size)
+        made, self._ahead = self._ahead or self._produce(), None
         self._made += self.size
         self._chunks.append(made)
+        if self.position == len(self.chunk):
+            self._next()
+        return made
+
+    def prepare(self) -> None:
+        """Make what more() gives next, while there is time for it."""
+        if self._ahead is None:
+            self._ahead = self._produce()
+
+    def _produce(self) -> bytes | bytearray:
+        if self.size < _RECYCLED:
+            return self._stream.read(self._made, self.size)
+        made, self._spare = self._spare or bytearray(self.size), None
+        self._stream.read_into(self._made, made)
         return made
 
     def unmake(self, n: int) -> None:
@@ -163,7 +196,7 @@ class Verifier:
             before = self._stream_at(max(0, self.front - _BEFORE), min(self.front, _BEFORE))
             self._case = _Case(self.front, before, self.front)
 
-    def end(self, lost: str = "truncated") -> None:
+    def finish(self, lost: str = "truncated") -> None:
         """No more will come: what is still missing is told, as *lost*."""
         if self._case is not None:
             self._conclude(self._case)
@@ -181,8 +214,9 @@ class Verifier:
             self._tell(self._holes.popleft()[0])
 
     def _next(self) -> None:
-        if self._chunks:
-            self.chunk, self.position = self._chunks.popleft(), 0
+        if isinstance(self.chunk, bytearray) and self._case is None:
+            self._spare = self.chunk
+        self.chunk, self.position = self._chunks.popleft() if self._chunks else b"", 0
 
     def _seek(self, offset: int) -> None:
         """Go on expecting from *offset*."""
@@ -429,7 +463,7 @@ class Verifier:
         return Stream(self.run, self.connection).read(offset, max(0, n))
 
 
-def common(a: bytes, b: bytes) -> int:
+def common(a: bytes | bytearray, b: bytes | bytearray) -> int:
     """How many bytes *a* and *b* begin with alike: found by halving, since comparing bytes is a memcmp."""
     low, high = 0, min(len(a), len(b))
     if a[:high] == b[:high]:

@@ -16,6 +16,9 @@ from ..errors import MeariError
 COMMANDS = {
     "serve": "Be the far end: send back every byte.",
     "talk": "Be the near end: send lines, compare what comes back.",
+    "ping": "Time one round trip after another.",
+    "load": "Load a far end, and verify every byte.",
+    "compare": "Tell whether two loads differ, and by how much.",
 }
 
 
@@ -41,7 +44,7 @@ class _Commands(click.Group):
 def group() -> None:
     """meari (메아리, "echo"): what does the network between two programs do to a connection?
 
-    Exit codes: 0 all well; 1 bytes differ or are lost; 2 usage, or it could not start.
+    Exit codes: 0 all well; 1 bytes differ or are lost; 2 usage, or it could not start; 3 a threshold was crossed.
     """
 
 

@@ -226,6 +226,8 @@ class _Lying(StreamEcho):
         return 0, b""
 
     def _delay(self, data: bytes) -> tuple[int, bytes] | None:
+        if self._offset > self._began:
+            return None
         self._lies.ended.wait(DELAY)
         return 0, b""
 
@@ -234,7 +236,7 @@ class _Lying(StreamEcho):
         return 0, b""
 
     def _reset(self, data: bytes) -> tuple[int, bytes] | None:
-        if self._offset > self._began:  # what was passed on of this read is still to be returned
+        if self._offset > self._began:  # as for a delay: what was passed on of this read is still to be returned
             return None
         self._tell(0, b"")
         raise Reset("the lie was a reset")

@@ -1,0 +1,130 @@
+"""meari load: many connections, many messages, every byte verified."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+
+import click
+
+from ..client.crew import Crew, reach
+from ..client.plan import Plan
+from ..client.results import Result
+from ..client.thresholds import Threshold
+from ..errors import ConnectError
+from . import say
+from .addresses import families, parse_one
+from .output import Output, write_file
+from .seconds import Seconds
+from .sizes import Sizes
+
+_COUNT = click.IntRange(min=1)
+
+
+@click.command("load", short_help="Load a far end, and verify every byte.")
+@click.argument("address", metavar="HOST PORT", nargs=-1, required=True)
+@click.option("-c", "--connections", type=_COUNT, default=1, show_default=True, metavar="N", help="Connections.")
+@click.option(
+    "-s", "--size", type=Sizes(), default="64", show_default=True, metavar="BYTES", help="Of a message: 64, 64K, or a range: 1-4096."
+)
+@click.option("--depth", type=_COUNT, default=1, show_default=True, metavar="N", help="Messages in flight on each connection.")
+@click.option("-t", "--seconds", type=Seconds(), metavar="SECONDS", help="How long.  [default: 10, or until -n]")
+@click.option("-n", "--messages", type=_COUNT, metavar="N", help="How many messages, in all.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Open loop: N messages a second in all, each when it is due."
+)
+@click.option("--new-connections", is_flag=True, help="A connection for each message.")
+@click.option("--warmup", type=Seconds(zero=True), default=0.0, metavar="SECONDS", help="Before anything is counted.")
+@click.option("--processes", type=_COUNT, default=1, show_default=True, metavar="N", help="Processes that share the connections.")
+@click.option("--interval", "every", type=Seconds(), default=1.0, show_default=True, metavar="SECONDS", help="From report to report.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Without a byte: a connection is given up as stalled.",
+)
+@click.option("--late", type=Seconds(), metavar="SECONDS", help="Without a byte: a fault, told as delayed.  [default: no fault]")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
+@click.option("--ndjson", is_flag=True, help="A JSON object for each interval, and one for the result.")
+@click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="The result, for meari compare.")
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="The result as a page that needs nothing else.")
+@click.option("--fail-if", "fail_if", multiple=True, metavar="TEST", help="Exit 3 if so: 'p99>2ms', 'rate<10000'. May be repeated.")
+@families
+def command(
+    address: tuple[str, ...],
+    connections: int,
+    size: tuple[int, int],
+    depth: int,
+    seconds: float | None,
+    messages: int | None,
+    rate: float | None,
+    new_connections: bool,
+    warmup: float,
+    processes: int,
+    every: float,
+    timeout: float,
+    late: float | None,
+    as_json: bool,
+    ndjson: bool,
+    save: str | None,
+    html: str | None,
+    fail_if: tuple[str, ...],
+    family: int | None,
+) -> int:
+    """Send messages to HOST PORT, verify every byte that comes back, and tell rates and round trips.
+
+    A closed loop keeps --depth messages in flight on each connection. With --rate the loop is open: messages are sent
+    when they are due, and timed from then, so that waiting is not hidden. Exits 1 if bytes differ or are lost, 3 if a
+    --fail-if is so.
+
+    \b
+    meari load localhost 7007 -c 64 -t 5
+    meari load localhost:7007 --rate 1000 --fail-if 'p99>2ms'
+    """
+    where = parse_one(address)
+    tests = [Threshold.parse(one) for one in fail_if]
+    if seconds is None and messages is None:
+        seconds = 10.0
+    plan = Plan(str(where), connections, *size, depth, seconds, messages, warmup, rate, new_connections, processes, every, timeout, late)
+    try:
+        crew = Crew(plan, reach(where, family or 0, timeout))
+        with Output(crew, as_json, ndjson) as output, _stoppable(crew):
+            result = crew.run(output.interval, output.idle)
+    except ConnectError as error:
+        say(f"meari load: {error}; does a server listen there? (meari serve {where.port})")
+        return 2
+    output.result(result)
+    if save is not None:
+        write_file(save, json.dumps(result.to_json()) + "\n")
+    if html is not None:
+        from ..report.html import page
+
+        write_file(html, page(result))
+    return verdict(result, tests)
+
+
+def verdict(result: Result, tests: list[Threshold]) -> int:
+    """The exit code, and what is to be said about it."""
+    crossed = [said for test in tests if (said := test.crossed(result)) is not None]
+    for said in crossed:
+        say(f"meari load: {said}")
+    if result.faults or not result.count.messages:
+        if not result.count.messages:
+            say("meari load: not one message came back")
+        return 1
+    return 3 if crossed else 0
+
+
+@contextlib.contextmanager
+def _stoppable(crew: Crew) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run early, and what was counted is told."""
+    before = {number: signal.signal(number, lambda *_: crew.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,101 @@
+"""What a load shows while it runs, and at its end: lines, JSON, or on a terminal one live display."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import typing
+
+from ..client.crew import Crew
+from ..client.results import Point, Result, interval
+from ..errors import LocalError
+from ..histogram import Histogram
+from ..report import text
+
+if typing.TYPE_CHECKING:
+    from rich.live import Live
+
+_REFRESH = 0.2  # seconds
+
+
+class Output:
+    """As a context manager, for the time of the run. A terminal gets the display, unless JSON was asked for."""
+
+    def __init__(self, crew: Crew, as_json: bool, ndjson: bool) -> None:
+        self._crew, self._as_json, self._ndjson = crew, as_json, ndjson
+        self._live: Live | None = None
+        self._last: Point | None = None
+        self._drawn = 0.0
+
+    def __enter__(self) -> typing.Self:
+        if sys.stdout is not None and os.isatty(1) and not self._as_json and not self._ndjson:
+            from rich.live import Live
+
+            self._live = Live(transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def interval(self, point: Point) -> None:
+        self._last = point
+        if self._ndjson:
+            show(json.dumps({"type": "interval", "at": round(point.at, 6), "seconds": round(point.seconds, 6), **interval(point.count)}))
+
+    def idle(self) -> None:
+        """Called some times a second."""
+        if self._live is not None and time.monotonic() - self._drawn >= _REFRESH:
+            self._drawn = time.monotonic()
+            self._live.update(self._display(), refresh=True)
+
+    def _display(self) -> typing.Any:
+        from rich.table import Table
+
+        result, last = self._crew.result, self._last
+        count = last.count if last is not None else None
+        table = Table.grid(padding=(0, 2))
+        table.add_row(f"[bold]{result.far_end}[/]", str(result.plan))
+        elapsed = (time.monotonic_ns() - self._crew.began) / 1e9 if self._crew.began else 0.0
+        if self._crew.began and result.plan.seconds is not None:
+            table.add_row("time left", f"{max(0.0, result.plan.seconds - elapsed):.0f} s" if elapsed >= 0 else "warming up")
+        if count is not None and last is not None:
+            histogram: Histogram = count.times["round_trip" if result.plan.rate is None else "from_due"]
+            table.add_row("now", f"{count.messages / last.seconds:,.0f}/s   {text.quantiles(histogram)}")
+            table.add_row("so far", f"{result.messages_per_second:,.0f}/s   {text.quantiles(result.headline)}")
+            colour = "red" if result.faults else "green"
+            table.add_row("faults", f"[{colour}]{result.faults:,}[/]")
+        return table
+
+    def result(self, result: Result) -> None:
+        if self._as_json or self._ndjson:
+            show(json.dumps(result.to_json()))
+        else:
+            for line in text.lines(result):
+                show(line)
+
+
+def show(line: str) -> None:
+    """One line on standard output. Raises LocalError if it does not take it."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read it has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        raise LocalError(f"standard output: {error.strerror}") from None
+
+
+def write_file(path: str, content: str) -> None:
+    """Raises LocalError."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(content)
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,201 @@
+"""The connections of a load, from their beginning to their end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ..net import kernel
+from ..verify import Fault, Verifier
+from .plan import Plan
+from .tally import Tally
+
+Target = tuple[int, int, int, tuple[str, int]]  # family, type, protocol, address: as getaddrinfo gives it
+SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns()
+NEVER = 1 << 62
+IN, OUT = 1, 4  # EPOLLIN, EPOLLOUT
+_PIECE = 65536  # bytes that are made, and written, at once
+_RETRY = SECOND // 10  # from one attempt to connect anew to the next
+
+
+class Line(Verifier):
+    """One connection, and where its messages are."""
+
+    __slots__ = (
+        "armed",
+        "at",
+        "broken",
+        "closing",
+        "connecting",
+        "due",
+        "end",
+        "fd",
+        "heard",
+        "nudged",
+        "out",
+        "owed",
+        "queue",
+        "sent",
+        "since",
+        "sock",
+    )
+
+    def __init__(self, run: int, number: int, tell: Callable[[Fault], None], chunk: int, sock: socket.socket) -> None:
+        super().__init__(run, number, tell, chunk)
+        self.sock, self.fd = sock, sock.fileno()
+        self.out: bytes | bytearray = b""  # what is sent next
+        self.at = 0  # how much of it is
+        self.owed = 0  # bytes of messages under way that the kernel has not taken
+        self.sent = 0  # the offset where the last message under way ends
+        self.end, self.since, self.due = NEVER, 0, 0  # the offset where the first one ends, when it was sent, and when due
+        self.queue: deque[tuple[int, int, int]] = deque()  # the same three of those after it
+        self.heard = self.nudged = 0  # when bytes came last, and when a message was sent to make some come
+        self.connecting, self.armed = True, False  # armed: watched for room to write
+        self.broken = False  # a write failed: the error is told once, and the read after it finds an end of file
+        self.closing = 0  # until when, after our FIN, the far end's is waited for
+
+
+class Lines:
+    """Opens the connections, keeps their number up, writes to them. *numbers* are those that they get."""
+
+    def __init__(self, plan: Plan, target: Target, run: int, numbers: tuple[int, int], tally: Tally) -> None:
+        self.plan, self.target, self.run, self.tally = plan, target, run, tally
+        self.poller = kernel.epoll()
+        self.open: dict[int, Line] = {}  # by descriptor
+        self.ready: list[Line] = []  # those of them that are connected, and not closing
+        self.missing: deque[int] = deque()  # when each connection that is not there may be tried again
+        self.ending = False
+        self.fronts = 0  # bytes returned on connections that are gone
+        self._first, self._step = numbers
+        self._made = 0
+        size = plan.most
+        self.chunk = min(_PIECE, size) if size > 2048 else (4096 // size) * size
+
+    def connect(self) -> None:
+        """Open all of them, one after the other. Raises OSError if one cannot be."""
+        for _ in range(self.plan.connections):
+            line = self.start(self.plan.timeout)
+            self.connected(line)
+
+    def start(self, timeout: float = 0.0) -> Line:
+        """Begin one, and wait *timeout* seconds for it to be connected. Raises OSError."""
+        family, kind, protocol, address = self.target
+        sock = kernel.open(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(timeout)
+            since = time.monotonic_ns()
+            with contextlib.suppress(BlockingIOError):
+                sock.connect(address)
+            sock.setblocking(False)
+        except BaseException:
+            sock.close()
+            raise
+        line = Line(self.run, self._first + self._made * self._step, self.tally.fault, self.chunk, sock)
+        self._made += 1
+        line.since = line.heard = since
+        self.open[line.fd] = line
+        self.poller.register(line.fd, OUT)
+        return line
+
+    def connected(self, line: Line) -> bool:
+        """Whether the connection that was begun is there now; if it failed it is dropped, and tried again later."""
+        error = line.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        try:
+            ours, theirs = line.sock.getsockname(), line.sock.getpeername()
+        except OSError:
+            ours = theirs = None
+        if error or ours == theirs:  # the latter: TCP connected to itself (net.open_client)
+            self.drop(line, time.monotonic_ns() + _RETRY)
+            return False
+        now = time.monotonic_ns()
+        self.tally.now.times["connect"].add((now - line.since,))
+        self.tally.now.opened += 1
+        line.connecting, line.heard = False, now
+        self.poller.modify(line.fd, IN)
+        self.ready.append(line)
+        return True
+
+    def replace(self, now: int) -> None:
+        """Begin anew the connections that are missing, as far as it is time."""
+        while self.missing and self.missing[0] <= now and not self.ending:
+            self.missing.popleft()
+            try:
+                self.start()
+            except OSError:
+                self.missing.append(now + _RETRY)
+
+    def drop(self, line: Line, again: int | None) -> None:
+        """Close it; *again* is when another may take its place, if it is not the end."""
+        self.poller.unregister(line.fd)
+        del self.open[line.fd]
+        if line in self.ready:
+            self.ready.remove(line)
+        line.sock.close()
+        self.fronts += line.front
+        if again is not None and not self.ending:
+            self.missing.append(again)
+
+    def lose(self, line: Line, kind: str) -> None:
+        """It has ended, or is given up: what is missing is told as *kind*; another takes its place."""
+        before = self.tally.now.kinds.total()
+        outstanding = len(line.queue) + (line.end != NEVER)
+        line.unmake(len(line.out) - line.at)
+        line.finish(kind)
+        if not line.closing:
+            self.tally.now.lost += 1
+            if self.tally.now.kinds.total() == before:  # not even that: it ended between two messages
+                self.tally.fault(Fault("closed" if kind == "truncated" else kind, line.connection, line.front, 0))
+        self.tally.now.damaged += outstanding
+        self.drop(line, None if line.closing else time.monotonic_ns() + (0 if line.front else _RETRY))
+
+    def returned(self) -> int:
+        """Bytes that came back in all."""
+        return self.fronts + sum(line.front for line in self.open.values())
+
+    # Writing
+
+    def push(self, line: Line) -> None:
+        """Write what is owed, as far as the kernel takes it; it says when it takes more."""
+        while line.owed:
+            if line.at == len(line.out):
+                line.out, line.at = line.more(), 0
+            piece = memoryview(line.out)[line.at : line.at + line.owed]
+            try:
+                written = kernel.write(line.fd, piece)
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                line.broken = True
+                return
+            line.at += written
+            line.owed -= written
+            if written < len(piece):
+                self.arm(line)
+                return
+        if line.armed:
+            line.armed = False
+            self.poller.modify(line.fd, IN)
+
+    def arm(self, line: Line) -> None:
+        if not line.armed:
+            line.armed = True
+            self.poller.modify(line.fd, IN | OUT)
+
+    def part(self, line: Line, until: int) -> None:
+        """Our FIN; the far end's is waited for, since more than was sent may come before it."""
+        if line in self.ready:
+            self.ready.remove(line)
+        line.closing = until
+        line.unmake(len(line.out) - line.at)
+        line.out, line.at, line.owed = b"", 0, 0
+        with contextlib.suppress(OSError):  # gone: the next read says so
+            line.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        for line in list(self.open.values()):
+            self.drop(line, None)
+        self.poller.close()

@@ -1,0 +1,328 @@
+"""One process of a load: messages on many connections, every byte of them verified.
+
+A closed loop keeps a fixed number of messages in flight on each connection, and sends the next when one has come back:
+a slow far end is asked less. An open loop sends each message when it is due on a fixed grid, whatever came back, and
+times it from then too: what waited because others were slow is not hidden ("coordinated omission").
+
+There is one loop on epoll(7), full duplex: writing never keeps it from reading. What came is read from all that are
+ready before the next messages are written, which keeps the processor's caches warm; each message is timed from its own
+write to the read that ended it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import select
+import time
+from collections.abc import Callable
+
+from ..net import kernel
+from ..stop import Stop
+from ..verify import Fault
+from .lines import IN, NEVER, OUT, SECOND, Line, Lines, Target
+from .plan import Plan
+from .tally import Count, Tally
+
+_AT_ONCE = 64  # events taken from the poller in one call
+_SMALL, _MIDDLE, _LARGE = 448, 8192, 65536  # bytes of a read: up to 512 Python's own allocator gives; a busy peer fills the last
+_LOOK = SECOND // 10  # from one look at everything to the next
+_NUDGE = SECOND  # without a byte: some may have been lost at the end of a message, which the next message shows
+_OUTSTANDING = 500_000  # messages of an open loop; those due beyond are not sent, and counted
+_GOODBYE = 2 * SECOND  # for the far end's FIN, after ours
+
+
+def _wake_in_time() -> None:
+    """Ask for waits that end when they should: the kernel lets them be 50 microseconds late (prctl(2), PR_SET_TIMERSLACK)."""
+    ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)
+
+
+class Load:
+    """Runs *plan* against *target*. *part* is (which process this is, of how many); *told* is given what each interval counted."""
+
+    def __init__(self, plan: Plan, target: Target, run: int, part: tuple[int, int], stop: Stop, told: Callable[[Count], None]) -> None:
+        self.plan, self.stop, self.told = plan, stop, told
+        self.tally = Tally()
+        self.lines = Lines(plan, target, run, part, self.tally)
+        self._part = part
+        self._left = plan.messages if plan.messages is not None else NEVER  # messages to send
+        self._late = NEVER if plan.late is None else int(plan.late * SECOND)
+        self._fixed = plan.least if plan.least == plan.most else 0
+        self._random = random.Random(f"{run}/{part[0]}")
+        most = plan.most * plan.depth
+        self._room = _LARGE if most > _MIDDLE // 2 else _SMALL if most <= _SMALL // 2 and plan.rate is None else _MIDDLE
+        self._turn = 0  # of the connections, in an open loop
+        self._grid = part[0]  # the number of the next message that is due
+        self._counted = 0  # bytes told
+        self._over = self._warm = self._tell_at = self._look_at = self._drained = NEVER
+        self._begin = self._told_at = 0
+
+    def connect(self) -> None:
+        """Open every connection. Raises OSError."""
+        self.lines.connect()
+
+    def run(self, begin: int) -> None:
+        """Send and verify from *begin* on, a time of time.monotonic_ns(), to the end of the plan or the stop; everything is closed then."""
+        plan = self.plan
+        try:
+            if plan.rate is not None:
+                _wake_in_time()
+            if self.stop.wait(max(0, begin - time.monotonic_ns()) / SECOND):
+                return
+            self._begin = self._told_at = begin = max(begin, time.monotonic_ns())
+            self._warm = begin + int(plan.warmup * SECOND)
+            self._over = self._warm + int(plan.seconds * SECOND) if plan.seconds is not None else NEVER
+            self._tell_at, self._look_at = self._warm + int(plan.interval * SECOND), begin
+            if not plan.warmup:
+                self._warm = NEVER
+            if plan.rate is None:
+                for line in list(self.lines.ready):
+                    self._fill(line)
+            self._loop()
+        finally:
+            self.lines.close()
+            self.tally.forget()
+            self.told(self.tally.take())
+
+    def _loop(self) -> None:
+        lines, read, write, clock = self.lines.open, kernel.read, kernel.write, time.monotonic_ns
+        tally, trips, dues = self.tally, self.tally.trips, self.tally.dues
+        poll, room, fixed, late = self.lines.poller.poll, self._room, self._fixed, self._late
+        paced, alone = self.plan.rate is not None, self.plan.new_connections
+        large, view, fill = room == _LARGE, memoryview(bytearray(room)), os.readv
+        buffers = [view]
+        if alone:
+            late = -1  # the first byte of each connection is wanted
+        while lines or self.lines.missing or not self.lines.ending:
+            at = clock()
+            if at >= self._look_at:
+                self._look(at)
+            wait = self._look_at - at
+            if paced:
+                self._pace(min(wait, self._send_due()))
+                wait = 0
+            back: list[Line] = []
+            data: bytes | memoryview
+            for fd, mask in poll(max(0, wait) / SECOND, _AT_ONCE):
+                line = lines[fd]
+                if mask != IN and not self._unusual(line, mask):
+                    continue
+                try:
+                    if large:
+                        n = fill(fd, buffers)
+                        data = view[:n]
+                    else:
+                        data = read(fd, room)
+                        n = len(data)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self.lines.lose(line, "reset")
+                    continue
+                at = clock()
+                if at - line.heard > late:
+                    self._heard_late(line, at, n)
+                line.heard = at
+                if n and line.chunk.startswith(data, line.position):
+                    line.position += n
+                    line.front += n
+                    answered = line.front
+                elif n:
+                    answered = self._compare(line, bytes(data), back)
+                else:
+                    self._ended(line)
+                    continue
+                while answered >= line.end:
+                    trips.append(at - line.since)
+                    if paced:
+                        dues.append(at - line.due)
+                    if line.queue:
+                        line.end, line.since, line.due = line.queue.popleft()
+                    else:
+                        line.end = NEVER
+                    back.append(line)
+            if back and not paced and not alone and not self.lines.ending:
+                if len(back) > self._left:
+                    del back[self._left :]
+                self._left -= len(back)
+                for line in back:
+                    size = fixed or self._size()
+                    start = line.at
+                    message = line.out[start : start + size]
+                    if line.owed or len(message) < size:
+                        self._post(line, size, 0)
+                        continue
+                    line.at = start + size
+                    line.sent += size
+                    at = clock()
+                    if line.end == NEVER:
+                        line.end, line.since = line.sent, at
+                    else:
+                        line.queue.append((line.sent, at, 0))
+                    try:
+                        written = write(line.fd, message)
+                    except BlockingIOError:
+                        written = 0
+                    except OSError:
+                        written, line.broken = 0, True
+                    if written < size:
+                        line.at -= size - written
+                        line.owed = size - written
+                        self.lines.arm(line)
+            elif alone:
+                for line in back:
+                    self.lines.part(line, clock() + _GOODBYE)
+            if trips:
+                tally.fold()
+                if large:
+                    for line in back:
+                        line.prepare()
+
+    # Sending
+
+    def _size(self) -> int:
+        return self._fixed or self._random.randint(self.plan.least, self.plan.most)
+
+    def _post(self, line: Line, size: int, due: int) -> None:
+        """Send a message on a connection, behind what is owed there."""
+        line.sent += size
+        line.owed += size
+        now = time.monotonic_ns()
+        if line.end == NEVER:
+            line.end, line.since, line.due = line.sent, now, due
+        else:
+            line.queue.append((line.sent, now, due))
+        if not line.armed:
+            self.lines.push(line)
+
+    def _fill(self, line: Line) -> None:
+        """The first messages on a connection, as many as are to be in flight."""
+        for _ in range(min(self.plan.depth, self._left)):
+            self._left -= 1
+            self._post(line, self._size(), 0)
+
+    def _due(self, number: int) -> int:
+        assert self.plan.rate is not None
+        return self._begin + int(number * SECOND / self.plan.rate)
+
+    def _send_due(self) -> int:
+        """Send every message that is due; nanoseconds until the next one is."""
+        ready, most = self.lines.ready, _OUTSTANDING // self.plan.connections
+        while not self.lines.ending and self._left:
+            due, now = self._due(self._grid), time.monotonic_ns()
+            if due >= self._over:
+                break
+            if due > now:
+                return due - now
+            if not ready:
+                break  # they are due, and late, when there is a connection again
+            self._grid += self._part[1]
+            self._left -= 1
+            self._turn += 1
+            line = ready[self._turn % len(ready)]
+            if len(line.queue) >= most:
+                self.tally.now.shed += 1
+                continue
+            self.tally.now.times["lag"].add((now - due,))
+            self._post(line, self._size(), due)
+        return NEVER
+
+    def _pace(self, wait: int) -> None:
+        """Wait for something to read or for the next message. epoll counts in milliseconds, select(2) in microseconds."""
+        if wait > 0:
+            select.select([self.lines.poller.fileno()], [], [], wait / SECOND)
+
+    # What is not a message that came back whole
+
+    def _unusual(self, line: Line, mask: int) -> bool:
+        """Whether, after what *mask* says, there is something to read."""
+        if line.connecting:
+            if self.lines.connected(line) and not self.lines.ending and self.plan.rate is None:
+                self._fill(line)
+            return False
+        if mask & OUT:
+            self.lines.push(line)
+        return bool(mask & ~OUT)
+
+    def _compare(self, line: Line, data: bytes, back: list[Line]) -> int:
+        """What the hot path has not found to be as expected: more than one piece of it, or something else."""
+        sound, before = line.sound, self.tally.now.kinds.total()
+        line.receive(data)
+        if sound and line.sound and self.tally.now.kinds.total() == before:
+            return line.front
+        while line.progress >= line.end:  # their bytes were not all as sent: counted, and not timed
+            self.tally.now.damaged += 1
+            line.end, line.since, line.due = line.queue.popleft() if line.queue else (NEVER, 0, 0)
+            back.append(line)
+        return 0
+
+    def _heard_late(self, line: Line, at: int, n: int) -> None:
+        if self.plan.new_connections and line.front == 0 and n:
+            self.tally.now.times["first_byte"].add((at - line.since,))
+        gap = at - max(line.heard, line.since)
+        if gap > self._late and line.end != NEVER and n:
+            length = line.sent - line.owed - line.front
+            self.tally.fault(Fault("delayed", line.connection, line.front, length, f"nothing came for {gap / 1e6:.0f} ms"))
+
+    def _ended(self, line: Line) -> None:
+        """The far end's FIN."""
+        now = time.monotonic_ns()
+        self.lines.lose(line, "reset" if line.broken else "truncated")
+        if line.closing and not self.lines.ending and self._left:
+            self.lines.missing.appendleft(now)
+            self.lines.replace(now)
+
+    # Now and then
+
+    def _look(self, now: int) -> None:
+        """Whatever is due: an interval to tell, the end, connections to replace, those that are silent."""
+        if self.stop.wait(0) or (not self._left and all(line.end == NEVER for line in self.lines.open.values())):
+            self._over = min(self._over, now)
+        if now >= self._warm:
+            self._warm = NEVER
+            self.tally.forget()
+            self._counted, self._told_at = self.lines.returned(), now
+        if not self.lines.ending and now >= min(self._tell_at, self._over):
+            self._tell_at += int(self.plan.interval * SECOND)
+            self._tell()
+        if now >= self._over and not self.lines.ending:
+            self.lines.ending = True
+            self.lines.missing.clear()
+            self._drained = now + int(self.plan.timeout * SECOND)
+        self.lines.replace(now)
+        for line in list(self.lines.open.values()):
+            self._watch(line, now)
+        pause = _LOOK if len(self.lines.open) < 1000 else 5 * _LOOK
+        if self.lines.ending or not self._left:  # the last answers are under way
+            pause = SECOND // 1000
+        self._look_at = min(now + pause, self._over if self._over > now else NEVER, self._warm, max(self._tell_at, now))
+
+    def _tell(self) -> None:
+        returned = self.lines.returned()
+        self.tally.now.bytes = returned - self._counted
+        now = time.monotonic_ns()
+        self.tally.now.seconds = (now - self._told_at) / SECOND
+        self._counted, self._told_at = returned, now
+        self.told(self.tally.take())
+
+    def _watch(self, line: Line, now: int) -> None:
+        """A connection that is silent, or at its end."""
+        if line.connecting:
+            if self.lines.ending or now - line.since > self.plan.timeout * SECOND:
+                self.lines.drop(line, now)
+            return
+        if line.closing:
+            if now >= line.closing:
+                line.finish()
+                self.lines.drop(line, now)
+            return
+        quiet = now - max(line.heard, line.since) if line.end != NEVER else 0
+        if quiet > self.plan.timeout * SECOND or now >= self._drained:
+            self.lines.lose(line, "stalled")
+        elif self.lines.ending and (line.end == NEVER or quiet > _NUDGE):
+            self.lines.part(line, now + _GOODBYE)
+        elif min(quiet, now - line.nudged) > _NUDGE and not line.owed and self.plan.rate is None and self._left:
+            line.nudged = now
+            self._left -= 1
+            self._post(line, self._size(), 0)

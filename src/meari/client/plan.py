@@ -1,0 +1,60 @@
+"""How a load is to be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from ..errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run of a load does. Times in seconds, sizes in bytes. Raises UsageError for what cannot be."""
+
+    address: str
+    connections: int = 1
+    least: int = 64  # bytes of a message; random from least to most
+    most: int = 64
+    depth: int = 1  # messages in flight on a connection (closed loop)
+    seconds: float | None = 10.0  # None: until `messages` are sent
+    messages: int | None = None
+    warmup: float = 0.0  # before anything is counted
+    rate: float | None = None  # messages a second, in all: the open loop
+    new_connections: bool = False  # a connection for each message
+    processes: int = 1
+    interval: float = 1.0
+    timeout: float = 10.0  # without a byte, while some are due: the connection is given up as stalled
+    late: float | None = None  # without a byte, while some are due: a fault, "delayed"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= self.most:
+            raise UsageError(f"a message has 1 byte at least, and a range of sizes goes upward, not from {self.least} to {self.most}")
+        if self.connections < self.processes:
+            raise UsageError(f"{self.connections} connections cannot be divided among {self.processes} processes")
+        if self.rate is not None and (self.rate <= 0 or not math.isfinite(self.rate)):
+            raise UsageError(f"the rate must be a number above 0, not {self.rate}")
+        if self.rate is not None and self.depth > 1:
+            raise UsageError("a depth is of the closed loop: with a rate, messages are sent when they are due")
+        if self.new_connections and (self.rate is not None or self.depth > 1):
+            raise UsageError("with a connection for each message there is no depth, and no rate")
+        if self.messages is not None and self.messages < self.processes:
+            raise UsageError(f"{self.messages} messages cannot be divided among {self.processes} processes")
+
+    def part(self, n: int) -> Plan:
+        """What process *n* of them does. Its connections are numbered n, n + processes, and so on."""
+        values = asdict(self)
+        values["connections"] = len(range(n, self.connections, self.processes))
+        if self.messages is not None:
+            values["messages"] = len(range(n, self.messages, self.processes))
+        values["processes"] = 1
+        return Plan(**values)
+
+    def __str__(self) -> str:
+        size = f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}"
+        what = f"{self.connections:,} connection{'s' * (self.connections > 1)}, messages of {size} bytes"
+        if self.new_connections:
+            return f"{what}, each on a connection of its own"
+        if self.rate is not None:
+            return f"{what}, {self.rate:,g} a second (open loop)"
+        return f"{what}, {self.depth:,} in flight on each (closed loop)"

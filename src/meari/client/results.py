@@ -1,0 +1,211 @@
+"""What a load has found: summed over its processes, told as JSON, and read back from it."""
+
+from __future__ import annotations
+
+import json
+import typing
+from dataclasses import asdict, dataclass, field
+
+from ..errors import UsageError
+from ..histogram import Histogram
+from ..verify import Fault
+from .plan import Plan
+from .tally import TIMES, Count
+
+VERSION = 1
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+_POINTS = 240  # stretches of a run that are kept: of a longer run each is longer, so that a result does not grow with it
+_BUSY = 0.9  # of the processor time of a core, from which on the near end is taken for the limit
+_LAG_US = 1000.0  # that a hundredth of the messages may be sent later than they are due
+_KEPT = 0.99  # of the rate that was asked for, at least, if it was kept
+
+
+@dataclass(slots=True)
+class Point:
+    """A stretch of the run: *at* seconds after its begin, *seconds* long."""
+
+    at: float
+    seconds: float
+    count: Count
+
+    def add(self, other: Point) -> None:
+        self.seconds = other.at + other.seconds - self.at
+        self.count.add(other.count)
+
+
+@dataclass(slots=True)
+class Result:
+    """A run of a load: how it was run, and all that it counted."""
+
+    plan: Plan
+    run: int
+    started: str  # ISO 8601
+    far_end: str  # the address that answered
+    seconds: float = 0.0
+    count: Count = field(default_factory=Count)
+    points: list[Point] = field(default_factory=list)
+    _joined: int = 1  # intervals in a point
+    _in_last: int = 0  # in the last point
+
+    def add(self, seconds: float, count: Count) -> Point:
+        """One more interval of *seconds*; the point that it alone would be."""
+        whole = Point(self.seconds, seconds, count)
+        part = Point(self.seconds, seconds, Count())
+        part.count.add(count)
+        if self.points and self._in_last < self._joined:
+            self.points[-1].add(part)
+            self._in_last += 1
+        else:
+            self.points.append(part)
+            self._in_last = 1
+        if len(self.points) > _POINTS:
+            for one, other in zip(self.points[::2], self.points[1::2], strict=False):
+                one.add(other)
+            del self.points[1::2]
+            self._joined *= 2
+        self.seconds += seconds
+        self.count.add(count)
+        return whole
+
+    # What follows from it
+
+    @property
+    def messages_per_second(self) -> float:
+        return self.count.messages / self.seconds if self.seconds else 0.0
+
+    @property
+    def faults(self) -> int:
+        return self.count.kinds.total()
+
+    @property
+    def headline(self) -> Histogram:
+        """The times that are told first: from when messages were due, if there was a schedule."""
+        return self.count.times["round_trip" if self.plan.rate is None else "from_due"]
+
+    @property
+    def busy(self) -> float:
+        """The part of the time that the near end's processes were working, 0 to 1 each."""
+        return self.count.busy / self.seconds / self.plan.processes if self.seconds else 0.0
+
+    @property
+    def kept_its_rate(self) -> bool | None:
+        """Whether an open loop sent and got back what was asked for."""
+        return None if self.plan.rate is None else self.messages_per_second >= _KEPT * self.plan.rate and not self.count.shed
+
+    @property
+    def near_end_was_the_limit(self) -> bool:
+        if self.plan.rate is None:
+            return self.busy > _BUSY
+        return self.count.times["lag"].quantile(0.99) / 1000 > _LAG_US
+
+    def to_json(self) -> dict[str, object]:
+        count = self.count
+        found: dict[str, object] = {
+            "type": "result",
+            "version": VERSION,
+            "far_end": self.far_end,
+            "started": self.started,
+            "run": f"{self.run:08x}",
+            "plan": asdict(self.plan),
+            "messages": count.messages,
+            "bytes": count.bytes,
+            "seconds": round(self.seconds, 6),
+            "messages_per_second": round(self.messages_per_second, 3),
+            "bytes_per_second": round(count.bytes / self.seconds if self.seconds else 0.0, 3),
+            **times(count),
+            "faults": [_of_fault(fault) for fault in count.faults],
+            "fault_counts": dict(count.kinds),
+            "damaged_messages": count.damaged,
+            "connections": {"opened": count.opened, "lost": count.lost},
+            "near_end": {
+                "busy": round(self.busy, 4),
+                "was_the_limit": self.near_end_was_the_limit,
+                "lag_us": summary(count.times["lag"]) if self.plan.rate is not None else None,
+                "kept_its_rate": self.kept_its_rate,
+                "not_sent": count.shed,
+            },
+            "histograms": _encoded(count),
+            "over_time": [
+                {"at": round(p.at, 6), "seconds": round(p.seconds, 6), **interval(p.count), "histograms": _encoded(p.count)}
+                for p in self.points
+            ],
+        }
+        return found
+
+    @classmethod
+    def from_json(cls, found: dict[str, typing.Any]) -> Result:
+        """What to_json() gave. Raises UsageError if it is not that."""
+        try:
+            if found["type"] != "result" or found["version"] != VERSION:
+                raise UsageError(f"a result of another kind: {found['type']}, version {found['version']}")
+            result = cls(Plan(**found["plan"]), int(found["run"], 16), found["started"], found["far_end"], found["seconds"])
+            result.count = _counted(found)
+            result.count.busy = found["near_end"]["busy"] * found["seconds"] * result.plan.processes
+            result.count.shed = found["near_end"]["not_sent"]
+            result.count.opened, result.count.lost = found["connections"]["opened"], found["connections"]["lost"]
+            result.count.damaged = found["damaged_messages"]
+            result.count.kinds.update(found["fault_counts"])
+            result.count.faults = [_to_fault(fault) for fault in found["faults"]]
+            result.points = [Point(p["at"], p["seconds"], _counted(p)) for p in found["over_time"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"not the result of a load: {type(error).__name__}: {error}") from None
+        return result
+
+
+def load_result(path: str) -> Result:
+    """A result that was saved. Raises UsageError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: not the result of a load")
+    try:
+        return Result.from_json(found)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def summary(histogram: Histogram) -> dict[str, float]:
+    """Microseconds at each quantile, and the greatest."""
+    found = {name: round(histogram.quantile(q) / 1000, 3) for name, q in _QUANTILES.items()}
+    return found | {"max": round(histogram.greatest / 1000, 3), "mean": round(histogram.mean() / 1000, 3)}
+
+
+def times(count: Count) -> dict[str, object]:
+    """The summary of each kind of time that was taken: `round_trip_us` always."""
+    names = ["round_trip", *(name for name in ("from_due", "first_byte") if count.times[name].total)]
+    if count.times["first_byte"].total:
+        names.append("connect")
+    return {f"{name}_us": summary(count.times[name]) for name in names}
+
+
+def interval(count: Count) -> dict[str, object]:
+    return {"messages": count.messages, "bytes": count.bytes, **times(count), "fault_counts": dict(count.kinds)}
+
+
+def _encoded(count: Count) -> dict[str, str]:
+    return {name: count.times[name].encode() for name in TIMES if count.times[name].total}
+
+
+def _counted(found: dict[str, typing.Any]) -> Count:
+    count = Count(messages=found["messages"], bytes=found["bytes"])
+    count.kinds.update(found["fault_counts"])
+    for name, text in found["histograms"].items():
+        count.times[name] = Histogram.decode(text)
+    return count
+
+
+def _of_fault(fault: Fault) -> dict[str, object]:
+    found = {key: value for key, value in asdict(fault).items() if key not in ("origin", "shown")}
+    return found | {"sent": fault.sent.hex(), "returned": fault.returned.hex(), "shown_from": fault.shown}
+
+
+def _to_fault(found: dict[str, typing.Any]) -> Fault:
+    sent, returned = bytes.fromhex(found["sent"]), bytes.fromhex(found["returned"])
+    return Fault(
+        found["kind"], found["connection"], found["offset"], found["length"], found["detail"], None, found["shown_from"], sent, returned
+    )

@@ -1,0 +1,77 @@
+"""What one process of a load has counted since it last told."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ..histogram import Histogram
+from ..verify import Fault
+
+TIMES = ("round_trip", "from_due", "connect", "first_byte", "lag")  # each a histogram of nanoseconds
+FAULTS = 1000  # told with their place; of the rest only the number
+
+
+@dataclass(slots=True)
+class Count:
+    """A stretch of a load, in one process or all. Two of them can be added."""
+
+    messages: int = 0  # that came back
+    damaged: int = 0  # of those, and of what was lost: not all bytes were returned as sent, so they are not timed
+    bytes: int = 0
+    opened: int = 0  # connections
+    lost: int = 0  # connections that ended before we ended them
+    shed: int = 0  # messages that were due, and not sent since too many were outstanding
+    busy: float = 0.0  # seconds of our own processor time
+    seconds: float = 0.0  # that this took
+    kinds: Counter[str] = field(default_factory=Counter)  # faults
+    faults: list[Fault] = field(default_factory=list)
+    times: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in TIMES})
+
+    def add(self, other: Count) -> None:
+        for name in ("messages", "damaged", "bytes", "opened", "lost", "shed", "busy", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.kinds.update(other.kinds)
+        self.faults += other.faults[: max(0, FAULTS - len(self.faults))]
+        for name, histogram in other.times.items():
+            self.times[name].merge(histogram)
+
+
+class Tally:
+    """Counts, and is emptied by take(). Times of messages are put into `trips` (from sending) and `dues`, then counted by fold()."""
+
+    def __init__(self) -> None:
+        self.trips: list[int] = []
+        self.dues: list[int] = []
+        self._told = 0
+        self.now = Count()
+        self._busy = time.process_time()
+
+    def fault(self, fault: Fault) -> None:
+        self.now.kinds[fault.kind] += 1
+        if self._told < FAULTS:
+            self._told += 1
+            self.now.faults.append(fault)
+
+    def fold(self) -> None:
+        self.now.messages += len(self.trips)
+        self.now.times["round_trip"].add(self.trips)
+        self.trips.clear()
+        if self.dues:
+            self.now.times["from_due"].add(self.dues)
+            self.dues.clear()
+
+    def forget(self) -> None:
+        """What was counted was warming up, or came too late; faults and connections count in any case."""
+        self.fold()
+        count = Count(opened=self.now.opened, lost=self.now.lost, kinds=self.now.kinds, faults=self.now.faults)
+        self.now, self._busy = count, time.process_time()
+
+    def take(self) -> Count:
+        """All of it; from here on it counts anew."""
+        self.fold()
+        count, self.now = self.now, Count()
+        busy = time.process_time()
+        count.busy, self._busy = busy - self._busy, busy
+        return count

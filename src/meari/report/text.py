@@ -1,0 +1,94 @@
+"""A result as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..client.results import Result
+from ..histogram import Histogram
+from ..verify import Fault
+from ..words import amount
+
+_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
+_FAULTS = 10  # told one by one
+
+
+def duration(nanoseconds: float) -> str:
+    """ "58.1 us", "2.31 ms", "1.50 s": three digits or so."""
+    for size, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+        if nanoseconds >= size:
+            value = nanoseconds / size
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{nanoseconds / 1e3:.2f} us"
+
+
+def volume(n: float) -> str:
+    """ "64 bytes", "5.2 MB", "1.3 GB": powers of 1,000."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n >= size:
+            return f"{n / size:.{2 if n < 10 * size else 1}f} {unit}"
+    return amount(int(n), "byte")
+
+
+def quantiles(histogram: Histogram) -> str:
+    return "  ".join(f"{name} {duration(histogram.quantile(q))}" for name, q in _QUANTILES)
+
+
+def lines(result: Result) -> Iterator[str]:
+    """The whole of it, a line at a time."""
+    count, plan = result.count, result.plan
+    yield f"{result.far_end}: {plan}"
+    moved = f"{volume(count.bytes / result.seconds if result.seconds else 0)}/s each way"
+    yield f"  messages     {count.messages:,} in {result.seconds:.1f} s: {result.messages_per_second:,.0f}/s, {moved}"
+    if plan.rate is not None:
+        yield f"  from due     {quantiles(count.times['from_due'])}"
+        yield f"  from sent    {quantiles(count.times['round_trip'])}"
+    else:
+        yield f"  round trip   {quantiles(count.times['round_trip'])}"
+    if plan.new_connections:
+        yield f"  connect      {quantiles(count.times['connect'])}"
+        yield f"  first byte   {quantiles(count.times['first_byte'])}"
+    yield from near_end(result)
+    if count.lost:
+        yield f"  lost         {amount(count.lost, 'connection')}, each replaced by a new one"
+    if count.damaged:
+        yield f"  damaged      {amount(count.damaged, 'message')}, counted and not timed"
+    yield from faults(result)
+
+
+def near_end(result: Result) -> Iterator[str]:
+    """What the near end thinks of itself, where that changes how the rest is to be read."""
+    busy = f"busy {100 * result.busy:.0f} % of the time"
+    rate = result.plan.rate
+    if rate is not None and not result.kept_its_rate:
+        whose = "the near end was late" if result.near_end_was_the_limit else "the far end, or the path, did not keep up"
+        yield f"  RATE NOT KEPT: {result.messages_per_second:,.0f}/s of {rate:,g}/s; {whose}"
+    if result.count.shed:
+        yield f"  not sent     {amount(result.count.shed, 'message')}: too many were outstanding"
+    if result.near_end_was_the_limit:
+        lag = "" if rate is None else f", messages sent late: {quantiles(result.count.times['lag'])}"
+        yield f"  near end     was the limit ({busy}{lag}): these figures are its own, the far end may do better"
+    else:
+        yield f"  near end     {busy}"
+
+
+def faults(result: Result) -> Iterator[str]:
+    """The table of faults, the first with the bytes around it."""
+    if not result.faults:
+        yield "  faults       none: every byte came back as it was sent"
+        return
+    kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(result.count.kinds.items()))
+    yield f"  faults       {kinds}"
+    for fault in result.count.faults[:_FAULTS]:
+        yield f"    {fault}"
+    if result.count.faults and result.count.faults[0].returned:
+        yield from around(result.count.faults[0])
+    if result.faults > _FAULTS:
+        yield f"    ... and {result.faults - _FAULTS:,} more"
+
+
+def around(fault: Fault) -> Iterator[str]:
+    """The bytes around a fault, on both sides."""
+    yield f"    the first, from {fault.shown:,} on:"
+    yield f"      sent      {fault.sent.hex(' ')}"
+    yield f"      returned  {fault.returned.hex(' ')}"
