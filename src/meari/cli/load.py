@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import click
 
-from ..client.crew import Crew, reach
+from ..client.crew import Crew
 from ..client.plan import Plan
+from ..client.reach import resolve
 from ..client.results import Result
 from ..client.thresholds import Threshold
 from ..errors import ConnectError
@@ -91,8 +92,8 @@ def command(
         seconds = 10.0
     plan = Plan(str(where), connections, *size, depth, seconds, messages, warmup, rate, new_connections, processes, every, timeout, late)
     try:
-        crew = Crew(plan, reach(where, family or 0, timeout))
-        with Output(crew, as_json, ndjson) as output, _stoppable(crew):
+        crew = Crew(plan, resolve(where, family or 0))
+        with Output(crew, as_json, ndjson) as output, stoppable(crew):
             result = crew.run(output.interval, output.idle)
     except ConnectError as error:
         say(f"meari load: {error}; does a server listen there? (meari serve {where.port})")
@@ -120,7 +121,7 @@ def verdict(result: Result, tests: list[Threshold]) -> int:
 
 
 @contextlib.contextmanager
-def _stoppable(crew: Crew) -> Iterator[None]:
+def stoppable(crew: Crew) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run early, and what was counted is told."""
     before = {number: signal.signal(number, lambda *_: crew.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from ..address import Address
 from ..errors import ConnectError, LocalError
-from ..net import kernel, of_sockaddr, open_client
+from ..net import kernel, of_sockaddr
 from ..stop import Stop, milliseconds
-from .lines import SECOND, Target
+from .lines import SECOND
 from .load import Load
 from .plan import Plan
+from .reach import Target
 from .results import Point, Result
 from .tally import Count
 
@@ -33,16 +33,10 @@ _AHEAD = SECOND // 50  # from when all are connected to the begin
 _GRACE = 5.0  # seconds beyond the plan's own end that a process is given
 
 
-def reach(address: Address, family: int, timeout: float) -> Target:
-    """The first of the addresses of a name that a connection can be made to. Raises ConnectError."""
-    with open_client(address, timeout, family=family) as rio:
-        return rio.sock.family, socket.SOCK_STREAM, socket.IPPROTO_TCP, rio.sock.getpeername()
-
-
 class Worker:
     """One process, from its parent."""
 
-    def __init__(self, plan: Plan, target: Target, run: int, part: tuple[int, int], stop: Stop, others: list[Worker]) -> None:
+    def __init__(self, plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, others: list[Worker]) -> None:
         self.sock, theirs = socket.socketpair()
         self.intervals: list[Count] = []  # told, and not yet summed up
         self.ended = False
@@ -54,7 +48,7 @@ class Worker:
             try:
                 for other in (self, *others):
                     other.sock.close()
-                code = _work(plan, target, run, part, stop, theirs)
+                code = _work(plan, targets, run, part, stop, theirs)
             finally:
                 os._exit(code)
         theirs.close()
@@ -77,7 +71,7 @@ class Worker:
         return found
 
 
-def _work(plan: Plan, target: Target, run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> int:
+def _work(plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> int:
     """What a forked process does; its exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to heed: it stops us all
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -88,13 +82,12 @@ def _work(plan: Plan, target: Target, run: int, part: tuple[int, int], stop: Sto
         with contextlib.suppress(OSError):  # the parent is gone, and the stop with it
             sock.sendall(_HEAD.pack(len(data)) + data)
 
-    load = Load(plan.part(part[0]), target, run, part, stop, tell)
+    load = Load(plan.part(part[0]), targets, run, part, stop, tell)
     try:
-        load.connect()
-    except OSError as error:
-        tell(f"connection {len(load.lines.open)}: {error.strerror or error}")
+        tell(load.connect())
+    except ConnectError as error:
+        tell(str(error))
         return 2
-    tell(None)
     begin = sock.recv(8, socket.MSG_WAITALL)
     if len(begin) < 8:
         return 1
@@ -105,15 +98,15 @@ def _work(plan: Plan, target: Target, run: int, part: tuple[int, int], stop: Sto
 
 
 class Crew:
-    """Runs a plan against *target*; run() gives *told* each interval as it is complete."""
+    """Runs a plan against the first of *targets* that answers; run() gives *told* each interval as it is complete."""
 
-    def __init__(self, plan: Plan, target: Target, run: int | None = None) -> None:
-        self.plan, self.target = plan, target
+    def __init__(self, plan: Plan, targets: list[Target], run: int | None = None) -> None:
+        self.plan, self.targets = plan, targets
         self.run_number = int.from_bytes(os.urandom(4), "big") if run is None else run
         self.stopped = False
         self._stop = Stop()
         self._workers: list[Worker] = []
-        self.result = Result(plan, self.run_number, datetime.now(UTC).isoformat(timespec="seconds"), str(of_sockaddr(target[3])))
+        self.result = Result(plan, self.run_number, datetime.now(UTC).isoformat(timespec="seconds"), plan.address)
         self.began = 0  # as time.monotonic_ns()
 
     def stop(self) -> None:
@@ -133,7 +126,7 @@ class Crew:
         try:
             n = self.plan.processes
             for i in range(n):
-                self._workers.append(Worker(self.plan, self.target, self.run_number, (i, n), self._stop, self._workers))
+                self._workers.append(Worker(self.plan, self.targets, self.run_number, (i, n), self._stop, self._workers))
             self._await_all()
             self.began = time.monotonic_ns() + _AHEAD
             for worker in self._workers:
@@ -158,9 +151,11 @@ class Crew:
         while waiting:
             for worker in self._poll(until - time.monotonic()):
                 for value in worker.read():
-                    if value is not None:
-                        raise ConnectError(f"cannot open {self.plan.connections:,} connections: {value}")
-                    waiting.discard(worker)
+                    if isinstance(value, str):
+                        raise ConnectError(value)
+                    if isinstance(value, tuple):
+                        self.result.far_end = str(of_sockaddr(value[3]))
+                        waiting.discard(worker)
                 if worker.ended and worker in waiting:
                     raise LocalError("a process of the load died")
             if time.monotonic() > until:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from ..net import kernel
 from ..verify import Fault, Verifier
 from .plan import Plan
+from .reach import Target, begin, connect, trouble
 from .tally import Tally
 
-Target = tuple[int, int, int, tuple[str, int]]  # family, type, protocol, address: as getaddrinfo gives it
 SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns()
 NEVER = 1 << 62
 IN, OUT = 1, 4  # EPOLLIN, EPOLLOUT
@@ -61,8 +61,8 @@ class Line(Verifier):
 class Lines:
     """Opens the connections, keeps their number up, writes to them. *numbers* are those that they get."""
 
-    def __init__(self, plan: Plan, target: Target, run: int, numbers: tuple[int, int], tally: Tally) -> None:
-        self.plan, self.target, self.run, self.tally = plan, target, run, tally
+    def __init__(self, plan: Plan, targets: list[Target], run: int, numbers: tuple[int, int], tally: Tally) -> None:
+        self.plan, self.targets, self.run, self.tally = plan, targets, run, tally
         self.poller = kernel.epoll()
         self.open: dict[int, Line] = {}  # by descriptor
         self.ready: list[Line] = []  # those of them that are connected, and not closing
@@ -74,44 +74,35 @@ class Lines:
         size = plan.most
         self.chunk = min(_PIECE, size) if size > 2048 else (4096 // size) * size
 
-    def connect(self) -> None:
-        """Open all of them, one after the other. Raises OSError if one cannot be."""
+    def connect(self) -> Target:
+        """Open all of them, one after the other, to the first of the targets that answers. Raises ConnectError."""
         for _ in range(self.plan.connections):
-            line = self.start(self.plan.timeout)
+            sock, target, took = connect(self.targets, self.plan.timeout)
+            self.targets = [target]
+            line = self._add(sock)
+            line.since = time.monotonic_ns() - took
             self.connected(line)
+        return self.targets[0]
 
-    def start(self, timeout: float = 0.0) -> Line:
-        """Begin one, and wait *timeout* seconds for it to be connected. Raises OSError."""
-        family, kind, protocol, address = self.target
-        sock = kernel.open(family, kind, protocol)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(timeout)
-            since = time.monotonic_ns()
-            with contextlib.suppress(BlockingIOError):
-                sock.connect(address)
-            sock.setblocking(False)
-        except BaseException:
-            sock.close()
-            raise
+    def start(self) -> None:
+        """Begin one more. Raises OSError."""
+        since = time.monotonic_ns()
+        line = self._add(begin(self.targets[0]))
+        line.since = line.heard = since
+
+    def _add(self, sock: socket.socket) -> Line:
         line = Line(self.run, self._first + self._made * self._step, self.tally.fault, self.chunk, sock)
         self._made += 1
-        line.since = line.heard = since
         self.open[line.fd] = line
         self.poller.register(line.fd, OUT)
         return line
 
     def connected(self, line: Line) -> bool:
         """Whether the connection that was begun is there now; if it failed it is dropped, and tried again later."""
-        error = line.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        try:
-            ours, theirs = line.sock.getsockname(), line.sock.getpeername()
-        except OSError:
-            ours = theirs = None
-        if error or ours == theirs:  # the latter: TCP connected to itself (net.open_client)
-            self.drop(line, time.monotonic_ns() + _RETRY)
-            return False
         now = time.monotonic_ns()
+        if trouble(line.sock):
+            self.drop(line, now + _RETRY)
+            return False
         self.tally.now.times["connect"].add((now - line.since,))
         self.tally.now.opened += 1
         line.connecting, line.heard = False, now

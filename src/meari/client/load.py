@@ -21,8 +21,9 @@ from collections.abc import Callable
 from ..net import kernel
 from ..stop import Stop
 from ..verify import Fault
-from .lines import IN, NEVER, OUT, SECOND, Line, Lines, Target
+from .lines import IN, NEVER, OUT, SECOND, Line, Lines
 from .plan import Plan
+from .reach import Target
 from .tally import Count, Tally
 
 _AT_ONCE = 64  # events taken from the poller in one call
@@ -39,12 +40,17 @@ def _wake_in_time() -> None:
 
 
 class Load:
-    """Runs *plan* against *target*. *part* is (which process this is, of how many); *told* is given what each interval counted."""
+    """Runs *plan* against the first of *targets* that answers.
 
-    def __init__(self, plan: Plan, target: Target, run: int, part: tuple[int, int], stop: Stop, told: Callable[[Count], None]) -> None:
+    *part* is (which process this is, of how many); *told* is given what each interval counted.
+    """
+
+    def __init__(
+        self, plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, told: Callable[[Count], None]
+    ) -> None:
         self.plan, self.stop, self.told = plan, stop, told
         self.tally = Tally()
-        self.lines = Lines(plan, target, run, part, self.tally)
+        self.lines = Lines(plan, targets, run, part, self.tally)
         self._part = part
         self._left = plan.messages if plan.messages is not None else NEVER  # messages to send
         self._late = NEVER if plan.late is None else int(plan.late * SECOND)
@@ -58,9 +64,9 @@ class Load:
         self._over = self._warm = self._tell_at = self._look_at = self._drained = NEVER
         self._begin = self._told_at = 0
 
-    def connect(self) -> None:
-        """Open every connection. Raises OSError."""
-        self.lines.connect()
+    def connect(self) -> Target:
+        """Open every connection; to where. Raises ConnectError."""
+        return self.lines.connect()
 
     def run(self, begin: int) -> None:
         """Send and verify from *begin* on, a time of time.monotonic_ns(), to the end of the plan or the stop; everything is closed then."""

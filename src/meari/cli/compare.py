@@ -1,0 +1,111 @@
+"""meari compare: do two loads differ?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+from ..client.compare import LEAST, Ratio, rounds, saved
+from ..client.crew import Crew
+from ..client.plan import Plan
+from ..client.reach import resolve
+from ..client.results import Result, load_result
+from ..errors import ConnectError
+from . import say
+from .addresses import families, parse_all
+from .load import stoppable
+from .output import show
+from .seconds import Seconds
+from .sizes import Sizes
+
+_COUNT = click.IntRange(min=1)
+
+
+@click.command("compare", short_help="Tell whether two loads differ, and by how much.")
+@click.argument("files", metavar="[A B]", nargs=-1)
+@click.option("--through", metavar="ADDRESS", help="Load this, and --direct, in alternating rounds.")
+@click.option("--direct", metavar="ADDRESS", help="The same far end, without what stands between.")
+@click.option("--rounds", "n", type=click.IntRange(min=LEAST), default=7, show_default=True, metavar="N", help="Of each.")
+@click.option("-t", "--seconds", type=Seconds(), default=1.0, show_default=True, metavar="SECONDS", help="Of a round.")
+@click.option("-c", "--connections", type=_COUNT, default=1, show_default=True, metavar="N", help="Connections.")
+@click.option(
+    "-s", "--size", type=Sizes(), default="64", show_default=True, metavar="BYTES", help="Of a message: 64, 64K, or a range: 1-4096."
+)
+@click.option("--depth", type=_COUNT, default=1, show_default=True, metavar="N", help="Messages in flight on each connection.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Open loop: N messages a second.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@families
+def command(
+    files: tuple[str, ...],
+    through: str | None,
+    direct: str | None,
+    n: int,
+    seconds: float,
+    connections: int,
+    size: tuple[int, int],
+    depth: int,
+    rate: float | None,
+    as_json: bool,
+    family: int | None,
+) -> int:
+    """Compare two saved results, or two addresses loaded in alternating rounds.
+
+    Each ratio has a 95 % interval; where 1 is in it, no difference can be told. Exits 0 whether or not they differ, 1 if
+    a load found faults.
+
+    \b
+    meari compare before.json after.json
+    meari compare --through proxy:7007 --direct server:7007
+    """
+    context = click.get_current_context()
+    if (through is None) != (direct is None):
+        raise click.UsageError("--through and --direct go together", context)
+    if (through is not None) == bool(files) or len(files) not in (0, 2):
+        raise click.UsageError("two saved results were expected, or --through ADDRESS --direct ADDRESS", context)
+    if files:
+        one, other = load_result(files[0]), load_result(files[1])
+        names, ratios, faults = (files[0], files[1]), saved(one, other), one.faults + other.faults
+        if str(one.plan) != str(other.plan):
+            say(f"meari compare: they were not run alike: {one.plan}; {other.plan}")
+    else:
+        plan = Plan(str(through), connections, *size, depth, seconds, None, min(0.2, seconds), rate)
+        try:
+            pairs = _rounds(plan, str(through), str(direct), n, family or 0)
+        except ConnectError as error:
+            say(f"meari compare: {error}")
+            return 2
+        names, ratios = ("through", "direct"), rounds([a for a, _ in pairs], [b for _, b in pairs])
+        faults = sum(a.faults + b.faults for a, b in pairs)
+    _tell(names, ratios, as_json, faults)
+    return 1 if faults else 0
+
+
+def _rounds(plan: Plan, through: str, direct: str, n: int, family: int) -> list[tuple[Result, Result]]:
+    """Load one, then the other, *n* times; who is first alternates too."""
+    targets = {address: resolve(parse_all([address])[0], family) for address in (through, direct)}
+    found: list[tuple[Result, Result]] = []
+    for i in range(n):
+        results = {}
+        for address in (through, direct) if i % 2 == 0 else (direct, through):
+            crew = Crew(dataclasses.replace(plan, address=address), targets[address])
+            with stoppable(crew):
+                results[address] = crew.run()
+            if crew.stopped:
+                return found
+        found.append((results[through], results[direct]))
+    return found
+
+
+def _tell(names: tuple[str, str], ratios: list[Ratio], as_json: bool, faults: int) -> None:
+    if as_json:
+        found = [dataclasses.asdict(ratio) | {"differs": ratio.differs} for ratio in ratios]
+        show(json.dumps({"type": "comparison", "first": names[0], "second": names[1], "faults": faults, "ratios": found}))
+        return
+    if not ratios:
+        show(f"no difference can be told: there are fewer than {LEAST} rounds to compare")
+    for ratio in ratios:
+        show(ratio.sentence(*names))
+    if faults:
+        show(f"the loads found {faults:,} faults: meari load tells them")

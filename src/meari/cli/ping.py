@@ -1,0 +1,91 @@
+"""meari ping: one round trip after another."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import click
+
+from ..client.ping import Connected, Ping, Told
+from ..client.reach import resolve
+from ..errors import ConnectError
+from ..report import ping as report
+from ..stop import Stop
+from . import say
+from .addresses import families, parse_one
+from .output import show
+from .seconds import Seconds
+from .sizes import Sizes
+
+
+@click.command("ping", short_help="Time one round trip after another.")
+@click.argument("address", metavar="HOST PORT", nargs=-1, required=True)
+@click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="How many messages.  [default: until Ctrl-C]")
+@click.option(
+    "-i", "--interval", type=Seconds(zero=True), default=1.0, show_default=True, metavar="SECONDS", help="0: as soon as one is back."
+)
+@click.option("-s", "--size", type=Sizes(), default="64", show_default=True, metavar="BYTES", help="Of a message: 64, 64K, ...")
+@click.option(
+    "-W", "--patience", type=Seconds(), default=10.0, show_default=True, metavar="SECONDS", help="A reply later than this is lost."
+)
+@click.option("-w", "--deadline", type=Seconds(), metavar="SECONDS", help="End after so long, whatever was sent.")
+@click.option("--spin", is_flag=True, help="Poll without sleeping: no wake-up in the round trip.")
+@click.option("-q", "--quiet", is_flag=True, help="The summary alone.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each reply, and one for the summary.")
+@families
+def command(
+    address: tuple[str, ...],
+    count: int | None,
+    interval: float,
+    size: tuple[int, int],
+    patience: float,
+    deadline: float | None,
+    spin: bool,
+    quiet: bool,
+    as_json: bool,
+    family: int | None,
+) -> int:
+    """Send a message to HOST PORT each second, verify what comes back, and time it.
+
+    Ctrl-C ends it with a summary, Ctrl-\\ (SIGQUIT) tells how it stands. Exits 0 if all came back, 1 if any was lost or
+    differs, 2 if nobody could be reached.
+
+    \b
+    meari ping localhost 7007
+    meari ping localhost:7007 -c 1000 -i 0 -q
+    """
+    if size[0] != size[1]:
+        raise click.UsageError("a ping has messages of one size", click.get_current_context())
+    where = parse_one(address)
+
+    try:
+        targets = resolve(where, family or 0)
+    except ConnectError as error:
+        say(f"meari ping: {error}")
+        return 2
+
+    def tell(told: Told) -> None:
+        if as_json and not quiet:
+            show(json.dumps(report.of(told)))
+        elif not as_json and (not quiet or (isinstance(told, Connected) and not ping.summary.sent)):
+            show(report.line(told))
+
+    ping = Ping(targets, tell, size=size[0], interval=interval, count=count, seconds=deadline, patience=patience, spin=spin)
+    stop = Stop()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGQUIT, lambda *_: say(report.counts(ping.summary)))
+    try:
+        summary = ping.run(stop)
+    except ConnectError as error:
+        say(f"meari ping: {error}; does a server listen there? (meari serve {where.port})")
+        return 2
+    finally:
+        stop.close()
+    if as_json:
+        show(json.dumps(report.summary_of(summary)))
+    else:
+        for line in report.closing(summary, str(where)):
+            show(line)
+    return 0 if summary.returned == summary.sent and not summary.faults and summary.sent else 1
