@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "meari"
 FLOORS = [
-    {"errors", "address", "limits", "words", "histogram", "pattern", "verify", "wire"},
+    {"errors", "address", "limits", "words", "histogram", "pattern", "naming", "verify", "wire"},
     {"rio", "stop", "events"},
     {"net"},
     {"engines", "client", "check"},
@@ -20,7 +20,7 @@ FLOORS = [
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
-NEAR_END = {"client", "check", "web", "report", "histogram", "pattern", "verify"}
+NEAR_END = {"client", "check", "web", "report", "histogram", "pattern", "naming", "verify"}
 
 
 def name(path: Path) -> str:

@@ -28,7 +28,6 @@ _MARK = b"m"
 _CONFIRMED = 8  # bytes beside a block of another run that have to fit: a block alone is one of 2**15 by chance
 _ZEROS = memoryview(bytes(1 << 16))
 _AES = algorithms.AES(KEY)
-_decrypt = Cipher(_AES, modes.ECB()).decryptor().update  # whole blocks go in, so nothing is carried from call to call
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Stream:
 
 def origin(block: bytes) -> Origin | None:
     """Whose block these 16 bytes would be, or None if they are nobody's; one in 2**15 is somebody's by chance."""
-    return _read_counter(_decrypt(block))
+    return _read_counter(Cipher(_AES, modes.ECB()).decryptor().update(block))
 
 
 def _read_counter(counter: bytes) -> Origin | None:
@@ -109,9 +108,10 @@ def find(data: bytes, start: int, run: int) -> tuple[int, Origin] | None:
 def _marked(data: bytes, start: int, width: int) -> list[tuple[int, bytes]]:
     """The (place, counter) of what begins like a block in the *width* bytes from *start* on."""
     found = []
+    decrypt = Cipher(_AES, modes.ECB()).decryptor().update  # whole blocks go in, so nothing is carried from call to call
     for alignment in range(start, min(start + BLOCK, len(data) - BLOCK + 1)):
         whole = min((len(data) - alignment) // BLOCK, (start + width - alignment + BLOCK - 1) // BLOCK) * BLOCK
-        counters = _decrypt(data[alignment : alignment + whole])
+        counters = decrypt(data[alignment : alignment + whole])
         at = counters.find(_MARK)
         while at >= 0:
             if at % BLOCK == 0:

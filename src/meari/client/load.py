@@ -283,7 +283,7 @@ class Load:
 
     def _look(self, now: int) -> None:
         """Whatever is due: an interval to tell, the end, connections to replace, those that are silent."""
-        if self.stop.wait(0) or (not self._left and all(line.end == NEVER for line in self.lines.open.values())):
+        if self.stop.wait(0) or (not self._left and all(self._quiet(line, now) > _NUDGE for line in self.lines.open.values())):
             self._over = min(self._over, now)
         if now >= self._warm:
             self._warm = NEVER
@@ -312,6 +312,10 @@ class Load:
         self._counted, self._told_at = returned, now
         self.told(self.tally.take())
 
+    def _quiet(self, line: Line, now: int) -> int:
+        """For how long nothing came that was due; for ever if nothing is."""
+        return now - max(line.heard, line.since) if line.end != NEVER else NEVER
+
     def _watch(self, line: Line, now: int) -> None:
         """A connection that is silent, or at its end."""
         if line.connecting:
@@ -323,7 +327,7 @@ class Load:
                 line.finish()
                 self.lines.drop(line, now)
             return
-        quiet = now - max(line.heard, line.since) if line.end != NEVER else 0
+        quiet = self._quiet(line, now) if line.end != NEVER else 0
         if quiet > self.plan.timeout * SECOND or now >= self._drained:
             self.lines.lose(line, "stalled")
         elif self.lines.ending and (line.end == NEVER or quiet > _NUDGE):

@@ -50,9 +50,13 @@ class Reset(MeariError):
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """What was done to *length* bytes at *offset* of what *peer* sent; *put* are bytes that took their place, or were put before."""
+    """What was done to *length* bytes at *offset* of what *peer* sent; *put* are bytes that took their place, or were put before.
+
+    *connection* is the liar's number of it, from 0; a peer may come again with the same port.
+    """
 
     kind: str
+    connection: int
     peer: Address
     offset: int
     length: int
@@ -83,7 +87,7 @@ class Lies:
         with self._lock:
             number = self._connections
             self._connections += 1
-        return _Lying(connection, self, random.Random(f"{self.seed}/{number}"))
+        return _Lying(connection, self, number)
 
     def swap(self, whose: _Lying, data: bytes, length: int) -> bytes | None:
         """Bytes of another connection, in exchange for the first of *data*; None if no other wants to swap now."""
@@ -114,13 +118,13 @@ class _Swap:
 class _Lying(StreamEcho):
     """The echo of one connection. It may wait, so it runs on an engine with a thread for each."""
 
-    __slots__ = ("_appends", "_before", "_began", "_kind", "_lies", "_next", "_offset", "_random", "_stalled", "done")
+    __slots__ = ("_appends", "_before", "_began", "_kind", "_lies", "_next", "_offset", "_random", "_stalled", "done", "number")
     reflects = False
 
-    def __init__(self, connection: Connection, lies: Lies, source: random.Random) -> None:
+    def __init__(self, connection: Connection, lies: Lies, number: int) -> None:
         super().__init__(connection)
-        self.done = False
-        self._lies, self._random = lies, source
+        self.number, self.done = number, False
+        self._lies, self._random = lies, random.Random(f"{lies.seed}/{number}")
         self._offset = self._began = 0  # of the next byte, and of the first of this read
         self._before = b""  # the last bytes that came
         self._appends = self._stalled = False
@@ -164,7 +168,7 @@ class _Lying(StreamEcho):
         return put
 
     def _tell(self, length: int, put: bytes) -> None:
-        self._lies.tell(Lie(self._kind, self.connection.peer, self._offset, length or len(put), put))
+        self._lies.tell(Lie(self._kind, self.number, self.connection.peer, self._offset, length or len(put), put))
 
     def _pass(self, data: bytes) -> bytes:
         self._offset += len(data)
