@@ -44,7 +44,7 @@ class Output:
     def interval(self, point: Point) -> None:
         self._last = point
         if self._ndjson:
-            show(json.dumps({"type": "interval", "at": round(point.at, 6), "seconds": round(point.seconds, 6), **interval(point.count)}))
+            show(json.dumps(interval(point)))
 
     def idle(self) -> None:
         """Called some times a second."""

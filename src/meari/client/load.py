@@ -152,6 +152,8 @@ class Load:
                 if len(back) > self._left:
                     del back[self._left :]
                 self._left -= len(back)
+                if not self._left:
+                    self._look_at = 0  # the last answers are under way, and the last of them is the end
                 for line in back:
                     size = fixed or self._size()
                     start = line.at
@@ -324,14 +326,14 @@ class Load:
             return
         if line.closing:
             if now >= line.closing:
-                line.finish()
+                line.finish("stalled")
                 self.lines.drop(line, now)
             return
         quiet = self._quiet(line, now) if line.end != NEVER else 0
         if quiet > self.plan.timeout * SECOND or now >= self._drained:
             self.lines.lose(line, "stalled")
         elif self.lines.ending and (line.end == NEVER or quiet > _NUDGE):
-            self.lines.part(line, now + _GOODBYE)
+            self.lines.part(line, now + _GOODBYE if line.end == NEVER else self._drained)
         elif min(quiet, now - line.nudged) > _NUDGE and not line.owed and self.plan.rate is None and self._left:
             line.nudged = now
             self._left -= 1

@@ -125,10 +125,7 @@ class Result:
                 "not_sent": count.shed,
             },
             "histograms": _encoded(count),
-            "over_time": [
-                {"at": round(p.at, 6), "seconds": round(p.seconds, 6), **interval(p.count), "histograms": _encoded(p.count)}
-                for p in self.points
-            ],
+            "over_time": [interval(point) | {"histograms": _encoded(point.count)} for point in self.points],
         }
         return found
 
@@ -144,7 +141,6 @@ class Result:
             result.count.shed = found["near_end"]["not_sent"]
             result.count.opened, result.count.lost = found["connections"]["opened"], found["connections"]["lost"]
             result.count.damaged = found["damaged_messages"]
-            result.count.kinds.update(found["fault_counts"])
             result.count.faults = [_to_fault(fault) for fault in found["faults"]]
             result.points = [Point(p["at"], p["seconds"], _counted(p)) for p in found["over_time"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -183,8 +179,13 @@ def times(count: Count) -> dict[str, object]:
     return {f"{name}_us": summary(count.times[name]) for name in names}
 
 
-def interval(count: Count) -> dict[str, object]:
-    return {"messages": count.messages, "bytes": count.bytes, **times(count), "fault_counts": dict(count.kinds)}
+def interval(point: Point) -> dict[str, object]:
+    """A stretch of the run, ready for JSON."""
+    count = point.count
+    found: dict[str, object] = {"type": "interval", "at": round(point.at, 6), "seconds": round(point.seconds, 6)}
+    found |= {"messages": count.messages, "bytes": count.bytes}
+    found["messages_per_second"] = round(count.messages / point.seconds if point.seconds else 0.0, 3)
+    return found | times(count) | {"fault_counts": dict(count.kinds)}
 
 
 def _encoded(count: Count) -> dict[str, str]:
