@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from meari import LineEcho, Server
 
-from .program import run, until
+from .program import MEARI, run, until
 
 DATA = random.Random(11).randbytes(2_000_000) + b"\nno newline"
 
@@ -89,3 +94,64 @@ def test_ncat_as_the_far_end() -> None:
     assert done.returncode == (0 if done.stdout == data else 1)
     lost = len(data) - len(done.stdout)
     assert ("identical" if not lost else f"the last {lost:,} never came back") in done.stderr.decode()
+
+
+# Other people's far ends, found without a fault
+
+
+@contextlib.contextmanager
+def started(command: list[str], inside: list[str]) -> Iterator[None]:
+    """A server's process, from when it listens until the end of the block; *inside* asks whether it does."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until(lambda: subprocess.run(inside, capture_output=True, check=False).returncode == 0)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(10)
+
+
+def no_fault(prefix: list[str], port: int) -> None:
+    """What ping and load say of the far end on *port*, run by way of *prefix*."""
+    address = f"127.0.0.1:{port}"
+
+    def meari(*words: str) -> dict[str, object]:
+        done = subprocess.run([*prefix, *MEARI, *words, "--json"], capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr)
+        found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    assert meari("ping", address, "-c", "20", "-i", "0")["returned"] == 20
+    assert meari("ping", address, "-c", "3", "-i", "0", "-s", "1M")["returned"] == 3
+    for words in (["-c", "8"], ["-c", "4", "-s", "1-100000", "--depth", "4"], ["--rate", "200"], ["--new-connections", "-n", "30"]):
+        found = meari("load", address, "-t", "2", *words)  # inetd takes its time to begin
+        assert found["faults"] == [] and found["messages"]
+
+
+FAR_ENDS = {
+    "socat": ["socat", "TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=64", "EXEC:cat"],
+    "ncat": ["ncat", "--listen", "--keep-open", "127.0.0.1", "{port}", "--exec", "/bin/cat"],
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in FAR_ENDS])
+def test_an_honest_far_end_has_no_fault(name: str) -> None:
+    port = free_port()
+    with started([word.format(port=port) for word in FAR_ENDS[name]], [*MEARI, "ping", f"127.0.0.1:{port}", "-c", "1"]):
+        no_fault([], port)
+
+
+NAMESPACE = ["unshare", "--map-root-user", "--net"]
+FORBIDDEN = shutil.which("unshare") is None or subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode != 0
+
+
+@needs("inetutils-inetd")
+@pytest.mark.skipif(FORBIDDEN, reason="the kernel allows no network namespace here")
+def test_inetds_own_echo_has_no_fault(tmp_path: Path) -> None:
+    """On port 7, which is its own, in a network of its own."""
+    conf, pid = tmp_path / "inetd.conf", tmp_path / "pid"
+    conf.write_text("echo stream tcp nowait root internal\n")
+    script = f"ip link set lo up && echo $$ > {pid} && exec inetutils-inetd -d -R 100000 -p{tmp_path}/inetd.pid {conf}"
+    inside = ["sh", "-c", f"exec nsenter -t $(cat {pid}) --user --preserve-credentials --net " + '"$@"', "sh"]
+    with started([*NAMESPACE, "sh", "-c", script], [*inside, *MEARI, "ping", "127.0.0.1:7", "-c", "1"]):
+        no_fault(inside, 7)

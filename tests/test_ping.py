@@ -105,10 +105,10 @@ def test_a_lost_connection_is_made_anew_and_its_outage_told() -> None:
             out, errors = process.communicate(timeout=20)
     assert process.returncode == 1 and errors == b""
     found = rows(out)
-    (again,) = (row for row in found if row["type"] == "connected")
-    assert 500 < again["outage_ms"] < 4000  # type: ignore[operator]
+    again = [row["outage_ms"] for row in found if row["type"] == "connected"]  # more than one if the listener died last
+    assert 500 < again[-1] < 4000  # type: ignore[operator]
     summary = found[-1]
-    assert summary["connections"] == 2 and summary["outage_ms"] == pytest.approx(again["outage_ms"])
+    assert summary["connections"] == 1 + len(again) and summary["outage_ms"] == pytest.approx(sum(again))  # type: ignore[arg-type]
     assert 0 < summary["lost"] < 30 and summary["sent"] == 30  # type: ignore[operator]
     assert any(row["type"] == "lost" and row["reason"] == "not connected" for row in found)
 
