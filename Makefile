@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-idle clean
+.PHONY: demo test test-long lint bench bench-idle clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.tools
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py
+
+test-long: $(VENV)/.tools
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py -q -m long
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff format .

@@ -11,7 +11,7 @@ from ..histogram import Histogram
 from . import text
 
 _WIDTH, _HEIGHT = 720, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 10, 34  # margins of a drawing, for its labels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 16, 10, 34  # margins of a drawing, for its labels
 _FAULTS = 200  # rows
 
 _STYLE = """
@@ -32,9 +32,10 @@ h1 { font-size: 1.4rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margi
 .mute, figcaption { color: var(--mute); } .bad { color: var(--bad); font-weight: 600; }
 figure { margin: 0; } svg { width: 100%; height: auto; } svg text { fill: var(--mute); font-size: 13px; }
 .grid { stroke: var(--faint); stroke-width: 1; } .a { stroke: var(--a); } .b { stroke: var(--b); }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; } .dash { stroke-dasharray: 5 4; }
+.line { fill: none; stroke-width: 2; stroke-linejoin: round; vector-effect: non-scaling-stroke; } .dash { stroke-dasharray: 5 4; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--faint); vertical-align: top; }
+@media (max-width: 36rem) { svg text { font-size: 22px; } }
 td.n, th.n { text-align: right; } code { font-size: .85em; overflow-wrap: anywhere; }
 """
 
