@@ -1,4 +1,6 @@
-// A closed loop: each connection sends a message, waits for all of it, sends the next. Usage: load PORT CONNECTIONS SIZE SECONDS
+// A closed loop: each connection sends a message, waits for all of it, sends the next. With RATE messages a second an open
+// one: each is sent when it is due, on the next connection that has none under way.
+// Usage: load PORT CONNECTIONS SIZE SECONDS [RATE]
 // Prints the number of messages, the seconds, and the round trip's p50 and p99 in microseconds.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -11,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,7 +54,8 @@ static double percentile(uint64_t total, double p) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) { fprintf(stderr, "usage: load PORT CONNECTIONS SIZE SECONDS\n"); return 2; }
+    if (argc != 5 && argc != 6) { fprintf(stderr, "usage: load PORT CONNECTIONS SIZE SECONDS [RATE]\n"); return 2; }
+    double rate = argc == 6 ? atof(argv[5]) : 0;
     uint32_t count = atoi(argv[2]);
     int yes = 1;
     size = atol(argv[3]);
@@ -70,14 +74,35 @@ int main(int argc, char **argv) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
         epoll_ctl(loop, EPOLL_CTL_ADD, fd, &event);
     }
+    int timer = -1;
+    if (rate > 0) {
+        long step = 1e9 / rate;
+        struct itimerspec every = {{step / 1000000000, step % 1000000000}, {0, 1}};
+        struct epoll_event event = {.events = EPOLLIN, .data.u32 = count};
+        timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+        if (timer < 0 || timerfd_settime(timer, 0, &every, NULL) || epoll_ctl(loop, EPOLL_CTL_ADD, timer, &event)) fatal("timerfd");
+    }
+    uint32_t turn = 0;
     uint64_t total = 0;
     double began = now(), t = began, until = began + atof(argv[4]) * 1e6;
-    for (uint32_t i = 0; i < count; i++) { clients[i].since = now(); push(&clients[i], i); }
+    if (rate == 0) for (uint32_t i = 0; i < count; i++) { clients[i].since = now(); push(&clients[i], i); }
     while (t < until) {
         struct epoll_event events[256];
         int n = epoll_wait(loop, events, 256, 5000);
         if (n == 0) { fprintf(stderr, "load: nothing came back for 5 s\n"); return 1; }
         for (int i = 0; i < n; i++) {
+            if (events[i].data.u32 == count) {
+                uint64_t due = 0;
+                if (read(timer, &due, sizeof due) < 0) continue;
+                for (uint32_t tried = 0; due && tried < count; tried++, turn++) {
+                    struct client *c = &clients[turn % count];
+                    if (c->sent) continue;
+                    c->since = now();
+                    push(c, turn % count);
+                    due--;
+                }
+                continue;
+            }
             struct client *c = &clients[events[i].data.u32];
             if (events[i].events & EPOLLOUT) push(c, events[i].data.u32);
             if (!(events[i].events & ~EPOLLOUT)) continue;
@@ -92,7 +117,7 @@ int main(int argc, char **argv) {
             total++;
             c->sent = c->back = 0;
             c->since = t;
-            push(c, events[i].data.u32);
+            if (rate == 0) push(c, events[i].data.u32);
         }
         t = now();
     }

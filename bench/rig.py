@@ -22,7 +22,7 @@ def build() -> None:
     if compiler is None:
         sys.exit("a C compiler is needed to build what is timed beside: apt-get install gcc")
     BUILT.mkdir(parents=True, exist_ok=True)
-    for name in ("epoll_echo", "load"):
+    for name in ("epoll_echo", "load", "ping"):
         source, target = HERE / f"{name}.c", BUILT / name
         if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
             subprocess.run([compiler, "-O2", "-Wall", "-o", target, source], check=True)
@@ -97,10 +97,10 @@ class Result:
     cpu: float  # microseconds of the server's processor time a message
 
 
-def load(server: Server, connections: int, size: int, seconds: float) -> Result:
-    """Load *server* from the second core."""
+def load(server: Server, connections: int, size: int, seconds: float, rate: float | None = None) -> Result:
+    """Load *server* from the second core; with *rate*, an open loop."""
     before = server.busy()
-    command = pinned(1, [BUILT / "load", server.port, connections, size, seconds])
+    command = pinned(1, [BUILT / "load", server.port, connections, size, seconds, *([] if rate is None else [rate])])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{server.name}: {done.stderr.strip()}")

@@ -11,7 +11,7 @@ from ..histogram import Histogram
 from . import text
 
 _WIDTH, _HEIGHT = 720, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 16, 10, 34  # margins of a drawing, for its labels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 16, 18, 34  # margins of a drawing, for its labels
 _FAULTS = 200  # rows
 
 _STYLE = """
@@ -36,7 +36,7 @@ figure { margin: 0; } svg { width: 100%; height: auto; } svg text { fill: var(--
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--faint); vertical-align: top; }
 @media (max-width: 36rem) { svg text { font-size: 22px; } }
-td.n, th.n { text-align: right; } code { font-size: .85em; overflow-wrap: anywhere; }
+td.n, th.n { text-align: right; white-space: nowrap; } code { font-size: .85em; overflow-wrap: anywhere; }
 """
 
 
