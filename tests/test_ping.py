@@ -87,7 +87,7 @@ def test_nothing_comes_back() -> None:
         done = run("ping", str(address), "-c", "2", "-W", "0.3", "-i", "0.1")
     out = done.stdout.decode()
     assert done.returncode == 1
-    assert "lost: seq=1: nothing came back within 0.3 s" in out and "2 sent, 0 returned, 2 lost (100 %)" in out
+    assert "lost: seq=1: the first message under way was not back within 0.3 s" in out and "2 sent, 0 returned, 2 lost (100 %)" in out
 
 
 def test_a_lost_connection_is_made_anew_and_its_outage_told() -> None:

@@ -92,7 +92,8 @@ class Histogram:
     def mean(self) -> float:
         if not self.total:
             return 0.0
-        return sum(count * (lowest(bucket) + highest(bucket)) / 2 for bucket, count in self.buckets()) / self.total
+        mean = sum(count * (lowest(bucket) + highest(bucket)) / 2 for bucket, count in self.buckets()) / self.total
+        return min(max(mean, self.least), self.greatest)
 
     def deviation(self) -> float:
         """The standard deviation."""

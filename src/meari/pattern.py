@@ -69,11 +69,11 @@ class Stream:
         return self._cipher.update(_ZEROS[:n] if n <= len(_ZEROS) else bytes(n))
 
     def read_into(self, offset: int, buffer: bytearray) -> None:
-        """Fill *buffer*, of at most 64 KiB, with the bytes from *offset* on: what is in the processor's caches stays there."""
+        """Fill *buffer* with the bytes from *offset* on: memory that is in the processor's caches stays there."""
         if offset != self._at:
             self.read(offset, 0)
         self._at = offset + len(buffer)
-        self._cipher.update_into(_ZEROS[: len(buffer)], buffer)
+        self._cipher.update_into(_ZEROS[: len(buffer)] if len(buffer) <= len(_ZEROS) else bytes(len(buffer)), buffer)
 
 
 def origin(block: bytes) -> Origin | None:

@@ -12,7 +12,7 @@ from ..client.crew import Crew
 from ..client.plan import Plan
 from ..client.reach import resolve
 from ..client.results import Result, load_result
-from ..errors import ConnectError
+from ..errors import ConnectError, Stopped
 from . import say
 from .addresses import families, parse_all
 from .load import stoppable
@@ -76,6 +76,8 @@ def command(
         except ConnectError as error:
             say(f"meari compare: {error}")
             return 2
+        except Stopped:
+            return 130
         names, ratios = ("through", "direct"), rounds([a for a, _ in pairs], [b for _, b in pairs])
         faults = sum(a.faults + b.faults for a, b in pairs)
     _tell(names, ratios, as_json, faults)
@@ -85,16 +87,17 @@ def command(
 def _rounds(plan: Plan, through: str, direct: str, n: int, family: int) -> list[tuple[Result, Result]]:
     """Load one, then the other, *n* times; who is first alternates too."""
     targets = {address: resolve(parse_all([address])[0], family) for address in (through, direct)}
+    roles = (("through", through), ("direct", direct))
     found: list[tuple[Result, Result]] = []
     for i in range(n):
         results = {}
-        for address in (through, direct) if i % 2 == 0 else (direct, through):
+        for role, address in roles if i % 2 == 0 else reversed(roles):
             crew = Crew(dataclasses.replace(plan, address=address), targets[address])
             with stoppable(crew):
-                results[address] = crew.run()
+                results[role] = crew.run()
             if crew.stopped:
-                return found
-        found.append((results[through], results[direct]))
+                raise Stopped("stopped")
+        found.append((results["through"], results["direct"]))
     return found
 
 

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 
 import click
 
+from ..address import Address
 from ..client.crew import Crew
 from ..client.plan import Plan
 from ..client.reach import resolve
 from ..client.results import Result
 from ..client.thresholds import Threshold
-from ..errors import ConnectError
+from ..errors import ConnectError, Stopped
 from . import say
 from .addresses import families, parse_one
-from .output import Output, write_file
+from .output import Output, Saved
 from .seconds import Seconds
 from .sizes import Sizes
 
@@ -30,7 +31,9 @@ _COUNT = click.IntRange(min=1)
 @click.option(
     "-s", "--size", type=Sizes(), default="64", show_default=True, metavar="BYTES", help="Of a message: 64, 64K, or a range: 1-4096."
 )
-@click.option("--depth", type=_COUNT, default=1, show_default=True, metavar="N", help="Messages in flight on each connection.")
+@click.option(
+    "--depth", type=click.IntRange(1, 100_000), default=1, show_default=True, metavar="N", help="Messages in flight on each connection."
+)
 @click.option("-t", "--seconds", type=Seconds(), metavar="SECONDS", help="How long.  [default: 10, or until -n]")
 @click.option("-n", "--messages", type=_COUNT, metavar="N", help="How many messages, in all.")
 @click.option(
@@ -90,22 +93,33 @@ def command(
     tests = [Threshold.parse(one) for one in fail_if]
     if seconds is None and messages is None:
         seconds = 10.0
+    if as_json and ndjson:
+        raise click.UsageError("--json is one document, --ndjson a line for each: one of them", click.get_current_context())
     plan = Plan(str(where), connections, *size, depth, seconds, messages, warmup, rate, new_connections, processes, every, timeout, late)
+    saved, paged = Saved(save), Saved(html)
     try:
         crew = Crew(plan, resolve(where, family or 0))
         with Output(crew, as_json, ndjson) as output, stoppable(crew):
             result = crew.run(output.interval, output.idle)
     except ConnectError as error:
-        say(f"meari load: {error}; does a server listen there? (meari serve {where.port})")
+        say(f"meari load: {error}{hint(error, where)}")
         return 2
+    except Stopped:
+        return 130
     output.result(result)
-    if save is not None:
-        write_file(save, json.dumps(result.to_json()) + "\n")
-    if html is not None:
-        from ..report.html import page
+    written = [saved.write(lambda: json.dumps(result.to_json()) + "\n"), paged.write(lambda: _page(result))]
+    return verdict(result, tests) or (0 if all(written) else 2)
 
-        write_file(html, page(result))
-    return verdict(result, tests)
+
+def _page(result: Result) -> str:
+    from ..report.html import page
+
+    return page(result)
+
+
+def hint(error: ConnectError, where: Address) -> str:
+    """What to do, where nobody listens."""
+    return f"; does a server listen there? (meari serve {where.port})" if "refused" in str(error) else ""
 
 
 def verdict(result: Result, tests: list[Threshold]) -> int:

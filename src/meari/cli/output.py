@@ -7,12 +7,14 @@ import os
 import sys
 import time
 import typing
+from collections.abc import Callable
 
 from ..client.crew import Crew
 from ..client.results import Point, Result, interval
 from ..errors import LocalError
 from ..histogram import Histogram
 from ..report import text
+from . import say
 
 if typing.TYPE_CHECKING:
     from rich.live import Live
@@ -54,11 +56,12 @@ class Output:
 
     def _display(self) -> typing.Any:
         from rich.table import Table
+        from rich.text import Text
 
         result, last = self._crew.result, self._last
         count = last.count if last is not None else None
         table = Table.grid(padding=(0, 2))
-        table.add_row(f"[bold]{result.far_end}[/]", str(result.plan))
+        table.add_row(Text(result.far_end, style="bold"), str(result.plan))  # as it is: brackets would be markup
         elapsed = (time.monotonic_ns() - self._crew.began) / 1e9 if self._crew.began else 0.0
         if self._crew.began and result.plan.seconds is not None:
             table.add_row("time left", f"{max(0.0, result.plan.seconds - elapsed):.0f} s" if elapsed >= 0 else "warming up")
@@ -92,10 +95,25 @@ def show(line: str) -> None:
         raise LocalError(f"standard output: {error.strerror}") from None
 
 
-def write_file(path: str, content: str) -> None:
-    """Raises LocalError."""
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(content)
-    except OSError as error:
-        raise LocalError(f"{path}: {error.strerror}") from None
+class Saved:
+    """A file to be written at the end, opened before the run: whether it can be is said while nothing is lost."""
+
+    def __init__(self, path: str | None) -> None:
+        """Raises LocalError."""
+        self._path = path
+        try:
+            self._file = None if path is None else open(path, "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise LocalError(f"{path}: {error.strerror}") from None
+
+    def write(self, content: Callable[[], str]) -> bool:
+        """Whether it is written, if there is one."""
+        if self._file is None:
+            return True
+        try:
+            with self._file as file:
+                file.write(content())
+        except OSError as error:
+            say(f"meari: {self._path}: {error.strerror}")
+            return False
+        return True

@@ -9,11 +9,12 @@ import click
 
 from ..client.ping import Connected, Ping, Told
 from ..client.reach import resolve
-from ..errors import ConnectError
+from ..errors import ConnectError, Stopped
 from ..report import ping as report
 from ..stop import Stop
 from . import say
 from .addresses import families, parse_one
+from .load import hint
 from .output import show
 from .seconds import Seconds
 from .sizes import Sizes
@@ -79,8 +80,10 @@ def command(
     try:
         summary = ping.run(stop)
     except ConnectError as error:
-        say(f"meari ping: {error}; does a server listen there? (meari serve {where.port})")
+        say(f"meari ping: {error}{hint(error, where)}")
         return 2
+    except Stopped:
+        return 130
     finally:
         stop.close()
     if as_json:
@@ -88,4 +91,4 @@ def command(
     else:
         for line in report.closing(summary, str(where)):
             show(line)
-    return 0 if summary.returned == summary.sent and not summary.faults and summary.sent else 1
+    return 0 if summary.returned and not summary.lost and not summary.faults else 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import pickle
 import select
@@ -16,9 +17,10 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..errors import ConnectError, LocalError
+from ..errors import LocalError, MeariError
 from ..net import kernel, of_sockaddr
 from ..stop import Stop, milliseconds
 from .lines import SECOND
@@ -30,7 +32,7 @@ from .tally import Count
 
 _HEAD = struct.Struct("!I")
 _AHEAD = SECOND // 50  # from when all are connected to the begin
-_GRACE = 5.0  # seconds beyond the plan's own end that a process is given
+_GRACE = 10.0  # seconds beyond all that a process may wait for
 
 
 class Worker:
@@ -38,63 +40,106 @@ class Worker:
 
     def __init__(self, plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, others: list[Worker]) -> None:
         self.sock, theirs = socket.socketpair()
+        self.far_end: Target | None = None  # once it is connected
         self.intervals: list[Count] = []  # told, and not yet summed up
-        self.ended = False
-        self.failure = ""
+        self.last: Count | None = None  # what came after the end
+        self.gone = False
         self._kept = b""
         self.pid = os.fork()
         if self.pid == 0:
-            code = 1
             try:
                 for other in (self, *others):
                     other.sock.close()
-                code = _work(plan, targets, run, part, stop, theirs)
+                _work(plan, targets, run, part, stop, theirs)
             finally:
-                os._exit(code)
+                os._exit(0)
         theirs.close()
 
-    def read(self) -> list[object]:
-        """What it has told since; at the end of it `ended` is set."""
+    def read(self) -> None:
+        """Take what it has told since. Raises what ended it, if that was no part of the plan."""
         try:
             data = self.sock.recv(1 << 16)
         except ConnectionError:
             data = b""
-        self.ended = not data
         self._kept += data
-        found = []
         while len(self._kept) >= _HEAD.size:
             size = _HEAD.unpack_from(self._kept)[0] + _HEAD.size
             if len(self._kept) < size:
                 break
-            found.append(pickle.loads(self._kept[_HEAD.size : size]))
+            self._take(pickle.loads(self._kept[_HEAD.size : size]))
             self._kept = self._kept[size:]
-        return found
+        self.gone = not data
+        if self.gone and self.last is None:
+            raise LocalError("a process of the load died")
+
+    def _take(self, value: object) -> None:
+        if isinstance(value, Exception):
+            raise value
+        if isinstance(value, Count):
+            self.intervals.append(value)
+        elif isinstance(value, _Last):
+            self.last = value.count
+        elif isinstance(value, tuple):
+            self.far_end = value
 
 
-def _work(plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> int:
-    """What a forked process does; its exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to heed: it stops us all
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """Marks the end of what a process tells."""
+
+    count: Count
+
+
+class _Teller:
+    """A worker's end of the socket: while the parent does not read, what is to be told is summed up instead of waited for."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._left = b""
+        self._held: Count | None = None
+
+    def __call__(self, count: Count) -> None:
+        if self._held is not None:
+            self._held.add(count)
+        else:
+            self._held = count
+        if not self._left:
+            self._left, self._held = _framed(self._held), None
+        with contextlib.suppress(OSError):  # full; or the parent is gone, and then the stop is set
+            self._left = self._left[self._sock.send(self._left, socket.MSG_DONTWAIT) :]
+
+    def at_once(self, value: object) -> None:
+        """Tell it, and all before it, however long that takes."""
+        held = b"" if self._held is None else _framed(self._held)
+        with contextlib.suppress(OSError):
+            self._sock.sendall(self._left + held + _framed(value))
+        self._left, self._held = b"", None
+
+
+def _framed(value: object) -> bytes:
+    data = pickle.dumps(value)
+    return _HEAD.pack(len(data)) + data
+
+
+def _work(plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> None:
+    """What a forked process does."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to heed, who stops us all
+        signal.signal(number, signal.SIG_IGN)
     stop.inherit()
-
-    def tell(value: object) -> None:
-        data = pickle.dumps(value)
-        with contextlib.suppress(OSError):  # the parent is gone, and the stop with it
-            sock.sendall(_HEAD.pack(len(data)) + data)
-
-    load = Load(plan.part(part[0]), targets, run, part, stop, tell)
+    tell = _Teller(sock)
     try:
-        tell(load.connect())
-    except ConnectError as error:
-        tell(str(error))
-        return 2
-    begin = sock.recv(8, socket.MSG_WAITALL)
-    if len(begin) < 8:
-        return 1
-    gc.collect()
-    gc.freeze()
-    load.run(int.from_bytes(begin, "big"))
-    return 0
+        load = Load(plan.part(part[0]), targets, run, part, stop, tell)
+        tell.at_once(load.connect())
+        begin = sock.recv(8, socket.MSG_WAITALL)
+        if len(begin) == 8:
+            gc.collect()
+            gc.freeze()
+            load.run(int.from_bytes(begin, "big"))
+            tell.at_once(_Last(load.finish()))
+    except MeariError as error:
+        tell.at_once(type(error)(str(error)))
+    except Exception as error:
+        tell.at_once(LocalError(f"a process of the load failed: {type(error).__name__}: {error}"))
 
 
 class Crew:
@@ -107,94 +152,86 @@ class Crew:
         self._stop = Stop()
         self._workers: list[Worker] = []
         self.result = Result(plan, self.run_number, datetime.now(UTC).isoformat(timespec="seconds"), plan.address)
-        self.began = 0  # as time.monotonic_ns()
+        self.began = 0  # what is counted, as time.monotonic_ns()
 
     def stop(self) -> None:
         """End the run early; what was counted is told. Safe in a signal handler; a second time it ends at once."""
         if self.stopped:
-            self.kill()
+            self._kill()
         self.stopped = True
         self._stop.set()
 
-    def kill(self) -> None:
+    def _kill(self) -> None:
         for worker in self._workers:
-            if not worker.ended:
+            if not worker.gone:
                 os.kill(worker.pid, signal.SIGKILL)
 
     def run(self, told: Callable[[Point], None] = lambda _: None, idle: Callable[[], None] = lambda: None) -> Result:
-        """Raises ConnectError if not all connections could be made, LocalError if a process died. *idle* is called some times a second."""
+        """*idle* is called some times a second.
+
+        Raises ConnectError if not all connections could be made, LocalError if a process failed, Stopped before the begin.
+        """
         try:
             n = self.plan.processes
             for i in range(n):
                 self._workers.append(Worker(self.plan, self.targets, self.run_number, (i, n), self._stop, self._workers))
-            self._await_all()
-            self.began = time.monotonic_ns() + _AHEAD
+            while any(worker.far_end is None for worker in self._workers):  # each has its own patience
+                self._read()
+            if (far_end := self._workers[0].far_end) is not None:
+                self.result.far_end = str(of_sockaddr(far_end[3]))
+            begin = time.monotonic_ns() + _AHEAD
             for worker in self._workers:
-                worker.sock.sendall(self.began.to_bytes(8, "big"))
-            self.began += int(self.plan.warmup * SECOND)
+                worker.sock.sendall(begin.to_bytes(8, "big"))
+            self.began = begin + int(self.plan.warmup * SECOND)
             self._collect(told, idle)
             return self.result
         finally:
             self._close()
 
-    def _poll(self, seconds: float) -> list[Worker]:
+    def _read(self, seconds: float = 0.1) -> None:
+        """Wait for what the processes tell, and take it."""
         poller = kernel.poll()
         for worker in self._workers:
-            if not worker.ended:
+            if not worker.gone:
                 poller.register(worker.sock.fileno(), select.POLLIN)
         ready = {fd for fd, _ in poller.poll(milliseconds(seconds))}
-        return [worker for worker in self._workers if not worker.ended and worker.sock.fileno() in ready]
-
-    def _await_all(self) -> None:
-        waiting = set(self._workers)
-        until = time.monotonic() + self.plan.timeout * 2 + self.plan.connections * 0.01
-        while waiting:
-            for worker in self._poll(until - time.monotonic()):
-                for value in worker.read():
-                    if isinstance(value, str):
-                        raise ConnectError(value)
-                    if isinstance(value, tuple):
-                        self.result.far_end = str(of_sockaddr(value[3]))
-                        waiting.discard(worker)
-                if worker.ended and worker in waiting:
-                    raise LocalError("a process of the load died")
-            if time.monotonic() > until:
-                raise ConnectError(f"cannot open {self.plan.connections:,} connections within {self.plan.timeout * 2:g} s")
+        for worker in self._workers:
+            if not worker.gone and worker.sock.fileno() in ready:
+                worker.read()
 
     def _collect(self, told: Callable[[Point], None], idle: Callable[[], None]) -> None:
         """Sum up the intervals as they come: one is complete when every process has told it."""
-        last = time.monotonic() + 1e9 if self.plan.seconds is None else self.began / SECOND + self.plan.seconds + self._patience()
-        while any(not worker.ended for worker in self._workers):
-            for worker in self._poll(0.1):
-                worker.intervals += [value for value in worker.read() if isinstance(value, Count)]
-            # the last of each is what came after the end
-            while all(len(worker.intervals) > 1 or worker.ended for worker in self._workers) and self._sum(told):
+        last = math.inf if self.plan.seconds is None else self.began / SECOND + self.plan.seconds + self._patience()
+        while not all(worker.gone for worker in self._workers):
+            self._read()
+            while all(worker.intervals or worker.last for worker in self._workers) and self._sum(told):
                 pass
             idle()
             if self.stopped:
                 last = min(last, time.monotonic() + self._patience())
             if time.monotonic() > last:
-                self.kill()
+                self._kill()
                 raise LocalError("a process of the load did not end in time, and was killed")
         while self._sum(told):
             pass
         for worker in self._workers:
-            if not worker.intervals:
-                raise LocalError("a process of the load died")
-            self.result.count.add(worker.intervals.pop())  # faults that showed in draining
+            if worker.last is not None:
+                self.result.finish(worker.last)
 
     def _patience(self) -> float:
-        return self.plan.timeout + self.plan.interval + _GRACE
+        """What a process may take to end: the last answers, then the far end's FIN."""
+        return 2 * self.plan.timeout + self.plan.interval + _GRACE
 
     def _sum(self, told: Callable[[Point], None]) -> bool:
-        """Sum up the next interval; False if there is none yet."""
-        having = [worker for worker in self._workers if len(worker.intervals) > 1]
+        """Sum up the next interval; False if there is none."""
+        having = [worker for worker in self._workers if worker.intervals]
         if not having:
             return False
-        count = Count()
-        for worker in having:
-            count.add(worker.intervals.pop(0))
-        told(self.result.add(count.seconds / len(having), count))
+        counts = [worker.intervals.pop(0) for worker in having]
+        total = Count()
+        for count in counts:
+            total.add(count)
+        told(self.result.add(max(count.seconds for count in counts), total))
         return True
 
     def _close(self) -> None:

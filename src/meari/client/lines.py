@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ..net import kernel
+from ..stop import Stop
 from ..verify import Fault, Verifier
 from .plan import Plan
 from .reach import Target, begin, connect, trouble
@@ -34,7 +35,7 @@ class Line(Verifier):
         "end",
         "fd",
         "heard",
-        "nudged",
+        "nudges",
         "out",
         "owed",
         "queue",
@@ -52,7 +53,8 @@ class Line(Verifier):
         self.sent = 0  # the offset where the last message under way ends
         self.end, self.since, self.due = NEVER, 0, 0  # the offset where the first one ends, when it was sent, and when due
         self.queue: deque[tuple[int, int, int]] = deque()  # the same three of those after it
-        self.heard = self.nudged = 0  # when bytes came last, and when a message was sent to make some come
+        self.heard = 0  # when bytes came last
+        self.nudges = 0  # messages that were sent to make some come
         self.connecting, self.armed = True, False  # armed: watched for room to write
         self.broken = False  # a write failed: the error is told once, and the read after it finds an end of file
         self.closing = 0  # until when, after our FIN, the far end's is waited for
@@ -66,7 +68,7 @@ class Lines:
         self.poller = kernel.epoll()
         self.open: dict[int, Line] = {}  # by descriptor
         self.ready: list[Line] = []  # those of them that are connected, and not closing
-        self.missing: deque[int] = deque()  # when each connection that is not there may be tried again
+        self.missing: list[int] = []  # when each connection that is not there may be tried again
         self.ending = False
         self.fronts = 0  # bytes returned on connections that are gone
         self._first, self._step = numbers
@@ -74,10 +76,13 @@ class Lines:
         size = plan.most
         self.chunk = min(_PIECE, size) if size > 2048 else (4096 // size) * size
 
-    def connect(self) -> Target:
-        """Open all of them, one after the other, to the first of the targets that answers. Raises ConnectError."""
+    def connect(self, stop: Stop) -> Target:
+        """Open all of them, one after the other, to the first of the targets that answers.
+
+        Raises ConnectError, LocalError without room for them, Stopped.
+        """
         for _ in range(self.plan.connections):
-            sock, target, took = connect(self.targets, self.plan.timeout)
+            sock, target, took = connect(self.targets, self.plan.timeout, stop)
             self.targets = [target]
             line = self._add(sock)
             line.since = time.monotonic_ns() - took
@@ -112,8 +117,9 @@ class Lines:
 
     def replace(self, now: int) -> None:
         """Begin anew the connections that are missing, as far as it is time."""
-        while self.missing and self.missing[0] <= now and not self.ending:
-            self.missing.popleft()
+        due = [at for at in self.missing if at <= now] if self.missing and not self.ending else []
+        for at in due:
+            self.missing.remove(at)
             try:
                 self.start()
             except OSError:
@@ -143,6 +149,12 @@ class Lines:
         self.tally.now.damaged += outstanding
         self.drop(line, None if line.closing else time.monotonic_ns() + (0 if line.front else _RETRY))
 
+    def leave(self, line: Line) -> None:
+        """Wait no longer for what is still coming: no fault, but messages without an end."""
+        self.tally.now.unfinished += len(line.queue) + (line.end != NEVER)
+        line.give_up()
+        self.drop(line, None)
+
     def returned(self) -> int:
         """Bytes that came back in all."""
         return self.fronts + sum(line.front for line in self.open.values())
@@ -157,11 +169,8 @@ class Lines:
             piece = memoryview(line.out)[line.at : line.at + line.owed]
             try:
                 written = kernel.write(line.fd, piece)
-            except BlockingIOError:
-                written = 0
-            except OSError:
-                line.broken = True
-                return
+            except OSError as error:
+                written = self.refused(line, error)
             line.at += written
             line.owed -= written
             if written < len(piece):
@@ -170,6 +179,27 @@ class Lines:
         if line.armed:
             line.armed = False
             self.poller.modify(line.fd, IN)
+
+    def write(self, line: Line, message: bytes | bytearray) -> None:
+        """Write a message that `at` is already behind; what the kernel does not take is owed."""
+        try:
+            written = kernel.write(line.fd, message)
+        except OSError as error:
+            written = self.refused(line, error)
+        if written < len(message):
+            self.owe(line, len(message) - written)
+
+    def refused(self, line: Line, error: OSError) -> int:
+        """Nothing was written: it is full, or gone, which the next read tells."""
+        if not isinstance(error, BlockingIOError):
+            line.broken = True
+        return 0
+
+    def owe(self, line: Line, n: int) -> None:
+        """The last *n* bytes before `at` were not written."""
+        line.at -= n
+        line.owed += n
+        self.arm(line)
 
     def arm(self, line: Line) -> None:
         if not line.armed:

@@ -11,10 +11,8 @@ write to the read that ended it.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
-import select
 import time
 from collections.abc import Callable
 
@@ -25,18 +23,14 @@ from .lines import IN, NEVER, OUT, SECOND, Line, Lines
 from .plan import Plan
 from .reach import Target
 from .tally import Count, Tally
+from .timer import Timer
 
 _AT_ONCE = 64  # events taken from the poller in one call
 _SMALL, _MIDDLE, _LARGE = 448, 8192, 65536  # bytes of a read: up to 512 Python's own allocator gives; a busy peer fills the last
 _LOOK = SECOND // 10  # from one look at everything to the next
-_NUDGE = SECOND  # without a byte: some may have been lost at the end of a message, which the next message shows
 _OUTSTANDING = 500_000  # messages of an open loop; those due beyond are not sent, and counted
 _GOODBYE = 2 * SECOND  # for the far end's FIN, after ours
-
-
-def _wake_in_time() -> None:
-    """Ask for waits that end when they should: the kernel lets them be 50 microseconds late (prctl(2), PR_SET_TIMERSLACK)."""
-    ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)
+_BURST = 64  # messages of an open loop that is late, sent before what came back is read
 
 
 class Load:
@@ -61,22 +55,26 @@ class Load:
         self._turn = 0  # of the connections, in an open loop
         self._grid = part[0]  # the number of the next message that is due
         self._counted = 0  # bytes told
+        self._timeout = int(plan.timeout * SECOND)
         self._over = self._warm = self._tell_at = self._look_at = self._drained = NEVER
+        self._gone = 0  # when there was no connection last
         self._begin = self._told_at = 0
+        self._nudged = False  # some connection was, at some time
+        self._present = 0  # when there was a connection last
+        self._timer: Timer | None = None  # of an open loop
 
     def connect(self) -> Target:
-        """Open every connection; to where. Raises ConnectError."""
-        return self.lines.connect()
+        """Open every connection; to where. Raises ConnectError, LocalError, Stopped."""
+        return self.lines.connect(self.stop)
 
     def run(self, begin: int) -> None:
         """Send and verify from *begin* on, a time of time.monotonic_ns(), to the end of the plan or the stop; everything is closed then."""
         plan = self.plan
         try:
-            if plan.rate is not None:
-                _wake_in_time()
             if self.stop.wait(max(0, begin - time.monotonic_ns()) / SECOND):
                 return
-            self._begin = self._told_at = begin = max(begin, time.monotonic_ns())
+            self.tally.begin()
+            self._begin = self._told_at = self._present = begin = max(begin, time.monotonic_ns())
             self._warm = begin + int(plan.warmup * SECOND)
             self._over = self._warm + int(plan.seconds * SECOND) if plan.seconds is not None else NEVER
             self._tell_at, self._look_at = self._warm + int(plan.interval * SECOND), begin
@@ -88,8 +86,18 @@ class Load:
             self._loop()
         finally:
             self.lines.close()
+            if self._timer is not None:
+                self._timer.close()
+
+    def finish(self) -> Count:
+        """What came after the end. Of a closed loop that is faults alone; of an open one messages too, which were due before it."""
+        if self.plan.rate is None:
             self.tally.forget()
-            self.told(self.tally.take())
+        else:
+            self.tally.now.bytes = self.lines.returned() - self._counted
+        count = self.tally.take()
+        count.after, count.busy = count.messages, 0.0
+        return count
 
     def _loop(self) -> None:
         lines, read, write, clock = self.lines.open, kernel.read, kernel.write, time.monotonic_ns
@@ -98,6 +106,11 @@ class Load:
         paced, alone = self.plan.rate is not None, self.plan.new_connections
         large, view, fill = room == _LARGE, memoryview(bytearray(room)), os.readv
         buffers = [view]
+        timer = -1
+        if paced:
+            self._timer = Timer()
+            timer = self._timer.fileno()
+            self.lines.poller.register(timer, IN)
         if alone:
             late = -1  # the first byte of each connection is wanted
         while lines or self.lines.missing or not self.lines.ending:
@@ -105,12 +118,14 @@ class Load:
             if at >= self._look_at:
                 self._look(at)
             wait = self._look_at - at
-            if paced:
-                self._pace(min(wait, self._send_due()))
+            if paced and self._send_due():
                 wait = 0
             back: list[Line] = []
             data: bytes | memoryview
             for fd, mask in poll(max(0, wait) / SECOND, _AT_ONCE):
+                if fd == timer:
+                    self._timer.expired()  # type: ignore[union-attr]
+                    continue
                 line = lines[fd]
                 if mask != IN and not self._unusual(line, mask):
                     continue
@@ -124,7 +139,8 @@ class Load:
                 except BlockingIOError:
                     continue
                 except OSError:
-                    self.lines.lose(line, "reset")
+                    line.broken = True
+                    self._ended(line)
                     continue
                 at = clock()
                 if at - line.heard > late:
@@ -148,6 +164,8 @@ class Load:
                     else:
                         line.end = NEVER
                     back.append(line)
+            if back and self._nudged:
+                back = [line for line in back if not self._answered_nudge(line)]
             if back and not paced and not alone and not self.lines.ending:
                 if len(back) > self._left:
                     del back[self._left :]
@@ -170,17 +188,14 @@ class Load:
                         line.queue.append((line.sent, at, 0))
                     try:
                         written = write(line.fd, message)
-                    except BlockingIOError:
-                        written = 0
-                    except OSError:
-                        written, line.broken = 0, True
+                    except OSError as error:
+                        written = self.lines.refused(line, error)
                     if written < size:
-                        line.at -= size - written
-                        line.owed = size - written
-                        self.lines.arm(line)
+                        self.lines.owe(line, size - written)
             elif alone:
                 for line in back:
-                    self.lines.part(line, clock() + _GOODBYE)
+                    if line.end == NEVER and not line.closing:
+                        self.lines.part(line, clock() + _GOODBYE)
             if trips:
                 tally.fold()
                 if large:
@@ -192,17 +207,24 @@ class Load:
     def _size(self) -> int:
         return self._fixed or self._random.randint(self.plan.least, self.plan.most)
 
-    def _post(self, line: Line, size: int, due: int) -> None:
-        """Send a message on a connection, behind what is owed there."""
+    def _post(self, line: Line, size: int, due: int) -> int:
+        """Send a message on a connection, behind what is owed there; when that was."""
+        message = line.out[line.at : line.at + size]
         line.sent += size
-        line.owed += size
-        now = time.monotonic_ns()
+        if line.owed or len(message) < size:  # it waits, or is in more than one piece
+            line.owed += size
+            now = time.monotonic_ns()
+            if not line.armed:
+                self.lines.push(line)
+        else:
+            line.at += size
+            now = time.monotonic_ns()
+            self.lines.write(line, message)
         if line.end == NEVER:
             line.end, line.since, line.due = line.sent, now, due
         else:
             line.queue.append((line.sent, now, due))
-        if not line.armed:
-            self.lines.push(line)
+        return now
 
     def _fill(self, line: Line) -> None:
         """The first messages on a connection, as many as are to be in flight."""
@@ -214,17 +236,16 @@ class Load:
         assert self.plan.rate is not None
         return self._begin + int(number * SECOND / self.plan.rate)
 
-    def _send_due(self) -> int:
-        """Send every message that is due; nanoseconds until the next one is."""
-        ready, most = self.lines.ready, _OUTSTANDING // self.plan.connections
-        while not self.lines.ending and self._left:
-            due, now = self._due(self._grid), time.monotonic_ns()
-            if due >= self._over:
-                break
-            if due > now:
-                return due - now
+    def _send_due(self) -> bool:
+        """Send messages that are due; whether there may be more of them."""
+        ready, most, lags = self.lines.ready, _OUTSTANDING // self.plan.connections, self.tally.lags
+        for _ in range(_BURST):
+            now = time.monotonic_ns()
             if not ready:
-                break  # they are due, and late, when there is a connection again
+                self._gone = now  # what is due meanwhile is sent when there is a connection again
+            due = self._due(self._grid)
+            if self.lines.ending or not self._left or not ready or due >= self._over or due > now:
+                return False
             self._grid += self._part[1]
             self._left -= 1
             self._turn += 1
@@ -232,14 +253,22 @@ class Load:
             if len(line.queue) >= most:
                 self.tally.now.shed += 1
                 continue
-            self.tally.now.times["lag"].add((now - due,))
-            self._post(line, self._size(), due)
-        return NEVER
+            sent = self._post(line, self._size(), due)
+            if due > self._gone:
+                lags.append(sent - due)
+        return True
 
-    def _pace(self, wait: int) -> None:
-        """Wait for something to read or for the next message. epoll counts in milliseconds, select(2) in microseconds."""
-        if wait > 0:
-            select.select([self.lines.poller.fileno()], [], [], wait / SECOND)
+    def _not_sent(self) -> int:
+        """How many messages were due by the end, and are not sent."""
+        if self.plan.rate is None or self.plan.seconds is None:
+            return 0
+        last = int((self._over - self._begin) * self.plan.rate / SECOND)
+        return max(0, min(self._left, len(range(self._grid, last, self._part[1]))))
+
+    def _answered_nudge(self, line: Line) -> bool:
+        """Whether an answer makes up for a nudge: then no message follows it, and as many are in flight as before."""
+        nudges, line.nudges = line.nudges, 0
+        return bool(nudges)
 
     # What is not a message that came back whole
 
@@ -274,36 +303,43 @@ class Load:
             self.tally.fault(Fault("delayed", line.connection, line.front, length, f"nothing came for {gap / 1e6:.0f} ms"))
 
     def _ended(self, line: Line) -> None:
-        """The far end's FIN."""
-        now = time.monotonic_ns()
+        """The far end's FIN, or its reset."""
         self.lines.lose(line, "reset" if line.broken else "truncated")
         if line.closing and not self.lines.ending and self._left:
-            self.lines.missing.appendleft(now)
-            self.lines.replace(now)
+            self.lines.missing.append(0)
+        self.lines.replace(time.monotonic_ns())
 
     # Now and then
 
     def _look(self, now: int) -> None:
         """Whatever is due: an interval to tell, the end, connections to replace, those that are silent."""
-        if self.stop.wait(0) or (not self._left and all(self._quiet(line, now) > _NUDGE for line in self.lines.open.values())):
+        lines = self.lines
+        done = not self._left and all(line.end == NEVER for line in lines.open.values())
+        if lines.ready or any(line.closing for line in lines.open.values()):
+            self._present = now
+        if self.stop.wait(0) or done or (self.plan.seconds is None and now - self._present > self._timeout):
             self._over = min(self._over, now)
-        if now >= self._warm:
+        if now >= min(self._warm, self._over) and self._warm < NEVER:
             self._warm = NEVER
             self.tally.forget()
-            self._counted, self._told_at = self.lines.returned(), now
-        if not self.lines.ending and now >= min(self._tell_at, self._over):
+            self._counted, self._told_at = lines.returned(), now
+        if not lines.ending and now >= min(self._tell_at, self._over):
             self._tell_at += int(self.plan.interval * SECOND)
+            if now >= self._over:
+                self.tally.now.shed += self._not_sent()
             self._tell()
-        if now >= self._over and not self.lines.ending:
-            self.lines.ending = True
-            self.lines.missing.clear()
-            self._drained = now + int(self.plan.timeout * SECOND)
-        self.lines.replace(now)
-        for line in list(self.lines.open.values()):
+        if now >= self._over and not lines.ending:
+            lines.ending = True
+            lines.missing.clear()
+            self._drained = now + self._timeout
+        lines.replace(now)
+        if self._timer is not None and not lines.ending:
+            self._timer.set(self._due(self._grid), max(1, self._due(self._part[1]) - self._begin))
+        for line in list(lines.open.values()):
             self._watch(line, now)
-        pause = _LOOK if len(self.lines.open) < 1000 else 5 * _LOOK
-        if self.lines.ending or not self._left:  # the last answers are under way
-            pause = SECOND // 1000
+        pause = _LOOK if len(lines.open) < 1000 else 5 * _LOOK
+        if lines.ending or not self._left:  # the last answers are under way
+            pause = SECOND // (1000 if len(lines.open) < 100 else 50)
         self._look_at = min(now + pause, self._over if self._over > now else NEVER, self._warm, max(self._tell_at, now))
 
     def _tell(self) -> None:
@@ -314,27 +350,27 @@ class Load:
         self._counted, self._told_at = returned, now
         self.told(self.tally.take())
 
-    def _quiet(self, line: Line, now: int) -> int:
-        """For how long nothing came that was due; for ever if nothing is."""
-        return now - max(line.heard, line.since) if line.end != NEVER else NEVER
-
     def _watch(self, line: Line, now: int) -> None:
         """A connection that is silent, or at its end."""
+        ending, owing = self.lines.ending, line.end != NEVER
+        quiet = now - max(line.heard, line.since) if owing else 0
         if line.connecting:
-            if self.lines.ending or now - line.since > self.plan.timeout * SECOND:
+            if ending or now - line.since > self._timeout:
                 self.lines.drop(line, now)
-            return
-        if line.closing:
-            if now >= line.closing:
-                line.finish("stalled")
-                self.lines.drop(line, now)
-            return
-        quiet = self._quiet(line, now) if line.end != NEVER else 0
-        if quiet > self.plan.timeout * SECOND or now >= self._drained:
+        elif quiet > self._timeout:
             self.lines.lose(line, "stalled")
-        elif self.lines.ending and (line.end == NEVER or quiet > _NUDGE):
-            self.lines.part(line, now + _GOODBYE if line.end == NEVER else self._drained)
-        elif min(quiet, now - line.nudged) > _NUDGE and not line.owed and self.plan.rate is None and self._left:
-            line.nudged = now
-            self._left -= 1
-            self._post(line, self._size(), 0)
+        elif now >= self._drained and owing:  # bytes are still coming, and would for who knows how long
+            self.lines.leave(line)
+        elif line.closing:
+            if now >= line.closing and not owing:
+                line.finish()
+                self.lines.drop(line, now)
+        elif ending and not owing:
+            self.lines.part(line, now + _GOODBYE)
+        elif quiet > self._timeout // 2:  # some bytes may have been lost at the end of a message: what comes after it shows that
+            if ending or not self._left or self.plan.rate is not None or self.plan.new_connections:
+                self.lines.part(line, now + _GOODBYE)
+            elif not line.nudges and not line.owed:
+                line.nudges, self._nudged = 1, True
+                self._left -= 1
+                self._post(line, self._size(), 0)

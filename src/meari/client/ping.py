@@ -16,18 +16,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..address import Address
-from ..errors import ConnectError
 from ..histogram import Histogram
 from ..net import kernel, of_sockaddr
 from ..rio import reset
 from ..stop import Stop
 from ..verify import Fault, Verifier
-from .reach import Target, connect
+from .reach import Target, begin, connect, trouble
 
 SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns(): no step of a wall clock shows in them
 _NEVER = 1 << 62
 _AWAKE = SECOND // 1000  # before a message is due, from when on a spinning ping does not sleep
 _RETRY = SECOND // 10  # from one attempt to connect anew to the next
+_LEAST, _PIECE = 4096, 65536  # bytes of the stream that are made at once
+_LONGEST = 3600.0  # seconds of a wait: one that ends early only waits again
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,11 @@ Told = Connected | Reply | Lost | Broken | Fault
 
 @dataclass(slots=True)
 class Summary:
-    """What was counted so far; times in nanoseconds."""
+    """What was counted so far; times in nanoseconds. What is neither returned nor lost is under way."""
 
     sent: int = 0
     returned: int = 0
+    lost: int = 0
     connections: int = 0
     outage: int = 0  # in all, from a loss to the next connection
     faults: int = 0
@@ -115,76 +117,106 @@ class Ping:
         self.summary = Summary()
         self._over = self.summary.began + int(seconds * SECOND) if seconds is not None else _NEVER
         self._run = int.from_bytes(os.urandom(4), "big")
+        self._sock: socket.socket | None = None
+        self._connecting = 0  # since when, while it is not connected yet
         self._stream: Verifier
+        self._poller: select.epoll
         self._left: bytes | memoryview = b""  # of a message, not yet written
         self._waiting: deque[tuple[int, int, int]] = deque()  # (sequence number, offset where it ends, when it was sent)
-        self._lost_at = 0  # when the connection was, while there is none
-        self._retry_at = 0
+        self._lost_at = self._retry_at = 0  # when the connection was, and when another may be begun, while there is none
 
     def run(self, stop: Stop) -> Summary:
-        """Ping until the count, the time or the stop. Raises ConnectError if the first connection cannot be made."""
-        sock: socket.socket | None = self._connect()
+        """Ping until the count, the time or the stop. Raises ConnectError if the first connection cannot be made, Stopped before it."""
+        until_over = (self._over - time.monotonic_ns()) / SECOND
+        with kernel.epoll() as self._poller:
+            self._poller.register(stop.fileno(), 0)
+            sock, target, took = connect(self._targets, max(0.001, min(self._patience / SECOND, until_over)), stop)
+            self._targets = [target]
+            self._far_end = of_sockaddr(target[3])
+            self._poller.register(sock.fileno(), select.EPOLLIN)
+            self._connected(sock, took)
+            try:
+                self._go_on(stop)
+            finally:
+                if self._sock is not None:
+                    self._stream.finish()
+                    self._sock.close()
+        return self.summary
+
+    def _go_on(self, stop: Stop) -> None:
         due = time.monotonic_ns()
-        try:
-            while True:
-                now = time.monotonic_ns()
-                more = self._count is None or self.summary.sent < self._count
-                if stop.wait(0) or now >= self._over or (not more and not self._waiting):
-                    return self.summary
-                if more and now >= due and (self._interval or not self._waiting):
-                    due = max(due + self._interval, now - self._interval)
-                    now = self._send(sock)
-                until = min(self._over, due if more and (self._interval or not self._waiting) else _NEVER)
-                if sock is None:
-                    sock = self._again(now)
-                    until = min(until, self._retry_at)
-                elif self._waiting:
-                    until = min(until, self._waiting[0][2] + self._patience)
-                if not self._wait(sock, stop, until):
-                    if sock is not None and self._waiting and time.monotonic_ns() >= self._waiting[0][2] + self._patience:
-                        self._lose(sock, f"nothing came back within {self._patience / SECOND:g} s")
-                        sock = None
-                elif sock is not None and (why := self._receive(sock)):
-                    self._lose(sock, why)
-                    sock = None
-        finally:
-            if sock is not None:
-                self._stream.finish()
-                sock.close()
+        while True:
+            now = time.monotonic_ns()
+            more = self._count is None or self.summary.sent < self._count
+            if now >= self._over or (not more and not self._waiting):
+                return
+            if self._sock is None and now >= self._retry_at:
+                self._begin(now)
+            ready = self._sock is not None and not self._connecting
+            if self._interval == 0:  # one after the other, and none while there is nobody to send it to
+                more = more and ready and not self._waiting
+            if more and now >= due:
+                due = max(due + self._interval, now - self._interval)
+                self._send(ready)
+                continue
+            if self._wait(stop, min(self._over, due if more else _NEVER, self._given_up_at())):
+                return
+
+    def _given_up_at(self) -> int:
+        """When the connection, or the message that is waited for longest, is given up; or when to connect anew."""
+        if self._sock is None:
+            return self._retry_at
+        if self._connecting:
+            return self._connecting + self._patience
+        return self._waiting[0][2] + self._patience if self._waiting else _NEVER
 
     # The connection
 
-    def _connect(self) -> socket.socket:
-        sock, target, took = connect(self._targets, self._patience / SECOND)
-        self._targets = [target]
-        self._stream = Verifier(self._run, self.summary.connections, self._fault, max(1, self._size))
+    def _connected(self, sock: socket.socket, took: int) -> None:
+        self._sock, self._connecting = sock, 0
+        self._stream = Verifier(self._run, self.summary.connections, self._fault, min(max(self._size, _LEAST), _PIECE))
+        self._out, self._at = self._stream.more(), 0
         self.summary.connections += 1
         self.summary.connect.add((took,))
         outage = time.monotonic_ns() - self._lost_at if self._lost_at else 0
         self.summary.outage += outage
-        self._lost_at = 0
-        self._far_end = of_sockaddr(target[3])
         self._tell(Connected(self._far_end, took, outage))
-        return sock
 
-    def _again(self, now: int) -> socket.socket | None:
-        """Connect anew, if it is time."""
-        if now < self._retry_at:
-            return None
+    def _begin(self, now: int) -> None:
+        """Connect anew; the poller says when that is done."""
         try:
-            return self._connect()
-        except ConnectError:
-            self._retry_at = time.monotonic_ns() + _RETRY
-            return None
+            self._sock = begin(self._targets[0])
+        except OSError:
+            self._retry_at = now + _RETRY
+            return
+        self._connecting = now
+        self._poller.register(self._sock.fileno(), select.EPOLLOUT)
+
+    def _connection_made(self, sock: socket.socket) -> None:
+        now = time.monotonic_ns()
+        if trouble(sock):
+            sock.close()
+            self._sock, self._connecting, self._retry_at = None, 0, now + _RETRY
+            return
+        self._poller.modify(sock.fileno(), select.EPOLLIN)
+        self._connected(sock, now - self._connecting)
 
     def _lose(self, sock: socket.socket, why: str) -> None:
         """The connection is lost, with all that was under way on it."""
         reset(sock)
+        self._sock, self._left = None, b""
+        if self._connecting:  # it never was one
+            self._connecting, self._retry_at = 0, time.monotonic_ns()
+            return
         self._lost_at = self._retry_at = time.monotonic_ns()
-        self._left = b""
+        self._stream.finish()
         self._tell(Broken(why))
         while self._waiting:
-            self._tell(Lost(self._waiting.popleft()[0], why))
+            self._lost(self._waiting.popleft()[0], why)
+
+    def _lost(self, seq: int, why: str) -> None:
+        self.summary.lost += 1
+        self._tell(Lost(seq, why))
 
     def _fault(self, fault: Fault) -> None:
         if fault.kind == "truncated":  # told as messages that are lost
@@ -194,66 +226,87 @@ class Ping:
 
     # Messages
 
-    def _send(self, sock: socket.socket | None) -> int:
-        """Send the next message; when that was."""
+    def _message(self) -> bytes | bytearray:
+        """The next bytes of the stream, as many as a message has."""
+        parts = []
+        missing = self._size
+        while missing:
+            if self._at == len(self._out):
+                self._out, self._at = self._stream.more(), 0
+            part = self._out[self._at : self._at + missing]
+            self._at += len(part)
+            missing -= len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _send(self, ready: bool) -> None:
         self.summary.sent += 1
-        if sock is None:
-            self._tell(Lost(self.summary.sent, "not connected"))
-            return time.monotonic_ns()
-        message = self._stream.more()
-        end = self._end()
+        if not ready or self._sock is None:
+            self._lost(self.summary.sent, "not connected")
+            return
+        message = self._message()
+        end = (self._waiting[-1][1] if self._waiting else self._stream.front) + self._size
         now = time.monotonic_ns()
-        self._waiting.append((self.summary.sent, end, now))
         if self._left:
             self._left = bytes(self._left) + message
-            return now
-        try:
-            written = kernel.write(sock.fileno(), message)
-        except OSError:  # full, or gone: the next read says which
-            written = 0
-        self._left = memoryview(message)[written:] if written < len(message) else b""
-        return now
-
-    def _end(self) -> int:
-        return (self._waiting[-1][1] if self._waiting else self._stream.front) + self._size
+        else:
+            try:
+                written = kernel.write(self._sock.fileno(), message)
+            except OSError:  # full, or gone: the next read says which
+                written = 0
+            if written < len(message):
+                self._left = memoryview(message)[written:]
+                self._poller.modify(self._sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        self._waiting.append((self.summary.sent, end, now))
 
     def _receive(self, sock: socket.socket) -> str:
-        """Write what is left, and take what came; why the connection is lost, if it is."""
+        """Take what came, and write what is left; why the connection is lost, if it is."""
         try:
-            if self._left:
-                self._left = self._left[kernel.write(sock.fileno(), self._left) :]
+            data = kernel.read(sock.fileno(), 65536)
+            now = time.monotonic_ns()
+            if not data:
+                return "the far end closed the connection"
+            self._stream.receive(data)
+            while self._waiting and self._waiting[0][1] <= self._stream.progress:
+                seq, _, sent = self._waiting.popleft()
+                self.summary.returned += 1
+                self.summary.round_trip.add((now - sent,))
+                self._tell(Reply(seq, self._size, self._far_end, now - sent))
         except BlockingIOError:
             pass
         except OSError as error:
             return error.strerror or str(error)
         try:
-            data = kernel.read(sock.fileno(), 65536)
+            if self._left:
+                self._left = self._left[kernel.write(sock.fileno(), self._left) :]
+                if not self._left:
+                    self._poller.modify(sock.fileno(), select.EPOLLIN)
         except BlockingIOError:
-            return ""
+            pass
         except OSError as error:
             return error.strerror or str(error)
-        now = time.monotonic_ns()
-        if not data:
-            return "the far end closed the connection"
-        self._stream.receive(data)
-        while self._waiting and self._waiting[0][1] <= self._stream.progress:
-            seq, _, sent = self._waiting.popleft()
-            self.summary.returned += 1
-            self.summary.round_trip.add((now - sent,))
-            self._tell(Reply(seq, self._size, self._far_end, now - sent))
         return ""
 
-    def _wait(self, sock: socket.socket | None, stop: Stop, until: int) -> bool:
-        """Whether the connection is ready, by *until* or by the stop."""
-        with kernel.epoll() as poller:
-            poller.register(stop.fileno(), 0)
-            if sock is not None:
-                poller.register(sock.fileno(), select.EPOLLIN | (select.EPOLLOUT if self._left else 0))
-            poll, clock = poller.poll, time.monotonic_ns
-            if self._spin and (self._waiting or until - clock() < _AWAKE):
-                while not (ready := poll(0)) and clock() < until:
-                    pass
-            else:
-                left = max(0, until - (_AWAKE if self._spin else 0) - clock())
-                ready = poll(-1 if until == _NEVER else left / SECOND)
-        return sock is not None and any(fd == sock.fileno() for fd, _ in ready)
+    # Waiting
+
+    def _wait(self, stop: Stop, until: int) -> bool:
+        """Wait for something, and do what it asks for; True at the stop."""
+        poll, clock = self._poller.poll, time.monotonic_ns
+        if self._spin and (self._waiting or until - clock() < _AWAKE):
+            while not (ready := poll(0)) and clock() < until:
+                pass
+        else:
+            left = max(0, until - (_AWAKE if self._spin else 0) - clock())
+            ready = poll(-1 if until == _NEVER else min(left / SECOND, _LONGEST))
+        sock = self._sock
+        for fd, _ in ready:
+            if fd == stop.fileno():
+                return True
+            if sock is not None and self._connecting:
+                self._connection_made(sock)
+            elif sock is not None and (why := self._receive(sock)):
+                self._lose(sock, why)
+        if not ready and self._sock is not None and clock() >= self._given_up_at():
+            seconds = self._patience / SECOND
+            self._lose(self._sock, f"the first message under way was not back within {seconds:g} s")
+        return False

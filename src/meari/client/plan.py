@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 
 from ..errors import UsageError
@@ -32,8 +31,10 @@ class Plan:
             raise UsageError(f"a message has 1 byte at least, and a range of sizes goes upward, not from {self.least} to {self.most}")
         if self.connections < self.processes:
             raise UsageError(f"{self.connections} connections cannot be divided among {self.processes} processes")
-        if self.rate is not None and (self.rate <= 0 or not math.isfinite(self.rate)):
-            raise UsageError(f"the rate must be a number above 0, not {self.rate}")
+        if self.rate is not None and not 1e-6 <= self.rate <= 1e9:  # not a number neither
+            raise UsageError(f"the rate must be a number of messages a second up to 1,000,000,000, not {self.rate}")
+        if self.messages is not None and self.warmup:
+            raise UsageError("so many messages, and warming up before, do not go together: give the seconds instead")
         if self.rate is not None and self.depth > 1:
             raise UsageError("a depth is of the closed loop: with a rate, messages are sent when they are due")
         if self.new_connections and (self.rate is not None or self.depth > 1):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import time
 
 from ..address import Address
-from ..errors import ConnectError
+from ..errors import ConnectError, LocalError, Stopped
 from ..net import getaddrinfo, kernel, of_sockaddr
+from ..stop import Stop, milliseconds
 
+_OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 Target = tuple[int, int, int, tuple[str, int]]  # family, type, protocol, address: as getaddrinfo gives it
 
 
@@ -25,16 +28,15 @@ def resolve(address: Address, family: int) -> list[Target]:
         raise ConnectError(f"cannot connect to {address}: {error.strerror}") from None
 
 
-def begin(target: Target, timeout: float = 0.0) -> socket.socket:
-    """A socket that is connecting, or after *timeout* seconds connected; it does not block then. Raises OSError."""
+def begin(target: Target) -> socket.socket:
+    """A socket that is connecting, without blocking. Raises OSError."""
     family, kind, protocol, address = target
     sock = kernel.open(family, kind, protocol)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a message goes out when it is sent
-        sock.settimeout(timeout)
+        sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             sock.connect(address)
-        sock.setblocking(False)
         return sock
     except BaseException:
         sock.close()
@@ -50,23 +52,39 @@ def trouble(sock: socket.socket) -> int:
         return lost.errno or errno.ENOTCONN
 
 
-def connect(targets: list[Target], timeout: float) -> tuple[socket.socket, Target, int]:
-    """The first of *targets* that answers within *timeout* seconds, and the nanoseconds that it took. Raises ConnectError."""
+def connect(targets: list[Target], timeout: float, stop: Stop) -> tuple[socket.socket, Target, int]:
+    """The first of *targets* that answers, each within *timeout* seconds, and the nanoseconds that it took.
+
+    Raises ConnectError with the reason of each, LocalError without a descriptor or memory for one more, Stopped.
+    """
     reasons = []
     for target in targets:
-        where = of_sockaddr(target[3])
         began = time.monotonic_ns()
         try:
-            sock = begin(target, timeout)
-        except TimeoutError:
-            reasons.append(f"{where}: no answer within {timeout:g} s")
-            continue
+            sock = begin(target)
         except OSError as error:
-            reasons.append(f"{where}: {error.strerror or error}")
+            if error.errno in _OF_CAPACITY:
+                raise LocalError(f"no more connections can be opened: {error.strerror} (ulimit -n)") from None
+            reasons.append(f"{of_sockaddr(target[3])}: {error.strerror or error}")
             continue
-        took = time.monotonic_ns() - began
-        if not (error_number := trouble(sock)):
-            return sock, target, took
+        why = _await(sock, timeout, stop)
+        if not why:
+            return sock, target, time.monotonic_ns() - began
         sock.close()
-        reasons.append(f"{where}: {os.strerror(error_number)}")
+        reasons.append(f"{of_sockaddr(target[3])}: {why}")
     raise ConnectError(f"cannot connect to {'; '.join(reasons)}", tuple(reasons))
+
+
+def _await(sock: socket.socket, timeout: float, stop: Stop) -> str:
+    """Wait for a connection that was begun; why it is not there, if it is not. Raises Stopped, with the socket closed."""
+    poller = kernel.poll()
+    poller.register(sock.fileno(), select.POLLOUT)
+    poller.register(stop.fileno(), 0)
+    ready = [fd for fd, _ in poller.poll(milliseconds(timeout))]
+    if stop.fileno() in ready:
+        sock.close()
+        raise Stopped("stopped")
+    if not ready:
+        return f"no answer within {timeout:g} s"
+    error = trouble(sock)
+    return os.strerror(error) if error else ""

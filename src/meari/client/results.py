@@ -67,11 +67,20 @@ class Result:
         self.count.add(count)
         return whole
 
+    def finish(self, count: Count) -> None:
+        """What came after the end, while the last answers were waited for."""
+        part = Count()
+        part.add(count)
+        if self.points:
+            self.points[-1].count.add(part)
+        self.count.add(count)
+
     # What follows from it
 
     @property
     def messages_per_second(self) -> float:
-        return self.count.messages / self.seconds if self.seconds else 0.0
+        """Of those that came back while it was measured."""
+        return (self.count.messages - self.count.after) / self.seconds if self.seconds else 0.0
 
     @property
     def faults(self) -> int:
@@ -85,7 +94,7 @@ class Result:
     @property
     def busy(self) -> float:
         """The part of the time that the near end's processes were working, 0 to 1 each."""
-        return self.count.busy / self.seconds / self.plan.processes if self.seconds else 0.0
+        return min(1.0, self.count.busy / self.seconds / self.plan.processes) if self.seconds else 0.0
 
     @property
     def kept_its_rate(self) -> bool | None:
@@ -96,7 +105,7 @@ class Result:
     def near_end_was_the_limit(self) -> bool:
         if self.plan.rate is None:
             return self.busy > _BUSY
-        return self.count.times["lag"].quantile(0.99) / 1000 > _LAG_US
+        return self.count.times["lag"].quantile(0.99) / 1000 > _LAG_US or (self.busy > _BUSY and not self.kept_its_rate)
 
     def to_json(self) -> dict[str, object]:
         count = self.count
@@ -116,6 +125,8 @@ class Result:
             "faults": [_of_fault(fault) for fault in count.faults],
             "fault_counts": dict(count.kinds),
             "damaged_messages": count.damaged,
+            "late_messages": count.after,
+            "unfinished_messages": count.unfinished,
             "connections": {"opened": count.opened, "lost": count.lost},
             "near_end": {
                 "busy": round(self.busy, 4),
@@ -140,10 +151,12 @@ class Result:
             result.count.busy = found["near_end"]["busy"] * found["seconds"] * result.plan.processes
             result.count.shed = found["near_end"]["not_sent"]
             result.count.opened, result.count.lost = found["connections"]["opened"], found["connections"]["lost"]
-            result.count.damaged = found["damaged_messages"]
+            result.count.damaged, result.count.after = found["damaged_messages"], found["late_messages"]
+            result.count.unfinished = found["unfinished_messages"]
             result.count.faults = [_to_fault(fault) for fault in found["faults"]]
             result.points = [Point(p["at"], p["seconds"], _counted(p)) for p in found["over_time"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            result.to_json()  # what it cannot be told from is none
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             if isinstance(error, UsageError):
                 raise
             raise UsageError(f"not the result of a load: {type(error).__name__}: {error}") from None
@@ -155,7 +168,7 @@ def load_result(path: str) -> Result:
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(found, dict):
         raise UsageError(f"{path}: not the result of a load")

@@ -19,6 +19,8 @@ class Count:
 
     messages: int = 0  # that came back
     damaged: int = 0  # of those, and of what was lost: not all bytes were returned as sent, so they are not timed
+    after: int = 0  # of the messages, those that came back after the end
+    unfinished: int = 0  # messages that were still coming when they were waited for no longer
     bytes: int = 0
     opened: int = 0  # connections
     lost: int = 0  # connections that ended before we ended them
@@ -30,7 +32,7 @@ class Count:
     times: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in TIMES})
 
     def add(self, other: Count) -> None:
-        for name in ("messages", "damaged", "bytes", "opened", "lost", "shed", "busy", "seconds"):
+        for name in ("messages", "damaged", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.kinds.update(other.kinds)
         self.faults += other.faults[: max(0, FAULTS - len(self.faults))]
@@ -44,8 +46,13 @@ class Tally:
     def __init__(self) -> None:
         self.trips: list[int] = []
         self.dues: list[int] = []
+        self.lags: list[int] = []
         self._told = 0
         self.now = Count()
+        self._busy = time.process_time()
+
+    def begin(self) -> None:
+        """From here on our own processor time counts."""
         self._busy = time.process_time()
 
     def fault(self, fault: Fault) -> None:
@@ -61,11 +68,15 @@ class Tally:
         if self.dues:
             self.now.times["from_due"].add(self.dues)
             self.dues.clear()
+        if self.lags:
+            self.now.times["lag"].add(self.lags)
+            self.lags.clear()
 
     def forget(self) -> None:
         """What was counted was warming up, or came too late; faults and connections count in any case."""
         self.fold()
-        count = Count(opened=self.now.opened, lost=self.now.lost, kinds=self.now.kinds, faults=self.now.faults)
+        now = self.now
+        count = Count(opened=now.opened, lost=now.lost, unfinished=now.unfinished, kinds=now.kinds, faults=now.faults)
         self.now, self._busy = count, time.process_time()
 
     def take(self) -> Count:

@@ -18,7 +18,7 @@ _COUNTS: dict[str, Callable[[Result], float]] = {
 }
 _UNITS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 _OPERATORS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
-_FORM = re.compile(r"\s*([a-z0-9.]+)\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zµ]*)\s*")
+_FORM = re.compile(r"\s*([a-z0-9.]+)\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]+)?(?:e[0-9]{1,3})?)\s*([a-zµ]*)\s*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,9 +50,10 @@ def closing(summary: Summary, address: str) -> Iterator[str]:
 
 def counts(summary: Summary) -> str:
     """The interim summary, in one line."""
-    lost = summary.sent - summary.returned
-    share = 100 * lost / summary.sent if summary.sent else 0.0
-    found = f"{summary.sent:,} sent, {summary.returned:,} returned, {lost:,} lost ({share:.3g} %), in {summary.seconds:.1f} s"
+    share = 100 * summary.lost / summary.sent if summary.sent else 0.0
+    found = f"{summary.sent:,} sent, {summary.returned:,} returned, {summary.lost:,} lost ({share:.3g} %)"
+    under_way = summary.sent - summary.returned - summary.lost
+    found += f"{f', {under_way:,} under way' * (under_way > 0)}, in {summary.seconds:.1f} s"
     if summary.round_trip.total:
         found += f", p50 {duration(summary.round_trip.quantile(0.5))}"
     return found
@@ -64,7 +65,7 @@ def _connect(times: Histogram) -> str:
 
 def _row(values: tuple[float, ...] | list[float]) -> str:
     """Several times in one unit, that of the least."""
-    unit, size = ("us", 1e3) if min(values) < 1e6 else ("ms", 1e6)
+    unit, size = ("us", 1e3) if min(values) < 1e6 else ("ms", 1e6) if min(values) < 1e9 else ("s", 1e9)
     return "/".join(f"{value / size:.1f}" for value in values) + f" {unit}"
 
 
@@ -93,7 +94,7 @@ def summary_of(summary: Summary) -> dict[str, object]:
         "type": "summary",
         "sent": summary.sent,
         "returned": summary.returned,
-        "lost": summary.sent - summary.returned,
+        "lost": summary.lost,
         "faults": summary.faults,
         "seconds": round(summary.seconds, 6),
         "round_trip_us": {"min": times.least / 1000 if times.total else 0.0, **summed(times), "mdev": times.deviation() / 1000},

@@ -53,6 +53,8 @@ def lines(result: Result) -> Iterator[str]:
         yield f"  lost         {amount(count.lost, 'connection')}, each replaced by a new one"
     if count.damaged:
         yield f"  damaged      {amount(count.damaged, 'message')}, counted and not timed"
+    if count.after or count.unfinished:
+        yield f"  late         {amount(count.after, 'message')} came back after the end, {count.unfinished:,} not by then"
     yield from faults(result)
 
 
@@ -64,7 +66,7 @@ def near_end(result: Result) -> Iterator[str]:
         whose = "the near end was late" if result.near_end_was_the_limit else "the far end, or the path, did not keep up"
         yield f"  RATE NOT KEPT: {result.messages_per_second:,.0f}/s of {rate:,g}/s; {whose}"
     if result.count.shed:
-        yield f"  not sent     {amount(result.count.shed, 'message')}: too many were outstanding"
+        yield f"  not sent     {amount(result.count.shed, 'message')} that were due"
     if result.near_end_was_the_limit:
         lag = "" if rate is None else f", messages sent late: {quantiles(result.count.times['lag'])}"
         yield f"  near end     was the limit ({busy}{lag}): these figures are its own, the far end may do better"
