@@ -180,15 +180,6 @@ class Lines:
             line.armed = False
             self.poller.modify(line.fd, IN)
 
-    def write(self, line: Line, message: bytes | bytearray) -> None:
-        """Write a message that `at` is already behind; what the kernel does not take is owed."""
-        try:
-            written = kernel.write(line.fd, message)
-        except OSError as error:
-            written = self.refused(line, error)
-        if written < len(message):
-            self.owe(line, len(message) - written)
-
     def refused(self, line: Line, error: OSError) -> int:
         """Nothing was written: it is full, or gone, which the next read tells."""
         if not isinstance(error, BlockingIOError):

@@ -30,6 +30,7 @@ _SMALL, _MIDDLE, _LARGE = 448, 8192, 65536  # bytes of a read: up to 512 Python'
 _LOOK = SECOND // 10  # from one look at everything to the next
 _OUTSTANDING = 500_000  # messages of an open loop; those due beyond are not sent, and counted
 _GOODBYE = 2 * SECOND  # for the far end's FIN, after ours
+_TIMES = 1000  # that are kept at most before they are counted
 _BURST = 64  # messages of an open loop that is late, sent before what came back is read
 
 
@@ -51,12 +52,13 @@ class Load:
         self._fixed = plan.least if plan.least == plan.most else 0
         self._random = random.Random(f"{run}/{part[0]}")
         most = plan.most * plan.depth
-        self._room = _LARGE if most > _MIDDLE // 2 else _SMALL if most <= _SMALL // 2 and plan.rate is None else _MIDDLE
+        self._room = _LARGE if most > _MIDDLE // 2 else _SMALL if most <= _SMALL // 2 else _MIDDLE
         self._turn = 0  # of the connections, in an open loop
         self._grid = part[0]  # the number of the next message that is due
         self._counted = 0  # bytes told
         self._timeout = int(plan.timeout * SECOND)
         self._over = self._warm = self._tell_at = self._look_at = self._drained = NEVER
+        self._flying = 0  # messages of an open loop that are under way
         self._gone = 0  # when there was no connection last
         self._begin = self._told_at = 0
         self._nudged = False  # some connection was, at some time
@@ -196,7 +198,9 @@ class Load:
                 for line in back:
                     if line.end == NEVER and not line.closing:
                         self.lines.part(line, clock() + _GOODBYE)
-            if trips:
+            if paced:
+                self._flying -= len(back)
+            if trips and (not paced or self._flying <= 0 or len(trips) >= _TIMES):  # counting waits until no answer is waited for
                 tally.fold()
                 if large:
                     for line in back:
@@ -218,8 +222,14 @@ class Load:
                 self.lines.push(line)
         else:
             line.at += size
-            now = time.monotonic_ns()
-            self.lines.write(line, message)
+            write, fd = kernel.write, line.fd
+            now = time.monotonic_ns()  # right before the write: whatever lies between would be told as round trip
+            try:
+                written = write(fd, message)
+            except OSError as error:
+                written = self.lines.refused(line, error)
+            if written < size:
+                self.lines.owe(line, size - written)
         if line.end == NEVER:
             line.end, line.since, line.due = line.sent, now, due
         else:
@@ -249,9 +259,11 @@ class Load:
             self._grid += self._part[1]
             self._left -= 1
             self._turn += 1
+            self._flying += 1
             line = ready[self._turn % len(ready)]
             if len(line.queue) >= most:
                 self.tally.now.shed += 1
+                self._flying -= 1
                 continue
             sent = self._post(line, self._size(), due)
             if due > self._gone:
@@ -334,6 +346,7 @@ class Load:
             self._drained = now + self._timeout
         lines.replace(now)
         if self._timer is not None and not lines.ending:
+            self._flying = sum(len(line.queue) + (line.end != NEVER) for line in lines.open.values())  # some may have been lost
             self._timer.set(self._due(self._grid), max(1, self._due(self._part[1]) - self._begin))
         for line in list(lines.open.values()):
             self._watch(line, now)
