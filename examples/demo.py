@@ -1,6 +1,6 @@
-"""What `make demo` runs: a server on a free port, real files through it, what came back compared, the server's log.
+"""What `make demo` runs: a server on a free port, real files through it, what came back compared; a ping, a load; a lie found.
 
-Ends with 1 if one byte differs.
+Ends with 1 if one byte differs, or if the lie is not noticed.
 """
 
 from __future__ import annotations
@@ -33,6 +33,26 @@ def through(port: str, path: Path) -> bool:
     return same
 
 
+def told(command: str, port: str, *words: str, code: int = 0) -> bool:
+    """Run a command that tells its own tale; whether it ended as it should."""
+    print(f"\n$ meari {command} 127.0.0.1 {port} {' '.join(words)}", flush=True)
+    return subprocess.run([*MEARI, command, "127.0.0.1", port, *words], timeout=60, check=False).returncode == code
+
+
+def lied_to() -> bool:
+    """Load a far end that flips bits; whether it is found out."""
+    print("\n$ meari serve --lie flip --lie-every 20000 127.0.0.1:0", flush=True)
+    liar = subprocess.Popen([*MEARI, "serve", "--lie", "flip", "--lie-every", "20000", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
+    assert liar.stdout is not None
+    try:
+        print(liar.stdout.readline(), end="")
+        port = liar.stdout.readline().strip().rpartition(":")[2]
+        return told("load", port, "-n", "20", "-s", "4096", code=1)
+    finally:
+        liar.terminate()
+        liar.communicate(timeout=60)
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
         print("$ meari serve 127.0.0.1:0", flush=True)
@@ -46,14 +66,16 @@ def main() -> int:
         print(first, end="")
         try:
             results = [through(found[1], path) for path in files(Path(folder))]
+            results += [told("ping", found[1], "-c", "3", "-i", "0.1"), told("load", found[1], "-c", "16", "-t", "1")]
         finally:
             server.send_signal(signal.SIGTERM)
             log.write(server.communicate(timeout=60)[0])
         print("\nthe server's log:")
         log.seek(0)
         print("".join(f"  {line}" for line in log))
+    results.append(lied_to())
     good = all(results) and server.returncode == 0
-    print(f"{sum(results)} of {len(results)} files came back identical; the server ended with {server.returncode}")
+    print(f"\n{sum(results)} of {len(results)} went as they should; the server ended with {server.returncode}")
     return 0 if good else 1
 
 

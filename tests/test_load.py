@@ -190,6 +190,14 @@ def test_nobody_there_exits_2() -> None:
     assert done.stdout == b""
 
 
+def test_a_message_that_was_damaged_is_not_timed() -> None:
+    with Serving("--lie", "drop", "--lie-every", "10000", "--seed", "3") as server:
+        found = load(server.address, "-c", 2, "-n", 40, "-s", 4096, code=1)
+    assert found["fault_counts"].get("dropped", 0) >= 5
+    assert 5 <= found["damaged_messages"] <= found["fault_counts"]["dropped"]
+    assert Histogram.decode(found["histograms"]["round_trip"]).total == found["messages"]
+
+
 def test_thresholds() -> None:
     with Serving("-q") as server:
         words = ["load", str(server.address), "-t", "0.3"]

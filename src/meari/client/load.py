@@ -296,9 +296,9 @@ class Load:
 
     def _compare(self, line: Line, data: bytes, back: list[Line]) -> int:
         """What the hot path has not found to be as expected: more than one piece of it, or something else."""
-        sound, before = line.sound, self.tally.now.kinds.total()
+        sound, before = line.sound, line.front
         line.receive(data)
-        if sound and line.sound and self.tally.now.kinds.total() == before:
+        if sound and line.sound and line.front == before + len(data):
             return line.front
         while line.progress >= line.end:  # their bytes were not all as sent: counted, and not timed
             self.tally.now.damaged += 1
