@@ -102,6 +102,7 @@ def test_the_warm_up_is_not_counted() -> None:
     assert found["messages"] == pytest.approx(500, abs=25) and 0.45 < found["seconds"] < 0.7
 
 
+@pytest.mark.long
 def test_the_open_loop_does_not_hide_a_stall() -> None:
     """A far end that stops for 500 ms, once in 10 s: 5 % of the messages wait, evenly from 0 to 500 ms."""
     with far_end(servers.Stalling(at=5.0, seconds=0.5)) as address:

@@ -134,6 +134,7 @@ FAR_ENDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in FAR_ENDS])
 def test_an_honest_far_end_has_no_fault(name: str) -> None:
     port = free_port()
@@ -145,6 +146,7 @@ NAMESPACE = ["unshare", "--map-root-user", "--net"]
 FORBIDDEN = shutil.which("unshare") is None or subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode != 0
 
 
+@pytest.mark.long
 @needs("inetutils-inetd")
 @pytest.mark.skipif(FORBIDDEN, reason="the kernel allows no network namespace here")
 def test_inetds_own_echo_has_no_fault(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from .serving import Handler, conversing
 from .thread import thread
 
 Engine = Callable[[Sequence[tuple[Listener, Service]], Stop, Limits, Events], None]
-BlockingEngine = Callable[[Sequence[tuple[Listener, Handler]], Stop, Limits, Events], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Way:
     """One way of sharing: an engine that runs services, or a blocking one, which runs handlers."""
 
     serves: Engine | None = None
-    handles: BlockingEngine | None = None
+    handles: Callable[[Sequence[tuple[Listener, Handler]], Stop, Limits, Events], None] | None = None
     forks: bool = False  # it makes processes, and so must have no thread beside it
 
     def run(self, listeners: Sequence[tuple[Listener, Service]], stop: Stop, limits: Limits, events: Events) -> None:

@@ -288,9 +288,8 @@ class _Loop:
             self.close(c)
 
     def fail(self, c: _Open, error: Exception) -> None:
-        c.kind = Kind.FAILED
-        c.detail = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
-        self.close(c, reset)  # so that the peer does not take it for the end
+        told = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+        self.abort(c, Kind.FAILED, told)  # a reset, so that the peer does not take it for the end
 
     def abort(self, c: _Open, kind: Kind, detail: str) -> None:
         c.kind, c.detail = kind, detail

@@ -32,6 +32,10 @@ class _Cut(MeariError):
         self.kind = kind
 
 
+class _Told(MeariError):
+    """What a protocol gives as the reason of its end: all that it had to say is written."""
+
+
 _NEVER = MeariError("a wait without an end has ended")
 
 
@@ -132,8 +136,8 @@ def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
     while not protocol.done:
         try:
             data = rio.read()
-        except (Stopped, DeadlineError) as over:
-            quiet = over
+        except (Stopped, DeadlineError) as late:
+            quiet = late
             break
         if not data:
             break
@@ -144,8 +148,8 @@ def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
             rio.deadline = None
     if not protocol.done:
         rio.writen(protocol.finish())
-    if error := protocol.error or quiet:
-        raise error
+    if over := _Told(str(protocol.error)) if protocol.error else quiet:
+        raise over
 
 
 def conversing(service: Service) -> Handler:
@@ -172,6 +176,8 @@ def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Han
                 pass
             except DeadlineError as late:
                 detail = str(late)
+            except _Told as told:
+                kind, detail = Kind.FAILED, str(told)
             rio.end()
         except Refused as refused:
             kind, detail = Kind.REFUSED, str(refused)
