@@ -111,8 +111,7 @@ class Door(typing.Generic[T]):
                 return
             sock, peer = accepted
             if self._per_source is not None and self._sources[peer.host] >= self._per_source:
-                detail = f"there are {amount(self._per_source, 'connection')} from {peer.host} already"
-                self._events.tell(Event(Kind.REFUSED, (peer,), detail=detail))
+                self._events.tell(Event(Kind.REFUSED, (peer,), detail=f"{amount(self._per_source, 'connection')} from {peer.host} already"))
                 reset(sock)
                 continue
             self._enter(peer)
