@@ -26,14 +26,14 @@ def result(*, rate: float | None = 1000.0, faults: int = 2, intervals: int = 5, 
     source = random.Random(1)
     found = Result(Plan(address, connections=4, rate=rate), 0xABCDEF, "2026-01-02T03:04:05+00:00", address)
     for i in range(intervals):
-        count = Count(messages=1000, bytes=64_000, opened=4, busy=0.3)
+        count = Count(messages=1000, bytes=64_000, opened=4, busy=0.3, due=1000, until=i + 1.0)
         for name in ("round_trip", "from_due", "lag"):
             count.times[name].add(int(source.lognormvariate(11, 0.5)) for _ in range(1000))
         if i == 2:
             for n in range(faults):
                 count.kinds["dropped"] += 1
                 count.faults.append(Fault("dropped", n, 123_456, 512, "<b>&", None, 123_448, b"sent" * 8, b"came" * 8))
-        found.add(1.0, count)
+        found.add(count)
     return found
 
 
@@ -93,7 +93,7 @@ def test_a_short_run_has_a_page_too(intervals: int) -> None:
 def test_a_result_does_not_grow_with_the_run() -> None:
     found = Result(Plan("x"), 1, "", "x")
     for i in range(5000):
-        found.add(1.0, Count(messages=i))
+        found.add(Count(messages=i, until=i + 1.0))
     assert 100 <= len(found.points) <= 240
     assert sum(point.count.messages for point in found.points) == found.count.messages == sum(range(5000))
     assert sum(point.seconds for point in found.points) == 5000

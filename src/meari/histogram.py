@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 HIGHEST = 3_600_000_000_000  # an hour of nanoseconds: more is counted as that
 _HALF_BITS = 10
 _HALF = 1 << _HALF_BITS  # buckets a doubling: 1,024, the least power of two that keeps three significant digits
+_ENCODED = 40 + 9 * (HIGHEST.bit_length() << _HALF_BITS)  # bytes of an encoding, unpacked, at the most
 _COOKIE, _DEFLATED = 0x1C849303 | 0x10, 0x1C849304 | 0x10  # V2, and V2 compressed, of HdrHistogram's encodings
 
 
@@ -150,7 +151,10 @@ class Histogram:
         try:
             raw = base64.b64decode(text, validate=True)
             cookie, length = struct.unpack_from(">ii", raw)
-            data = zlib.decompress(raw[8 : 8 + length])
+            unpack = zlib.decompressobj()
+            data = unpack.decompress(raw[8 : 8 + length], _ENCODED)
+            if unpack.unconsumed_tail:
+                raise ValueError("it has more buckets than there are")
             inner, size, offset, digits, unit, _, _ = struct.unpack_from(">iiiiqqd", data)
         except (ValueError, struct.error, zlib.error) as error:
             raise ValueError(f"not a histogram: {error}") from None

@@ -29,6 +29,7 @@ BEFORE = 64  # bytes that came before a place, kept to find the earliest explana
 _UNNAMED = 1 << 16  # bytes that name no origin, kept; of more only the number is
 _OPEN = 64  # holes, and the bytes after them, within which what is missing may still come: then it was reordered
 _SETTLED = 1 << 16
+_STRETCHES = 64  # in a row that name origins of their own, kept until it is known what they stand for
 _CHANCE = 16  # bytes that may fit by chance where two explanations meet
 
 
@@ -78,6 +79,7 @@ class Case:
     limit: int = 0  # of the offset, where that is one of ours
     fault: Fault | None = None  # what it is if the stretch goes on to the limit
     returned: bytes = b""  # the first bytes that came since `until`
+    told: int = 0  # the place before which everything is named already
 
     def pass_over(self, n: int) -> None:
         self.before = (self.before + self.data[:n])[-BEFORE:]
@@ -157,6 +159,9 @@ class Namer:
                 case.pass_over(max(0, place - back))
                 case.following = origin.moved(-min(back, place))
                 start = case.place - max(0, back - place)
+                if len(case.stretches) == _STRETCHES:
+                    self._named(case, case.until, 0)
+                    case.stretches, case.told = [], start
                 case.stretches.append(_Stretch(start, case.place - start, origin.moved(-back)))
         return b""
 
@@ -250,7 +255,7 @@ class Namer:
 
     def _altered(self, case: Case, start: int, end: int) -> None:
         """The places from *start* to *end* hold something else than was sent."""
-        at = start
+        at = max(start, case.told)
         for stretch in case.stretches:
             if stretch.place > at:
                 self._flipped(case, at, min(stretch.place, end))
@@ -286,7 +291,7 @@ class Namer:
 
     def _named(self, case: Case, offset: int, shift: int) -> None:
         """Every stretch of the case as a fault of its own at *offset*, and what is between them as bytes put in."""
-        at = case.until
+        at = max(case.until, case.told)
         for stretch in case.stretches:
             if stretch.place > at:
                 self._fault("inserted", offset, stretch.place - at, case=case)

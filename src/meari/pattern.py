@@ -7,7 +7,7 @@ The counter of a block of 16 bytes says whose it is:
            1-4    the run
            5-8    the connection, from 0
            9      the direction: 0 from the near end to the far end
-           10-15  the number of the block in the stream, from 0           (all big-endian)
+           10-15  the number of the block in the stream, from 0 to 2**40  (all big-endian)
 
 So any byte can be made without those before it, and a block that is *decrypted* names its origin: of any 31 bytes in a
 row 16 are a whole block, at one of 16 alignments. Nothing is stored and nothing is searched for.
@@ -82,7 +82,7 @@ def origin(block: bytes) -> Origin | None:
 
 
 def _read_counter(counter: bytes) -> Origin | None:
-    if counter[:1] != _MARK or counter[9] > 1:
+    if counter[:1] != _MARK or counter[9] > 1 or counter[10:11] != b"\0":  # nobody sends 16 TB on one connection
         return None
     number = int.from_bytes
     return Origin(number(counter[1:5], "big"), number(counter[5:9], "big"), counter[9], number(counter[10:], "big") * BLOCK)

@@ -15,6 +15,7 @@ from .naming import Namer, common
 from .pattern import Stream
 
 _CHUNK = 4096  # bytes of the stream that are made at once
+_OPEN = 1 << 62  # where damage ends that has not ended
 _RECYCLED = 1 << 14  # bytes of a chunk from which on its memory is used again: fresh memory is dear
 
 
@@ -24,14 +25,19 @@ class Verifier:
     The loader reads `chunk` and `position` itself: what came is as expected if chunk.startswith(data, position).
     """
 
-    __slots__ = ("_ahead", "_chunks", "_made", "_namer", "_spare", "_stream", "chunk", "connection", "front", "position", "run", "size")
+    __slots__ = (
+        "_ahead", "_chunks", "_made", "_namer", "_queued", "_spare", "_stream", "chunk", "connection", "damaged_from", "damaged_to",
+        "front", "position", "run", "size",
+    )  # fmt: skip
 
     def __init__(self, run: int, connection: int, tell: Callable[[Fault], None], size: int = _CHUNK) -> None:
         self.run, self.connection, self.size = run, connection, size
         self.front = 0  # offset up to which bytes came back, or are told as lost
+        self.damaged_from = self.damaged_to = 0  # offsets between which not all did: the first and the last since unharmed()
         self.chunk: bytes | bytearray = b""  # what is expected next
         self.position = 0  # how much of it came
-        self._chunks: deque[bytes | bytearray] = deque()  # after chunk
+        self._chunks: deque[bytes | bytearray] = deque()  # made, and expected after chunk
+        self._queued = 0  # the offset where the first of them begins; what lies before it can be made again
         self._ahead: bytes | bytearray | None = None  # made, and not yet asked for
         self._spare: bytearray | None = None
         self._made = 0  # the offset where the last chunk ends
@@ -42,6 +48,9 @@ class Verifier:
         """The next bytes to send; they are expected back."""
         made, self._ahead = self._ahead or self._produce(), None
         self._made += self.size
+        if self._namer.case is not None:  # nothing is compared with it now, for who knows how long
+            self._queued = self._made
+            return made
         self._chunks.append(made)
         if self.position == len(self.chunk):
             self._next()
@@ -67,8 +76,13 @@ class Verifier:
             if len(last) > n:
                 self._chunks.append(last[:-n])
             n -= min(n, len(last))
-        if n:
-            self.chunk = self.chunk[:-n]
+        self._queued = min(self._queued, self._made)
+        if n and self.chunk:
+            self.chunk = self.chunk[: max(self.position, len(self.chunk) - n)]
+
+    def unharmed(self) -> None:
+        """What is damaged so far is taken note of."""
+        self.damaged_from = self.damaged_to = 0
 
     @property
     def sound(self) -> bool:
@@ -91,55 +105,55 @@ class Verifier:
                 namer.made = self._made
                 data = namer.take(data)
                 if namer.case is None:
-                    self._seek(namer.resumed)
+                    self._resume()
                 continue
             expected = self.chunk[self.position : self.position + len(data)]
             n = common(expected, data)
-            self._accept(n)
+            self.position += n
+            self.front += n
+            namer.settle(self.front)
             data = data[n:]
             if n < len(expected) or not expected:
-                namer.made = self._made
-                namer.open(self.front)
+                self._open()
 
-    def finish(self, lost: str = "truncated") -> None:
-        """No more will come: what is still missing is told, as *lost*."""
+    def finish(self, lost: str | None = "truncated") -> None:
+        """No more will come: what is still missing is told, as *lost*; None: it is no fault."""
         namer = self._namer
         namer.made = self._made
         while namer.case is not None:  # naming one may open another in what was left
             left = namer.conclude()
-            self._seek(namer.resumed)
+            self._resume()
             self.receive(left)
         namer.settle()
         if self.front < self._made:
-            namer.lost(lost, self.front)
+            if lost is not None:
+                namer.lost(lost, self.front)
             self.front = self._made
 
-    def give_up(self) -> None:
-        """No more is waited for, and what is missing is no fault."""
-        if self.sound:
-            self._made = self.front
-        self.finish()
+    def _open(self) -> None:
+        """What came is not what was expected."""
+        self._namer.made = self._made
+        self._namer.open(self.front)
+        if not self.damaged_to:
+            self.damaged_from = self.front
+        self.damaged_to = _OPEN
+        self.chunk, self.position, self._queued = b"", 0, self._made
+        self._chunks.clear()
 
-    def _accept(self, n: int) -> None:
-        self.position += n
-        self.front += n
-        self._namer.settle(self.front)
+    def _resume(self) -> None:
+        """It is what is expected again, from an offset on."""
+        self.front = self._namer.resumed
+        self.damaged_to = max(self.front, self.damaged_from + 1)
+        self.chunk, self.position = b"", 0
 
     def _next(self) -> None:
-        if isinstance(self.chunk, bytearray) and self._namer.case is None:
+        if isinstance(self.chunk, bytearray):
             self._spare = self.chunk
-        self.chunk, self.position = self._chunks.popleft() if self._chunks else b"", 0
-
-    def _seek(self, offset: int) -> None:
-        """Go on expecting from *offset*."""
-        while offset > self.front:
-            if self.position == len(self.chunk):
-                self._next()
-            n = min(offset - self.front, len(self.chunk) - self.position)
-            if n == 0:
-                break
-            self._accept(n)
-        if offset < self.front:  # by a few bytes, which had fitted by chance
-            missing = Stream(self.run, self.connection).read(offset, self.front - offset)
-            self.chunk, self.position = missing + self.chunk[self.position :], 0
-            self.front = offset
+        self.position = 0
+        if self.front < self._queued:
+            self.chunk = Stream(self.run, self.connection).read(self.front, min(self.size, self._queued - self.front))
+        elif self._chunks:
+            self.chunk = self._chunks.popleft()
+            self._queued += len(self.chunk)
+        else:
+            self.chunk = b""

@@ -96,18 +96,18 @@ def command(
     if as_json and ndjson:
         raise click.UsageError("--json is one document, --ndjson a line for each: one of them", click.get_current_context())
     plan = Plan(str(where), connections, *size, depth, seconds, messages, warmup, rate, new_connections, processes, every, timeout, late)
-    saved, paged = Saved(save), Saved(html)
-    try:
-        crew = Crew(plan, resolve(where, family or 0))
-        with Output(crew, as_json, ndjson) as output, stoppable(crew):
-            result = crew.run(output.interval, output.idle)
-    except ConnectError as error:
-        say(f"meari load: {error}{hint(error, where)}")
-        return 2
-    except Stopped:
-        return 130
-    output.result(result)
-    written = [saved.write(lambda: json.dumps(result.to_json()) + "\n"), paged.write(lambda: _page(result))]
+    with Saved(save) as saved, Saved(html) as paged:
+        try:
+            crew = Crew(plan, resolve(where, family or 0))
+            with Output(crew, as_json, ndjson) as output, stoppable(crew):
+                result = crew.run(output.interval, output.idle)
+        except ConnectError as error:
+            say(f"meari load: {error}{hint(error, where)}")
+            return 2
+        except Stopped:
+            return 130
+        output.result(result)
+        written = [saved.write(lambda: json.dumps(result.to_json()) + "\n"), paged.write(lambda: _page(result))]
     return verdict(result, tests) or (0 if all(written) else 2)
 
 
@@ -127,9 +127,10 @@ def verdict(result: Result, tests: list[Threshold]) -> int:
     crossed = [said for test in tests if (said := test.crossed(result)) is not None]
     for said in crossed:
         say(f"meari load: {said}")
-    if result.faults or not result.count.messages:
-        if not result.count.messages:
-            say("meari load: not one message came back")
+    if not result.count.messages:
+        say("meari load: not one message came back as it was sent")
+        return 1
+    if result.faults:
         return 1
     return 3 if crossed else 0
 

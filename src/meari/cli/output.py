@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -96,23 +97,34 @@ def show(line: str) -> None:
 
 
 class Saved:
-    """A file to be written at the end, opened before the run: whether it can be is said while nothing is lost."""
+    """A file to be written at the end. Whether it can be is known before the run, and what was there stays until then."""
 
     def __init__(self, path: str | None) -> None:
         """Raises LocalError."""
-        self._path = path
-        try:
-            self._file = None if path is None else open(path, "w", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise LocalError(f"{path}: {error.strerror}") from None
+        self._path, self._part = path, f"{path}.part"
+        if path is not None:
+            try:
+                with open(self._part, "w"):
+                    pass
+            except OSError as error:
+                raise LocalError(f"{path}: {error.strerror}") from None
+
+    def __enter__(self) -> typing.Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._part)
 
     def write(self, content: Callable[[], str]) -> bool:
         """Whether it is written, if there is one."""
-        if self._file is None:
+        if self._path is None:
             return True
         try:
-            with self._file as file:
+            with open(self._part, "w", encoding="utf-8") as file:
                 file.write(content())
+            os.replace(self._part, self._path)
         except OSError as error:
             say(f"meari: {self._path}: {error.strerror}")
             return False

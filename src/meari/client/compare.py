@@ -23,6 +23,7 @@ _T = (
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
 LEAST = 3  # rounds, below which nothing can be told
+_TOLD = 0.005  # a difference of less would be told as 1.00x
 _WHOLE = 0.5  # of the longest interval: a shorter one, at the end of a run, is left out
 
 
@@ -37,7 +38,7 @@ class Ratio:
 
     @property
     def differs(self) -> bool:
-        return not self.low <= 1.0 <= self.high
+        return not self.low <= 1.0 <= self.high and abs(self.ratio - 1) >= _TOLD
 
     def sentence(self, first: str, second: str) -> str:
         """Plainly: who is slower or faster, or that it cannot be told."""
@@ -60,7 +61,7 @@ def t(freedom: float) -> float:
 def values(counts: Sequence[tuple[Count, float]], metric: str, paced: bool) -> list[float]:
     """One figure for each stretch of (what was counted, seconds): messages a second, or nanoseconds."""
     if metric == "rate":
-        return [count.messages / seconds for count, seconds in counts if count.messages]
+        return [max(count.messages, 0.5) / seconds for count, seconds in counts]  # none at all is less than one
     name = "from_due" if paced else "round_trip"
     return [count.times[name].quantile(_QUANTILES[metric]) for count, _ in counts if count.times[name].total]
 
@@ -103,9 +104,7 @@ def saved(first: Result, second: Result) -> list[Ratio]:
 def rounds(first: Sequence[Result], second: Sequence[Result]) -> list[Ratio]:
     """Rounds of two far ends that were loaded in turns."""
     paced = bool(first) and first[0].plan.rate is not None
-    pairs = [
-        (a, b) for a, b in zip(first, second, strict=True) if a.count.messages > a.count.damaged and b.count.messages > b.count.damaged
-    ]
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a.count.messages and b.count.messages]
     ours, theirs = ([(pair[i].count, pair[i].seconds) for pair in pairs] for i in (0, 1))
     found = (paired(m, values(ours, m, paced), values(theirs, m, paced)) for m in METRICS)
     return [ratio for ratio in found if ratio is not None]

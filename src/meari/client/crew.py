@@ -16,11 +16,11 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..errors import LocalError, MeariError
+from ..errors import LocalError, MeariError, Stopped
 from ..net import kernel, of_sockaddr
 from ..stop import Stop, milliseconds
 from .lines import SECOND
@@ -32,6 +32,8 @@ from .tally import Count
 
 _HEAD = struct.Struct("!I")
 _AHEAD = SECOND // 50  # from when all are connected to the begin
+_END = 2.0  # seconds from the stop to the end of the processes
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 10.0  # seconds beyond all that a process may wait for
 
 
@@ -45,8 +47,12 @@ class Worker:
         self.last: Count | None = None  # what came after the end
         self.gone = False
         self._kept = b""
-        self.pid = os.fork()
-        if self.pid == 0:
+        with _signals_held():
+            pid = os.fork()
+            if pid == 0:
+                for number in _SIGNALS:  # the parent's to heed, who stops us all
+                    signal.signal(number, signal.SIG_IGN)
+        if pid == 0:
             try:
                 for other in (self, *others):
                     other.sock.close()
@@ -54,6 +60,7 @@ class Worker:
             finally:
                 os._exit(0)
         theirs.close()
+        self._pid, self._pidfd = pid, os.pidfd_open(pid)
 
     def read(self) -> None:
         """Take what it has told since. Raises what ended it, if that was no part of the plan."""
@@ -69,8 +76,21 @@ class Worker:
             self._take(pickle.loads(self._kept[_HEAD.size : size]))
             self._kept = self._kept[size:]
         self.gone = not data
-        if self.gone and self.last is None:
-            raise LocalError("a process of the load died")
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, OSError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def close(self, until: float) -> None:
+        """Wait for its end, and kill it if that has not come at *until*, a time of time.monotonic()."""
+        self.sock.close()
+        poller = select.poll()
+        poller.register(self._pidfd, select.POLLIN)
+        if not poller.poll(milliseconds(until - time.monotonic())):
+            self.kill()
+        os.waitpid(self._pid, 0)
+        os.close(self._pidfd)
+        self._pidfd = -1
 
     def _take(self, value: object) -> None:
         if isinstance(value, Exception):
@@ -81,6 +101,16 @@ class Worker:
             self.last = value.count
         elif isinstance(value, tuple):
             self.far_end = value
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """A signal that comes meanwhile comes after: a child must not run its parent's handlers."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +153,6 @@ def _framed(value: object) -> bytes:
 
 def _work(plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> None:
     """What a forked process does."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to heed, who stops us all
-        signal.signal(number, signal.SIG_IGN)
     stop.inherit()
     tell = _Teller(sock)
     try:
@@ -163,8 +191,7 @@ class Crew:
 
     def _kill(self) -> None:
         for worker in self._workers:
-            if not worker.gone:
-                os.kill(worker.pid, signal.SIGKILL)
+            worker.kill()
 
     def run(self, told: Callable[[Point], None] = lambda _: None, idle: Callable[[], None] = lambda: None) -> Result:
         """*idle* is called some times a second.
@@ -198,6 +225,8 @@ class Crew:
         for worker in self._workers:
             if not worker.gone and worker.sock.fileno() in ready:
                 worker.read()
+                if worker.gone and worker.last is None:
+                    raise Stopped("stopped") if self.stopped else LocalError("a process of the load died")
 
     def _collect(self, told: Callable[[Point], None], idle: Callable[[], None]) -> None:
         """Sum up the intervals as they come: one is complete when every process has told it."""
@@ -231,22 +260,12 @@ class Crew:
         total = Count()
         for count in counts:
             total.add(count)
-        told(self.result.add(max(count.seconds for count in counts), total))
+        told(self.result.add(total))
         return True
 
     def _close(self) -> None:
         self._stop.close()
+        until = time.monotonic() + _END
         for worker in self._workers:
-            worker.sock.close()
-            _await(worker.pid)
-
-
-def _await(pid: int) -> None:
-    """Wait for the end of a process that was stopped; not for ever."""
-    exited = os.pidfd_open(pid)
-    poller = select.poll()
-    poller.register(exited, select.POLLIN)
-    if not poller.poll(2000):
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    os.close(exited)
+            worker.close(until)
+        self._workers.clear()

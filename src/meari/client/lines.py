@@ -26,6 +26,7 @@ class Line(Verifier):
     """One connection, and where its messages are."""
 
     __slots__ = (
+        "answered",
         "armed",
         "at",
         "broken",
@@ -56,6 +57,7 @@ class Line(Verifier):
         self.heard = 0  # when bytes came last
         self.nudges = 0  # messages that were sent to make some come
         self.connecting, self.armed = True, False  # armed: watched for room to write
+        self.answered = False  # at all
         self.broken = False  # a write failed: the error is told once, and the read after it finds an end of file
         self.closing = 0  # until when, after our FIN, the far end's is waited for
 
@@ -141,7 +143,9 @@ class Lines:
         before = self.tally.now.kinds.total()
         outstanding = len(line.queue) + (line.end != NEVER)
         line.unmake(len(line.out) - line.at)
+        came = line.progress
         line.finish(kind)
+        line.front = came  # what is missing did not come back
         if not line.closing:
             self.tally.now.lost += 1
             if self.tally.now.kinds.total() == before:  # not even that: it ended between two messages
@@ -152,12 +156,14 @@ class Lines:
     def leave(self, line: Line) -> None:
         """Wait no longer for what is still coming: no fault, but messages without an end."""
         self.tally.now.unfinished += len(line.queue) + (line.end != NEVER)
-        line.give_up()
+        came = line.progress
+        line.finish(None)
+        line.front = came
         self.drop(line, None)
 
     def returned(self) -> int:
-        """Bytes that came back in all."""
-        return self.fronts + sum(line.front for line in self.open.values())
+        """Bytes that came back in all, as far as it is known what they are."""
+        return self.fronts + sum(line.progress for line in self.open.values())
 
     # Writing
 

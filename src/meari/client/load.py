@@ -11,6 +11,7 @@ write to the read that ended it.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -60,7 +61,7 @@ class Load:
         self._over = self._warm = self._tell_at = self._look_at = self._drained = NEVER
         self._flying = 0  # messages of an open loop that are under way
         self._gone = 0  # when there was no connection last
-        self._begin = self._told_at = 0
+        self._begin = self._counting = 0  # when it began, and the counting after the warm-up
         self._nudged = False  # some connection was, at some time
         self._present = 0  # when there was a connection last
         self._timer: Timer | None = None  # of an open loop
@@ -76,7 +77,7 @@ class Load:
             if self.stop.wait(max(0, begin - time.monotonic_ns()) / SECOND):
                 return
             self.tally.begin()
-            self._begin = self._told_at = self._present = begin = max(begin, time.monotonic_ns())
+            self._begin = self._counting = self._present = begin = max(begin, time.monotonic_ns())
             self._warm = begin + int(plan.warmup * SECOND)
             self._over = self._warm + int(plan.seconds * SECOND) if plan.seconds is not None else NEVER
             self._tell_at, self._look_at = self._warm + int(plan.interval * SECOND), begin
@@ -96,9 +97,9 @@ class Load:
         if self.plan.rate is None:
             self.tally.forget()
         else:
-            self.tally.now.bytes = self.lines.returned() - self._counted
+            self.tally.now.bytes = max(0, self.lines.returned() - self._counted)
         count = self.tally.take()
-        count.after, count.busy = count.messages, 0.0
+        count.after, count.busy, count.until = count.messages, 0.0, 0.0
         return count
 
     def _loop(self) -> None:
@@ -153,7 +154,7 @@ class Load:
                     line.front += n
                     answered = line.front
                 elif n:
-                    answered = self._compare(line, bytes(data), back)
+                    answered = self._compare(line, bytes(data), at, back)
                 else:
                     self._ended(line)
                     continue
@@ -258,6 +259,9 @@ class Load:
                 return False
             self._grid += self._part[1]
             self._left -= 1
+            self.tally.now.due += 1
+            if not self._left:
+                self._look_at = 0
             self._turn += 1
             self._flying += 1
             line = ready[self._turn % len(ready)]
@@ -274,7 +278,7 @@ class Load:
         """How many messages were due by the end, and are not sent."""
         if self.plan.rate is None or self.plan.seconds is None:
             return 0
-        last = int((self._over - self._begin) * self.plan.rate / SECOND)
+        last = math.ceil((self._over - self._begin) * self.plan.rate / SECOND)
         return max(0, min(self._left, len(range(self._grid, last, self._part[1]))))
 
     def _answered_nudge(self, line: Line) -> bool:
@@ -294,20 +298,29 @@ class Load:
             self.lines.push(line)
         return bool(mask & ~OUT)
 
-    def _compare(self, line: Line, data: bytes, back: list[Line]) -> int:
+    def _compare(self, line: Line, data: bytes, at: int, back: list[Line]) -> int:
         """What the hot path has not found to be as expected: more than one piece of it, or something else."""
-        sound, before = line.sound, line.front
         line.receive(data)
-        if sound and line.sound and line.front == before + len(data):
+        if not line.damaged_to:
             return line.front
-        while line.progress >= line.end:  # their bytes were not all as sent: counted, and not timed
-            self.tally.now.damaged += 1
+        start = 0  # of the message; the first began before the damage
+        while line.progress >= line.end:
+            if line.end > line.damaged_from and start < line.damaged_to:
+                self.tally.now.damaged += 1
+            else:
+                self.tally.trips.append(at - line.since)
+                if line.due:
+                    self.tally.dues.append(at - line.due)
+            start = line.end
             line.end, line.since, line.due = line.queue.popleft() if line.queue else (NEVER, 0, 0)
             back.append(line)
+        if line.sound and start >= line.damaged_to:
+            line.unharmed()
         return 0
 
     def _heard_late(self, line: Line, at: int, n: int) -> None:
-        if self.plan.new_connections and line.front == 0 and n:
+        if self.plan.new_connections and not line.answered and n:
+            line.answered = True
             self.tally.now.times["first_byte"].add((at - line.since,))
         gap = at - max(line.heard, line.since)
         if gap > self._late and line.end != NEVER and n:
@@ -334,11 +347,13 @@ class Load:
         if now >= min(self._warm, self._over) and self._warm < NEVER:
             self._warm = NEVER
             self.tally.forget()
-            self._counted, self._told_at = lines.returned(), now
+            self._counted, self._counting = lines.returned(), now
         if not lines.ending and now >= min(self._tell_at, self._over):
             self._tell_at += int(self.plan.interval * SECOND)
             if now >= self._over:
-                self.tally.now.shed += self._not_sent()
+                missed = self._not_sent()
+                self.tally.now.shed += missed
+                self.tally.now.due += missed
             self._tell()
         if now >= self._over and not lines.ending:
             lines.ending = True
@@ -357,10 +372,8 @@ class Load:
 
     def _tell(self) -> None:
         returned = self.lines.returned()
-        self.tally.now.bytes = returned - self._counted
-        now = time.monotonic_ns()
-        self.tally.now.seconds = (now - self._told_at) / SECOND
-        self._counted, self._told_at = returned, now
+        self.tally.now.bytes, self._counted = max(0, returned - self._counted), returned
+        self.tally.now.until = (time.monotonic_ns() - self._counting) / SECOND
         self.told(self.tally.take())
 
     def _watch(self, line: Line, now: int) -> None:
@@ -381,9 +394,9 @@ class Load:
         elif ending and not owing:
             self.lines.part(line, now + _GOODBYE)
         elif quiet > self._timeout // 2:  # some bytes may have been lost at the end of a message: what comes after it shows that
-            if ending or not self._left or self.plan.rate is not None or self.plan.new_connections:
+            if ending or not self._left or self.plan.new_connections:
                 self.lines.part(line, now + _GOODBYE)
-            elif not line.nudges and not line.owed:
+            elif self.plan.rate is None and not line.nudges and not line.owed:
                 line.nudges, self._nudged = 1, True
                 self._left -= 1
                 self._post(line, self._size(), 0)

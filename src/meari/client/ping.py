@@ -28,6 +28,7 @@ _NEVER = 1 << 62
 _AWAKE = SECOND // 1000  # before a message is due, from when on a spinning ping does not sleep
 _RETRY = SECOND // 10  # from one attempt to connect anew to the next
 _LEAST, _PIECE = 4096, 65536  # bytes of the stream that are made at once
+_UNDER_WAY = 10_000  # messages at the most
 _LONGEST = 3600.0  # seconds of a wait: one that ends early only waits again
 
 
@@ -158,7 +159,7 @@ class Ping:
             if more and now >= due:
                 due = max(due + self._interval, now - self._interval)
                 self._send(ready)
-                continue
+                more = self._interval > 0  # and in any case what came is looked at, and the stop
             if self._wait(stop, min(self._over, due if more else _NEVER, self._given_up_at())):
                 return
 
@@ -205,10 +206,12 @@ class Ping:
         """The connection is lost, with all that was under way on it."""
         reset(sock)
         self._sock, self._left = None, b""
+        now = time.monotonic_ns()
         if self._connecting:  # it never was one
-            self._connecting, self._retry_at = 0, time.monotonic_ns()
+            self._connecting, self._retry_at = 0, now + _RETRY
             return
-        self._lost_at = self._retry_at = time.monotonic_ns()
+        self._lost_at = now
+        self._retry_at = now + (0 if self._stream.front else _RETRY)  # whoever accepts and closes is not asked in a hot loop
         self._stream.finish()
         self._tell(Broken(why))
         while self._waiting:
@@ -243,6 +246,9 @@ class Ping:
         self.summary.sent += 1
         if not ready or self._sock is None:
             self._lost(self.summary.sent, "not connected")
+            return
+        if len(self._waiting) >= _UNDER_WAY:
+            self._lost(self.summary.sent, f"not sent: {_UNDER_WAY:,} are under way")
             return
         message = self._message()
         end = (self._waiting[-1][1] if self._waiting else self._stream.front) + self._size

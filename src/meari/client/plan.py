@@ -27,6 +27,13 @@ class Plan:
     late: float | None = None  # without a byte, while some are due: a fault, "delayed"
 
     def __post_init__(self) -> None:
+        for name, value in (("connections", self.connections), ("processes", self.processes), ("depth", self.depth)):
+            if value < 1:
+                raise UsageError(f"{name} must be 1 or more, not {value}")
+        if not (self.interval >= 0.001 and self.timeout > 0 and self.warmup >= 0 and (self.seconds is None or self.seconds > 0)):
+            raise UsageError("times are above 0, and an interval is a millisecond at least")
+        if self.seconds is None and self.messages is None:
+            raise UsageError("a load has an end: seconds, or a number of messages")
         if not 0 < self.least <= self.most:
             raise UsageError(f"a message has 1 byte at least, and a range of sizes goes upward, not from {self.least} to {self.most}")
         if self.connections < self.processes:

@@ -17,7 +17,7 @@ _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 _POINTS = 240  # stretches of a run that are kept: of a longer run each is longer, so that a result does not grow with it
 _BUSY = 0.9  # of the processor time of a core, from which on the near end is taken for the limit
 _LAG_US = 1000.0  # that a hundredth of the messages may be sent later than they are due
-_KEPT = 0.99  # of the rate that was asked for, at least, if it was kept
+_KEPT = 0.99  # of the messages that were due, at least, if the rate was kept
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Point:
     count: Count
 
     def add(self, other: Point) -> None:
-        self.seconds = other.at + other.seconds - self.at
+        self.seconds = max(self.seconds, other.at + other.seconds - self.at)
         self.count.add(other.count)
 
 
@@ -47,12 +47,12 @@ class Result:
     _joined: int = 1  # intervals in a point
     _in_last: int = 0  # in the last point
 
-    def add(self, seconds: float, count: Count) -> Point:
-        """One more interval of *seconds*; the point that it alone would be."""
-        whole = Point(self.seconds, seconds, count)
-        part = Point(self.seconds, seconds, Count())
+    def add(self, count: Count) -> Point:
+        """One more interval; the point that it alone would be."""
+        seconds = count.until - self.seconds
+        whole, part = Point(self.seconds, seconds, count), Point(self.seconds, seconds, Count())
         part.count.add(count)
-        if self.points and self._in_last < self._joined:
+        if self.points and (self._in_last < self._joined or seconds <= 0):  # the latter: some process had told it late
             self.points[-1].add(part)
             self._in_last += 1
         else:
@@ -63,16 +63,12 @@ class Result:
                 one.add(other)
             del self.points[1::2]
             self._joined *= 2
-        self.seconds += seconds
+        self.seconds = max(self.seconds, count.until)
         self.count.add(count)
         return whole
 
     def finish(self, count: Count) -> None:
-        """What came after the end, while the last answers were waited for."""
-        part = Count()
-        part.add(count)
-        if self.points:
-            self.points[-1].count.add(part)
+        """What came after the end, while the last answers were waited for: in the sum, and in no point of it."""
         self.count.add(count)
 
     # What follows from it
@@ -98,14 +94,19 @@ class Result:
 
     @property
     def kept_its_rate(self) -> bool | None:
-        """Whether an open loop sent and got back what was asked for."""
-        return None if self.plan.rate is None else self.messages_per_second >= _KEPT * self.plan.rate and not self.count.shed
+        """Whether all that was due in an open loop was sent, and all but what was on its way at the end had come back by then."""
+        if self.plan.rate is None:
+            return None
+        count = self.count
+        on_its_way = 2 * self.plan.rate * count.times["from_due"].quantile(0.1) / 1e9  # Little's law, with the time of the quick
+        return not count.shed and count.after + count.unfinished <= (1 - _KEPT) * count.due + on_its_way
 
     @property
     def near_end_was_the_limit(self) -> bool:
         if self.plan.rate is None:
             return self.busy > _BUSY
-        return self.count.times["lag"].quantile(0.99) / 1000 > _LAG_US or (self.busy > _BUSY and not self.kept_its_rate)
+        lag, told = (self.count.times[name].quantile(0.99) / 1000 for name in ("lag", "from_due"))
+        return (lag > _LAG_US and lag > told / 10) or (self.busy > _BUSY and not self.kept_its_rate)
 
     def to_json(self) -> dict[str, object]:
         count = self.count
@@ -127,6 +128,7 @@ class Result:
             "damaged_messages": count.damaged,
             "late_messages": count.after,
             "unfinished_messages": count.unfinished,
+            "due_messages": count.due,
             "connections": {"opened": count.opened, "lost": count.lost},
             "near_end": {
                 "busy": round(self.busy, 4),
@@ -148,11 +150,11 @@ class Result:
                 raise UsageError(f"a result of another kind: {found['type']}, version {found['version']}")
             result = cls(Plan(**found["plan"]), int(found["run"], 16), found["started"], found["far_end"], found["seconds"])
             result.count = _counted(found)
-            result.count.busy = found["near_end"]["busy"] * found["seconds"] * result.plan.processes
+            result.count.busy = found["near_end"]["busy"] * result.seconds * result.plan.processes
             result.count.shed = found["near_end"]["not_sent"]
             result.count.opened, result.count.lost = found["connections"]["opened"], found["connections"]["lost"]
             result.count.damaged, result.count.after = found["damaged_messages"], found["late_messages"]
-            result.count.unfinished = found["unfinished_messages"]
+            result.count.unfinished, result.count.due = found["unfinished_messages"], found["due_messages"]
             result.count.faults = [_to_fault(fault) for fault in found["faults"]]
             result.points = [Point(p["at"], p["seconds"], _counted(p)) for p in found["over_time"]]
             result.to_json()  # what it cannot be told from is none

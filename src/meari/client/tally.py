@@ -17,23 +17,25 @@ FAULTS = 1000  # told with their place; of the rest only the number
 class Count:
     """A stretch of a load, in one process or all. Two of them can be added."""
 
-    messages: int = 0  # that came back
-    damaged: int = 0  # of those, and of what was lost: not all bytes were returned as sent, so they are not timed
+    messages: int = 0  # that came back as they were sent
+    damaged: int = 0  # of whose bytes not all did, or none: they are not timed
+    due: int = 0  # messages of an open loop
     after: int = 0  # of the messages, those that came back after the end
     unfinished: int = 0  # messages that were still coming when they were waited for no longer
     bytes: int = 0
     opened: int = 0  # connections
     lost: int = 0  # connections that ended before we ended them
-    shed: int = 0  # messages that were due, and not sent since too many were outstanding
+    shed: int = 0  # messages that were due, and not sent
     busy: float = 0.0  # seconds of our own processor time
-    seconds: float = 0.0  # that this took
+    until: float = 0.0  # seconds from the begin of what is counted to the end of this
     kinds: Counter[str] = field(default_factory=Counter)  # faults
     faults: list[Fault] = field(default_factory=list)
     times: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in TIMES})
 
     def add(self, other: Count) -> None:
-        for name in ("messages", "damaged", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy", "seconds"):
+        for name in ("messages", "damaged", "due", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.until = max(self.until, other.until)
         self.kinds.update(other.kinds)
         self.faults += other.faults[: max(0, FAULTS - len(self.faults))]
         for name, histogram in other.times.items():
@@ -73,10 +75,10 @@ class Tally:
             self.lags.clear()
 
     def forget(self) -> None:
-        """What was counted was warming up, or came too late; faults and connections count in any case."""
+        """What was counted was warming up, or came too late; faults, and how many connections there were, count in any case."""
         self.fold()
         now = self.now
-        count = Count(opened=now.opened, lost=now.lost, unfinished=now.unfinished, kinds=now.kinds, faults=now.faults)
+        count = Count(opened=now.opened, lost=now.lost, unfinished=now.unfinished, damaged=now.damaged, kinds=now.kinds, faults=now.faults)
         self.now, self._busy = count, time.process_time()
 
     def take(self) -> Count:

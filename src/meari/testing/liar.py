@@ -1,8 +1,9 @@
 """Liar: a far end that returns almost every byte.
 
-It lies on a seed: the same bytes in the same reads on the same connection are lied about alike. Each lie is written
-down as it is told, so whoever looks for them can be held to all of them. A lie is made of the bytes that are there in
-one read, so the far end never waits for more to lie about: what is too short for it is returned as it came.
+It lies on a seed: the same bytes in the same reads on the same connection, by the order of accepting, are lied about
+alike (but a swap needs another connection that has bytes just then). Each lie is written down as it is told, so whoever
+looks for them can be held to all of them. A lie is made of the bytes that are there in one read, so the far end never
+waits for more to lie about: what is too short for it is returned as it came.
 """
 
 from __future__ import annotations
@@ -212,7 +213,10 @@ class _Lying(StreamEcho):
     def _swap(self, data: bytes) -> tuple[int, bytes] | None:
         length = self._length(len(data))
         put = None if length is None else self._lies.swap(self, data, length)
-        return None if put is None else (len(put), put)
+        if put is None:
+            self._plan()  # nobody wants to: once more at the next lie's place, since to wait at each read would be one
+            return None
+        return len(put), put
 
     def _replay(self, data: bytes) -> tuple[int, bytes] | None:
         length = self._length(len(self._before) - 2 * SHORTEST)  # not the last bytes: those would be duplicates
