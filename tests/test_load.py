@@ -8,7 +8,9 @@ import pty
 import random
 import select
 import signal
+import socket
 import subprocess
+import threading
 import time
 import typing
 from importlib.resources import files
@@ -22,10 +24,11 @@ from meari.client.results import Result, load_result
 from meari.histogram import Histogram
 
 from . import servers
-from .program import MEARI, Serving, children, run, until
+from .program import MEARI, Serving, children, own_memory, run, until
 from .servers import far_end
 
 SCHEMA = json.loads(files("meari.report").joinpath("result.schema.json").read_text())
+INVERT = bytes(255 - i for i in range(256))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -196,7 +199,43 @@ def test_a_message_that_was_damaged_is_not_timed() -> None:
         found = load(server.address, "-c", 2, "-n", 40, "-s", 4096, code=1)
     assert found["fault_counts"].get("dropped", 0) >= 5
     assert 5 <= found["damaged_messages"] <= found["fault_counts"]["dropped"]
+    assert found["messages"] + found["damaged_messages"] == 40
     assert Histogram.decode(found["histograms"]["round_trip"]).total == found["messages"]
+
+
+def test_a_damaged_message_takes_no_others_with_it() -> None:
+    with Serving("--lie", "flip", "--lie-every", "100000", "--seed", "1") as server:
+        found = load(server.address, "-n", 20_000, "-s", 64, "--depth", 500, code=1)
+    flipped = found["fault_counts"]["flipped"]
+    assert flipped > 5 and found["damaged_messages"] == flipped and found["messages"] == 20_000 - flipped
+
+
+def test_a_path_that_changes_every_byte_costs_no_memory(tmp_path: Path) -> None:
+    def inverted(sock: socket.socket, over: threading.Event) -> None:
+        for data in servers.reading(sock, over):
+            servers.sending(sock, bytes(data).translate(INVERT))
+
+    with far_end(inverted) as address:
+        command = [*MEARI, "load", str(address), "-c", "2", "-s", "64K", "--depth", "4", "-t", "3"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        until(lambda: children(process.pid))
+        time.sleep(2.5)
+        used = own_memory(children(process.pid)[0])
+        out, _ = process.communicate(timeout=30)
+    assert used < 30_000_000 and process.returncode == 1
+    assert b"damaged" in out and b"flipped" in out
+
+
+def test_a_second_ctrl_c_tells_what_there_is() -> None:
+    with far_end(servers.swallow) as address:
+        process = subprocess.Popen([*MEARI, "load", str(address), "-t", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until(lambda: children(process.pid))
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None and b"stopping" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=5)
+    assert process.returncode == 1 and b"messages     0 in" in out
 
 
 def test_thresholds() -> None:

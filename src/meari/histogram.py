@@ -91,18 +91,17 @@ class Histogram:
         return 0.0
 
     def mean(self) -> float:
-        if not self.total:
-            return 0.0
-        mean = sum(count * (lowest(bucket) + highest(bucket)) / 2 for bucket, count in self.buckets()) / self.total
-        return min(max(mean, self.least), self.greatest)
+        return sum(count * self._middle(bucket) for bucket, count in self.buckets()) / self.total if self.total else 0.0
 
     def deviation(self) -> float:
         """The standard deviation."""
         if not self.total:
             return 0.0
         mean = self.mean()
-        squares = sum(count * ((lowest(bucket) + highest(bucket)) / 2 - mean) ** 2 for bucket, count in self.buckets())
-        return math.sqrt(squares / self.total)
+        return math.sqrt(sum(count * (self._middle(bucket) - mean) ** 2 for bucket, count in self.buckets()) / self.total)
+
+    def _middle(self, bucket: int) -> float:
+        return min(max((lowest(bucket) + highest(bucket)) / 2, self.least), self.greatest)
 
     def curve(self, half: int = 5) -> list[tuple[float, float, int]]:
         """(value, quantile, counted so far) for a plot: *half* points for each halving of what is left above."""

@@ -26,14 +26,14 @@ class Verifier:
     """
 
     __slots__ = (
-        "_ahead", "_chunks", "_made", "_namer", "_queued", "_spare", "_stream", "chunk", "connection", "damaged_from", "damaged_to",
+        "_ahead", "_chunks", "_made", "_namer", "_queued", "_spare", "_stream", "chunk", "connection", "damage",
         "front", "position", "run", "size",
     )  # fmt: skip
 
     def __init__(self, run: int, connection: int, tell: Callable[[Fault], None], size: int = _CHUNK) -> None:
         self.run, self.connection, self.size = run, connection, size
         self.front = 0  # offset up to which bytes came back, or are told as lost
-        self.damaged_from = self.damaged_to = 0  # offsets between which not all did: the first and the last since unharmed()
+        self.damage: list[tuple[int, int]] = []  # the stretches of offsets of which not all did, as far as not settled
         self.chunk: bytes | bytearray = b""  # what is expected next
         self.position = 0  # how much of it came
         self._chunks: deque[bytes | bytearray] = deque()  # made, and expected after chunk
@@ -80,9 +80,15 @@ class Verifier:
         if n and self.chunk:
             self.chunk = self.chunk[: max(self.position, len(self.chunk) - n)]
 
-    def unharmed(self) -> None:
-        """What is damaged so far is taken note of."""
-        self.damaged_from = self.damaged_to = 0
+    def settle(self) -> None:
+        """Tell at once what might still turn out to be reordered, as dropped."""
+        self._namer.settle()
+
+    def harmed(self, start: int, end: int) -> bool:
+        """Whether what was sent from *start* to *end* did not come back as it was; what lies before *end* is not asked for again."""
+        found = any(first < end and last > start for first, last in self.damage)
+        self.damage = [(first, last) for first, last in self.damage if last > end]
+        return found
 
     @property
     def sound(self) -> bool:
@@ -134,16 +140,15 @@ class Verifier:
         """What came is not what was expected."""
         self._namer.made = self._made
         self._namer.open(self.front)
-        if not self.damaged_to:
-            self.damaged_from = self.front
-        self.damaged_to = _OPEN
+        self.damage.append((self.front, _OPEN))
         self.chunk, self.position, self._queued = b"", 0, self._made
         self._chunks.clear()
 
     def _resume(self) -> None:
         """It is what is expected again, from an offset on."""
         self.front = self._namer.resumed
-        self.damaged_to = max(self.front, self.damaged_from + 1)
+        first, _ = self.damage.pop() if self.damage else (self.front, 0)
+        self.damage.append((min(first, self.front), max(self.front, first + 1)))
         self.chunk, self.position = b"", 0
 
     def _next(self) -> None:

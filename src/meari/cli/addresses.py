@@ -38,8 +38,8 @@ def parse_all(words: Sequence[str]) -> list[Address]:
 
 
 def parse_one(words: Sequence[str]) -> Address:
-    """The one address that *words* are. Raises click.UsageError."""
-    found = parse_all(words)
+    """The one address that *words* are; a port alone is localhost's. Raises click.UsageError."""
+    found = [Address(address.host or "localhost", address.port) for address in parse_all(words)]
     if len(found) != 1:
         raise click.UsageError("one address was expected: HOST PORT, or host:port", click.get_current_context())
     return found[0]

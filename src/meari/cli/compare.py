@@ -80,6 +80,10 @@ def command(
             return 130
         names, ratios = ("through", "direct"), rounds([a for a, _ in pairs], [b for _, b in pairs])
         faults = sum(a.faults + b.faults for a, b in pairs)
+    if not ratios:
+        few = "round, or interval of a saved result (load for longer, or with a shorter --interval)"
+        say(f"meari compare: nothing to compare: {LEAST} are needed in which messages came back, of each {few}")
+        return 1 if faults else 2
     _tell(names, ratios, as_json, faults)
     return 1 if faults else 0
 
@@ -106,9 +110,7 @@ def _tell(names: tuple[str, str], ratios: list[Ratio], as_json: bool, faults: in
         found = [dataclasses.asdict(ratio) | {"differs": ratio.differs} for ratio in ratios]
         show(json.dumps({"type": "comparison", "first": names[0], "second": names[1], "faults": faults, "ratios": found}))
         return
-    if not ratios:
-        show(f"no difference can be told: there are fewer than {LEAST} rounds to compare")
+    if faults:
+        show(f"the loads found {faults:,} faults, which meari load tells; what differed is not compared")
     for ratio in ratios:
         show(ratio.sentence(*names))
-    if faults:
-        show(f"the loads found {faults:,} faults: meari load tells them")

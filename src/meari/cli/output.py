@@ -21,6 +21,7 @@ if typing.TYPE_CHECKING:
     from rich.live import Live
 
 _REFRESH = 0.2  # seconds
+_PATIENT = 0.5  # seconds from the stop until a person wants to know why it has not ended
 
 
 class Output:
@@ -30,7 +31,8 @@ class Output:
         self._crew, self._as_json, self._ndjson = crew, as_json, ndjson
         self._live: Live | None = None
         self._last: Point | None = None
-        self._drawn = 0.0
+        self._drawn = self._stopped = 0.0
+        self._said = False
 
     def __enter__(self) -> typing.Self:
         if sys.stdout is not None and os.isatty(1) and not self._as_json and not self._ndjson:
@@ -51,6 +53,11 @@ class Output:
 
     def idle(self) -> None:
         """Called some times a second."""
+        if self._crew.stopped and not self._said:
+            self._stopped = self._stopped or time.monotonic()
+            if time.monotonic() - self._stopped > _PATIENT:
+                self._said = True
+                say("stopping: what is under way is waited for (Ctrl-C: not any longer)")
         if self._live is not None and time.monotonic() - self._drawn >= _REFRESH:
             self._drawn = time.monotonic()
             self._live.update(self._display(), refresh=True)

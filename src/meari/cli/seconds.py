@@ -6,11 +6,12 @@ import math
 
 import click
 
+_UNITS = {"ms": 1e-3, "us": 1e-6, "s": 1}
 _MOST = 1e9  # some 30 years: more is a slip of the pen
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
-    """More than 0, or with *zero* 0 too; neither "nan" nor "inf", which float() would take."""
+    """A number, or one with ms, us or s: more than 0, or with *zero* 0 too; neither "nan" nor "inf", which float() would take."""
 
     name = "seconds"
 
@@ -18,8 +19,10 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         self._zero = zero
 
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
+        unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
         try:
-            seconds = float(value)
+            seconds = float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
         except ValueError:
             seconds = math.nan
         if not (0 < seconds <= _MOST or (self._zero and seconds == 0)):

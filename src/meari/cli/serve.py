@@ -55,7 +55,12 @@ _COUNT = click.IntRange(min=1)
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
 @click.option("--spin", is_flag=True, help="Poll without sleeping (event only): steadier round trips, for a whole core.")
 @click.option(
-    "--lie", "lies", multiple=True, metavar="KIND", help="Be wrong on purpose: flip, drop, insert, ... (or all). May be repeated."
+    "--lie",
+    "lies",
+    multiple=True,
+    metavar="KIND",
+    help="Be wrong on purpose: flip, drop, insert, duplicate, reorder, swap, replay, truncate, append, delay, stall, reset, "
+    "or all. May be repeated.",
 )
 @click.option("--lie-every", type=click.IntRange(min=1024), metavar="BYTES", help="From lie to lie, on average.  [default: 65536]")
 @click.option("--seed", type=int, metavar="N", help="The same lies about the same bytes.  [default: 0]")
@@ -149,7 +154,8 @@ def _liar(
     """A far end that lies, and says so first."""
     from ..testing.liar import EVERY, LIES, Liar
 
-    kinds = tuple(LIES) if "all" in lies else tuple(dict.fromkeys(lies))
+    asked_for = [kind for word in lies for kind in word.split(",")]
+    kinds = tuple(LIES) if "all" in asked_for else tuple(dict.fromkeys(asked_for))
     liar = Liar(*asked, lies=kinds, every=every or EVERY, seed=seed or 0, limits=limits, events=events, family=family or 0)
     text = f"THIS FAR END LIES: {', '.join(kinds)}; a lie in about {every or EVERY:,} bytes of a connection; seed {seed or 0}"
     events.tell(Event(Kind.TOLD, detail=text))

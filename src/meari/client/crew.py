@@ -204,6 +204,8 @@ class Crew:
                 self._workers.append(Worker(self.plan, self.targets, self.run_number, (i, n), self._stop, self._workers))
             while any(worker.far_end is None for worker in self._workers):  # each has its own patience
                 self._read()
+                if any(worker.gone for worker in self._workers):
+                    raise Stopped("stopped")
             if (far_end := self._workers[0].far_end) is not None:
                 self.result.far_end = str(of_sockaddr(far_end[3]))
             begin = time.monotonic_ns() + _AHEAD
@@ -225,15 +227,15 @@ class Crew:
         for worker in self._workers:
             if not worker.gone and worker.sock.fileno() in ready:
                 worker.read()
-                if worker.gone and worker.last is None:
-                    raise Stopped("stopped") if self.stopped else LocalError("a process of the load died")
+                if worker.gone and worker.last is None and not self.stopped:
+                    raise LocalError("a process of the load died")
 
     def _collect(self, told: Callable[[Point], None], idle: Callable[[], None]) -> None:
         """Sum up the intervals as they come: one is complete when every process has told it."""
         last = math.inf if self.plan.seconds is None else self.began / SECOND + self.plan.seconds + self._patience()
         while not all(worker.gone for worker in self._workers):
             self._read()
-            while all(worker.intervals or worker.last for worker in self._workers) and self._sum(told):
+            while all(worker.intervals or worker.last or worker.gone for worker in self._workers) and self._sum(told):
                 pass
             idle()
             if self.stopped:

@@ -150,7 +150,7 @@ class Lines:
             self.tally.now.lost += 1
             if self.tally.now.kinds.total() == before:  # not even that: it ended between two messages
                 self.tally.fault(Fault("closed" if kind == "truncated" else kind, line.connection, line.front, 0))
-        self.tally.now.damaged += outstanding
+        self.tally.now.missing += outstanding
         self.drop(line, None if line.closing else time.monotonic_ns() + (0 if line.front else _RETRY))
 
     def leave(self, line: Line) -> None:

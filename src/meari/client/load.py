@@ -149,7 +149,7 @@ class Load:
                 if at - line.heard > late:
                     self._heard_late(line, at, n)
                 line.heard = at
-                if n and line.chunk.startswith(data, line.position):
+                if n and line.chunk.startswith(data, line.position) and not line.damage:
                     line.position += n
                     line.front += n
                     answered = line.front
@@ -301,11 +301,11 @@ class Load:
     def _compare(self, line: Line, data: bytes, at: int, back: list[Line]) -> int:
         """What the hot path has not found to be as expected: more than one piece of it, or something else."""
         line.receive(data)
-        if not line.damaged_to:
+        if not line.damage:
             return line.front
-        start = 0  # of the message; the first began before the damage
+        start = 0  # of the message: what was damaged before it is not asked for any more
         while line.progress >= line.end:
-            if line.end > line.damaged_from and start < line.damaged_to:
+            if line.harmed(start, line.end):
                 self.tally.now.damaged += 1
             else:
                 self.tally.trips.append(at - line.since)
@@ -314,8 +314,6 @@ class Load:
             start = line.end
             line.end, line.since, line.due = line.queue.popleft() if line.queue else (NEVER, 0, 0)
             back.append(line)
-        if line.sound and start >= line.damaged_to:
-            line.unharmed()
         return 0
 
     def _heard_late(self, line: Line, at: int, n: int) -> None:
@@ -390,6 +388,7 @@ class Load:
         elif line.closing:
             if now >= line.closing and not owing:
                 line.finish()
+                self.tally.now.unclosed += 1
                 self.lines.drop(line, now)
         elif ending and not owing:
             self.lines.part(line, now + _GOODBYE)

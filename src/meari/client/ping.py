@@ -43,12 +43,13 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Message *seq*, of *size* bytes, was back after *took*."""
+    """Message *seq*, of *size* bytes, was back after *took*; *intact*: as it was sent."""
 
     seq: int
     size: int
     far_end: Address
     took: int
+    intact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,14 @@ Told = Connected | Reply | Lost | Broken | Fault
 
 @dataclass(slots=True)
 class Summary:
-    """What was counted so far; times in nanoseconds. What is neither returned nor lost is under way."""
+    """What was counted so far; times in nanoseconds, of what was returned as it was sent.
+
+    What is neither returned nor lost is under way.
+    """
 
     sent: int = 0
     returned: int = 0
+    damaged: int = 0  # of those
     lost: int = 0
     connections: int = 0
     outage: int = 0  # in all, from a loss to the next connection
@@ -215,7 +220,17 @@ class Ping:
         self._stream.finish()
         self._tell(Broken(why))
         while self._waiting:
-            self._lost(self._waiting.popleft()[0], why)
+            self._lost(self._waiting.popleft()[0], f"its connection was lost: {why}")
+
+    def _give_up(self, sock: socket.socket) -> None:
+        """The first message that is waited for, or the connection, took longer than the patience."""
+        if not self._waiting:
+            self._lose(sock, "no answer")
+            return
+        seq, end, _ = self._waiting.popleft()
+        back = max(0, self._stream.progress - (end - self._size))
+        self._lost(seq, f"{back:,} of {self._size:,} bytes were back within {self._patience / SECOND:g} s")
+        self._lose(sock, "given up")
 
     def _lost(self, seq: int, why: str) -> None:
         self.summary.lost += 1
@@ -274,10 +289,7 @@ class Ping:
                 return "the far end closed the connection"
             self._stream.receive(data)
             while self._waiting and self._waiting[0][1] <= self._stream.progress:
-                seq, _, sent = self._waiting.popleft()
-                self.summary.returned += 1
-                self.summary.round_trip.add((now - sent,))
-                self._tell(Reply(seq, self._size, self._far_end, now - sent))
+                self._returned(*self._waiting.popleft(), now)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -292,6 +304,18 @@ class Ping:
         except OSError as error:
             return error.strerror or str(error)
         return ""
+
+    def _returned(self, seq: int, end: int, sent: int, now: int) -> None:
+        stream = self._stream
+        intact = not (stream.damage and stream.harmed(end - self._size, end))
+        self.summary.returned += 1
+        self._tell(Reply(seq, self._size, self._far_end, now - sent, intact))
+        if intact:
+            self.summary.round_trip.add((now - sent,))
+            return
+        self.summary.damaged += 1
+        if stream.sound:
+            stream.settle()  # nothing more is waited for before it is named
 
     # Waiting
 
@@ -313,6 +337,5 @@ class Ping:
             elif sock is not None and (why := self._receive(sock)):
                 self._lose(sock, why)
         if not ready and self._sock is not None and clock() >= self._given_up_at():
-            seconds = self._patience / SECOND
-            self._lose(self._sock, f"the first message under way was not back within {seconds:g} s")
+            self._give_up(self._sock)
         return False

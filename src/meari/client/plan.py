@@ -64,5 +64,5 @@ class Plan:
         if self.new_connections:
             return f"{what}, each on a connection of its own"
         if self.rate is not None:
-            return f"{what}, {self.rate:,g} a second (open loop)"
+            return f"{what}, {self.rate:,.10g} a second (open loop)"
         return f"{what}, {self.depth:,} in flight on each (closed loop)"

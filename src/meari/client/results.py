@@ -79,6 +79,11 @@ class Result:
         return (self.count.messages - self.count.after) / self.seconds if self.seconds else 0.0
 
     @property
+    def bytes_per_second(self) -> float:
+        """Of those that came back while it was measured, one way."""
+        return sum(point.count.bytes for point in self.points) / self.seconds if self.seconds else 0.0
+
+    @property
     def faults(self) -> int:
         return self.count.kinds.total()
 
@@ -121,11 +126,12 @@ class Result:
             "bytes": count.bytes,
             "seconds": round(self.seconds, 6),
             "messages_per_second": round(self.messages_per_second, 3),
-            "bytes_per_second": round(count.bytes / self.seconds if self.seconds else 0.0, 3),
+            "bytes_per_second": round(self.bytes_per_second, 3),
             **times(count),
             "faults": [_of_fault(fault) for fault in count.faults],
             "fault_counts": dict(count.kinds),
             "damaged_messages": count.damaged,
+            "missing_messages": count.missing,
             "late_messages": count.after,
             "unfinished_messages": count.unfinished,
             "due_messages": count.due,
@@ -153,6 +159,7 @@ class Result:
             result.count.busy = found["near_end"]["busy"] * result.seconds * result.plan.processes
             result.count.shed = found["near_end"]["not_sent"]
             result.count.opened, result.count.lost = found["connections"]["opened"], found["connections"]["lost"]
+            result.count.missing = found["missing_messages"]
             result.count.damaged, result.count.after = found["damaged_messages"], found["late_messages"]
             result.count.unfinished, result.count.due = found["unfinished_messages"], found["due_messages"]
             result.count.faults = [_to_fault(fault) for fault in found["faults"]]
@@ -161,7 +168,7 @@ class Result:
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             if isinstance(error, UsageError):
                 raise
-            raise UsageError(f"not the result of a load: {type(error).__name__}: {error}") from None
+            raise UsageError(f"not the result of a load ({error})") from None
         return result
 
 
@@ -171,7 +178,8 @@ def load_result(path: str) -> Result:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        hint = " (two addresses: --through A --direct B)" if ":" in path else ""
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}{hint}") from None
     if not isinstance(found, dict):
         raise UsageError(f"{path}: not the result of a load")
     try:
@@ -180,9 +188,11 @@ def load_result(path: str) -> Result:
         raise UsageError(f"{path}: {error}") from None
 
 
-def summary(histogram: Histogram) -> dict[str, float]:
-    """Microseconds at each quantile, and the greatest."""
-    found = {name: round(histogram.quantile(q) / 1000, 3) for name, q in _QUANTILES.items()}
+def summary(histogram: Histogram) -> dict[str, float | None]:
+    """Microseconds at each quantile, the greatest, the mean; None where nothing was counted."""
+    if not histogram.total:
+        return dict.fromkeys((*_QUANTILES, "max", "mean"))
+    found: dict[str, float | None] = {name: round(histogram.quantile(q) / 1000, 3) for name, q in _QUANTILES.items()}
     return found | {"max": round(histogram.greatest / 1000, 3), "mean": round(histogram.mean() / 1000, 3)}
 
 

@@ -18,7 +18,9 @@ class Count:
     """A stretch of a load, in one process or all. Two of them can be added."""
 
     messages: int = 0  # that came back as they were sent
-    damaged: int = 0  # of whose bytes not all did, or none: they are not timed
+    damaged: int = 0  # of whose bytes not all did: they are not timed
+    missing: int = 0  # that never came back
+    unclosed: int = 0  # connections that the far end did not end within two seconds of our end
     due: int = 0  # messages of an open loop
     after: int = 0  # of the messages, those that came back after the end
     unfinished: int = 0  # messages that were still coming when they were waited for no longer
@@ -33,7 +35,7 @@ class Count:
     times: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in TIMES})
 
     def add(self, other: Count) -> None:
-        for name in ("messages", "damaged", "due", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy"):
+        for name in ("messages", "damaged", "missing", "unclosed", "due", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.until = max(self.until, other.until)
         self.kinds.update(other.kinds)
@@ -78,7 +80,15 @@ class Tally:
         """What was counted was warming up, or came too late; faults, and how many connections there were, count in any case."""
         self.fold()
         now = self.now
-        count = Count(opened=now.opened, lost=now.lost, unfinished=now.unfinished, damaged=now.damaged, kinds=now.kinds, faults=now.faults)
+        count = Count(
+            opened=now.opened,
+            lost=now.lost,
+            unfinished=now.unfinished,
+            damaged=now.damaged,
+            missing=now.missing,
+            kinds=now.kinds,
+            faults=now.faults,
+        )
         self.now, self._busy = count, time.process_time()
 
     def take(self) -> Count:

@@ -62,10 +62,8 @@ def page(result: Result) -> str:
 
 def _notes(result: Result) -> Iterator[str]:
     """What has to be known before the figures are believed."""
-    for line in text.near_end(result):
-        words = line.split()
-        if "RATE" in words or "limit" in words or "not sent" in line:
-            yield f'<p class="bad">{escape(" ".join(words))}</p>'
+    for warning in text.warnings(result):
+        yield f'<p class="bad">{escape(" ".join(warning.split()))}</p>'
     if result.faults:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(result.count.kinds.items()))
         yield f'<p class="bad">Not every byte came back as it was sent: {escape(kinds)}.</p>'
@@ -75,7 +73,7 @@ def _figures(result: Result) -> str:
     h = result.headline
     told = [
         ("messages a second", f"{result.messages_per_second:,.0f}"),
-        ("each way", f"{text.volume(result.count.bytes / result.seconds if result.seconds else 0)}/s"),
+        ("each way", f"{text.volume(result.bytes_per_second)}/s"),
         ("p50", text.duration(h.quantile(0.5))),
         ("p99", text.duration(h.quantile(0.99))),
         ("p99.9", text.duration(h.quantile(0.999))),

@@ -31,15 +31,15 @@ def volume(n: float) -> str:
 
 
 def quantiles(histogram: Histogram) -> str:
-    return "  ".join(f"{name} {duration(histogram.quantile(q))}" for name, q in _QUANTILES)
+    return "  ".join(f"{name} {duration(histogram.quantile(q)) if histogram.total else '-'}" for name, q in _QUANTILES)
 
 
 def lines(result: Result) -> Iterator[str]:
     """The whole of it, a line at a time."""
     count, plan = result.count, result.plan
     yield f"{result.far_end}: {plan}"
-    moved = f"{volume(count.bytes / result.seconds if result.seconds else 0)}/s each way"
-    yield f"  messages     {count.messages:,} in {result.seconds:.1f} s: {result.messages_per_second:,.0f}/s, {moved}"
+    moved = f"{volume(result.bytes_per_second)}/s each way"
+    yield f"  messages     {count.messages - count.after:,} in {result.seconds:.1f} s: {result.messages_per_second:,.0f}/s, {moved}"
     if plan.rate is not None:
         yield f"  from due     {quantiles(count.times['from_due'])}"
         yield f"  from sent    {quantiles(count.times['round_trip'])}"
@@ -48,30 +48,35 @@ def lines(result: Result) -> Iterator[str]:
     if plan.new_connections:
         yield f"  connect      {quantiles(count.times['connect'])}"
         yield f"  first byte   {quantiles(count.times['first_byte'])}"
-    yield from near_end(result)
+    yield from (f"  {warning}" for warning in warnings(result))
+    if not result.near_end_was_the_limit:
+        yield f"  near end     busy {100 * result.busy:.0f} % of the time"
     if count.lost:
-        yield f"  lost         {amount(count.lost, 'connection')}, each replaced by a new one"
+        yield f"  lost         {amount(count.lost, 'connection')}, and replaced"
     if count.damaged:
-        yield f"  damaged      {amount(count.damaged, 'message')}, counted and not timed"
+        yield f"  damaged      {amount(count.damaged, 'message')}: not all of their bytes came back as sent; they are not timed"
+    if count.missing:
+        yield f"  missing      {amount(count.missing, 'message')} never came back"
     if count.after or count.unfinished:
-        yield f"  late         {amount(count.after, 'message')} came back after the end, {count.unfinished:,} not by then"
+        yield f"  late         {amount(count.after, 'more message')} came back after the end, {count.unfinished:,} not by then"
+    if plan.new_connections and count.unclosed:
+        yield f"  not closed   {amount(count.unclosed, 'connection')}, by the far end, within 2 s of our end: each waited so long"
     yield from faults(result)
 
 
-def near_end(result: Result) -> Iterator[str]:
-    """What the near end thinks of itself, where that changes how the rest is to be read."""
-    busy = f"busy {100 * result.busy:.0f} % of the time"
-    rate = result.plan.rate
+def warnings(result: Result) -> list[str]:
+    """What has to be known before the figures are believed."""
+    rate, found = result.plan.rate, []
     if rate is not None and not result.kept_its_rate:
         whose = "the near end was late" if result.near_end_was_the_limit else "the far end, or the path, did not keep up"
-        yield f"  RATE NOT KEPT: {result.messages_per_second:,.0f}/s of {rate:,g}/s; {whose}"
+        found.append(f"RATE NOT KEPT: {result.messages_per_second:,.0f}/s of {rate:,.10g}/s; {whose}")
     if result.count.shed:
-        yield f"  not sent     {amount(result.count.shed, 'message')} that were due"
+        found.append(f"not sent     {amount(result.count.shed, 'message')} that were due")
     if result.near_end_was_the_limit:
         lag = "" if rate is None else f", messages sent late: {quantiles(result.count.times['lag'])}"
-        yield f"  near end     was the limit ({busy}{lag}): these figures are its own, the far end may do better"
-    else:
-        yield f"  near end     {busy}"
+        busy = f"busy {100 * result.busy:.0f} % of the time{lag}"
+        found.append(f"near end     was the limit ({busy}): these figures are its own, the far end may do better")
+    return found
 
 
 def faults(result: Result) -> Iterator[str]:
