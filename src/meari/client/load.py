@@ -103,7 +103,7 @@ class Load:
         return count
 
     def _loop(self) -> None:
-        lines, read, write, clock = self.lines.open, kernel.read, kernel.write, time.monotonic_ns
+        lines, read, clock, post = self.lines.open, kernel.read, time.monotonic_ns, self._post
         tally, trips, dues = self.tally, self.tally.trips, self.tally.dues
         poll, room, fixed, late = self.lines.poller.poll, self._room, self._fixed, self._late
         paced, alone = self.plan.rate is not None, self.plan.new_connections
@@ -176,25 +176,7 @@ class Load:
                 if not self._left:
                     self._look_at = 0  # the last answers are under way, and the last of them is the end
                 for line in back:
-                    size = fixed or self._size()
-                    start = line.at
-                    message = line.out[start : start + size]
-                    if line.owed or len(message) < size:
-                        self._post(line, size, 0)
-                        continue
-                    line.at = start + size
-                    line.sent += size
-                    at = clock()
-                    if line.end == NEVER:
-                        line.end, line.since = line.sent, at
-                    else:
-                        line.queue.append((line.sent, at, 0))
-                    try:
-                        written = write(line.fd, message)
-                    except OSError as error:
-                        written = self.lines.refused(line, error)
-                    if written < size:
-                        self.lines.owe(line, size - written)
+                    post(line, fixed or self._size(), 0)
             elif alone:
                 for line in back:
                     if line.end == NEVER and not line.closing:
