@@ -88,7 +88,9 @@ def test_a_thousand_lies_are_named(kind: str, monkeypatch: pytest.MonkeyPatch) -
         found = sorted((fault.kind, fault.offset, fault.length) for fault in faults[number])
         if kind == "stall":  # one that only our own half-close ends, when all is sent, is told as truncated
             found = [(row[0].replace("truncated", "stalled"), *row[1:]) for row in found]
-        if kind in ("truncate", "delay", "stall"):  # the length is what was under way just then
+        if kind == "delay":  # a busy machine may delay more
+            assert {row[:2] for row in lies[number]} <= {row[:2] for row in found}
+        elif kind in ("truncate", "stall"):  # the length is what was under way just then
             assert [row[:2] for row in found] == sorted(row[:2] for row in lies[number])
         elif kind == "reset":  # what was on its way back went with it
             assert [row[0] for row in found] == [row[0] for row in lies[number]]

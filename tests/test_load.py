@@ -125,7 +125,7 @@ def test_a_closed_loop_would_have_hidden_it() -> None:
 
 
 def test_a_rate_that_cannot_be_kept_is_marked() -> None:
-    with far_end(servers.Stalling(at=0.2, seconds=5.0)) as address:
+    with far_end(servers.Stalling(at=0.2, seconds=2.5)) as address:
         done = run("load", str(address), "-c", "2", "--rate", "500", "-t", "1")
     assert done.returncode == 0
     assert b"RATE NOT KEPT" in done.stdout and b"the far end, or the path" in done.stdout
@@ -140,7 +140,7 @@ def test_the_near_end_says_when_it_was_the_limit() -> None:
 
 ODD: dict[str, tuple[servers.Serve, list[str]]] = {
     "one byte at a time": (servers.bytewise, ["-s", "1-3000"]),
-    "line by line": (servers.lines, ["-s", "20000", "--depth", "4"]),
+    "line by line": (servers.lines, ["-s", "20000", "--depth", "4", "--timeout", "2"]),
     "late": (servers.Stalling(0.1, 1.5), ["--depth", "3"]),
 }
 
