@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -64,7 +65,8 @@ class Server:
         found = [self.process.pid]
         for pid in found:
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                found += map(int, task.read_text().split())
+                with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                    found += map(int, task.read_text().split())
         return found
 
     def busy(self) -> float:
