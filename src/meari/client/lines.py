@@ -143,7 +143,7 @@ class Lines:
         before = self.tally.now.kinds.total()
         outstanding = len(line.queue) + (line.end != NEVER)
         line.unmake(len(line.out) - line.at)
-        came = line.progress
+        good, came = line.front, line.progress
         line.finish(kind)
         line.front = came  # what is missing did not come back
         if not line.closing:
@@ -151,7 +151,7 @@ class Lines:
             if self.tally.now.kinds.total() == before:  # not even that: it ended between two messages
                 self.tally.fault(Fault("closed" if kind == "truncated" else kind, line.connection, line.front, 0))
         self.tally.now.missing += outstanding
-        self.drop(line, None if line.closing else time.monotonic_ns() + (0 if line.front else _RETRY))
+        self.drop(line, None if line.closing else time.monotonic_ns() + (0 if good else _RETRY))
 
     def leave(self, line: Line) -> None:
         """Wait no longer for what is still coming: no fault, but messages without an end."""
