@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -165,12 +166,12 @@ def drawn(rows: list[bytes]) -> int:
 def test_in_chromium(tmp_path: Path, scripts: str, width: int, dark: bool) -> None:
     """No error on the console, the curve is drawn, scripts or none, on a phone, in the dark."""
     (tmp_path / "page.html").write_text(page(result()))
-    frame = (
-        '<iframe sandbox src="page.html" style="position:fixed;inset:0;width:100%;height:100%;border:0"></iframe>'  # no script runs in it
-    )
+    inside = escape(page(result()))  # in the frame itself: another file might be loaded only after the picture is taken
+    frame = f'<iframe sandbox srcdoc="{inside}" style="position:fixed;inset:0;width:100%;height:100%;border:0"></iframe>'  # runs no script
     (tmp_path / "frame.html").write_text(f'<!doctype html><html style="color-scheme:light dark"><link rel="icon" href="data:,">{frame}')
     command = [
         "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr", "--v=0",
+        "--virtual-time-budget=3000",
         f"--user-data-dir={tmp_path}/profile", f"--window-size={width},1400", f"--screenshot={tmp_path}/shot.png",
         *(["--blink-settings=preferredColorScheme=0"] if dark else []),
         f"file://{tmp_path}/{'page' if scripts == 'on' else 'frame'}.html",
