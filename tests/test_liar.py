@@ -28,11 +28,11 @@ RUN = 0xC0FFEE
 LEAST = 1000
 # What is sent until each has been told so often: (connections, messages, more of the plan, bytes from lie to lie).
 PLANS: dict[str, tuple[int, int, dict[str, typing.Any], int]] = {
-    "truncate": (64, 4500, {}, 4096),
+    "truncate": (64, 6000, {}, 4096),
     "append": (16, 1300, {"depth": 1, "new_connections": True}, 1024),
-    "delay": (64, 3000, {"late": 0.05}, 4096),
-    "stall": (128, 5400, {"timeout": 1.0}, 4096),
-    "reset": (64, 7000, {}, 4096),
+    "delay": (64, 4200, {"late": 0.05}, 4096),
+    "stall": (128, 6200, {"timeout": 1.0}, 4096),
+    "reset": (64, 10_000, {}, 4096),
 }
 
 
