@@ -342,3 +342,42 @@ def test_random_sizes_are_random_and_in_range() -> None:
         found = load(server.address, "-n", 2000, "-s", "10-30")
     assert found["bytes"] / found["messages"] == pytest.approx(20, abs=1)
     assert random.Random(1).randint(10, 30)
+
+
+def test_an_output_that_nobody_reads_holds_up_no_measuring() -> None:
+    with Serving("-q") as server:
+        words = [*MEARI, "load", str(server.address), "--rate", "500", "-t", "1.5", "--interval", "0.002", "--ndjson"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        time.sleep(3)  # its pipe is full by now
+        out, _ = process.communicate(timeout=20)
+    found = json.loads(out.splitlines()[-1])
+    assert process.returncode == 0 and found["messages"] == 750 and found["seconds"] == pytest.approx(1.5, abs=0.2)
+    assert found["from_due_us"]["p50"] < 20_000
+
+
+def test_an_output_that_takes_nothing_is_told_in_a_line() -> None:
+    with Serving("-q") as server, open("/dev/full", "w") as full:
+        words = [*MEARI, "load", str(server.address), "-t", "0.2"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=20, check=False)
+        assert done.returncode == 2 and done.stderr == b"meari: standard output: No space left on device\n"
+        done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], capture_output=True, timeout=20, check=False)
+        assert done.returncode == 0 and done.stderr == b""
+
+
+def test_without_descriptors_it_says_so() -> None:
+    with Serving("-q") as server:
+        command = ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", *MEARI, "load", str(server.address), "-c", "100"]
+        done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    assert done.returncode == 2 and done.stdout == b""
+    assert done.stderr.count(b"\n") == 1 and b"Too many open files (ulimit -n)" in done.stderr
+
+
+def test_arguments_that_are_not_ascii(tmp_path: Path) -> None:
+    with Serving("-q") as server:
+        saved = tmp_path / "메아리.json"
+        assert run("load", str(server.address), "-t", "0.2", "--save", str(saved)).returncode == 0
+        assert load_result(str(saved)).count.messages
+    for words in (["메아리.invalid:7"], ["127.0.0.1:７"], ["127.0.0.1:1", "-s", "６４"], ["127.0.0.1:1", "--fail-if", "p99>２ms"]):
+        for command in ("load", "ping"):
+            done = run(command, *words)
+            assert done.returncode == 2 and done.stderr and b"Traceback" not in done.stderr and b"fault of meari" not in done.stderr
