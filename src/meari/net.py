@@ -34,7 +34,7 @@ BACKLOG = 1024  # CS:APP's LISTENQ; the kernel caps it at net.core.somaxconn
 _PENDING = "ECONNABORTED EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH ETIMEDOUT EPERM"
 _OF_ONE_CONNECTION = frozenset(getattr(errno, name) for name in _PENDING.split())
 # The process, the system, or the socket's memory is at its limit: nothing is wrong with the connection, which waits.
-_OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def unsent(sock: socket.socket) -> int:
@@ -129,7 +129,7 @@ class Listener:
             except OSError as error:
                 if error.errno in _OF_ONE_CONNECTION:
                     continue
-                if error.errno in _OF_CAPACITY:
+                if error.errno in OF_CAPACITY:
                     raise CapacityError(os.strerror(error.errno)) from None
                 raise
             _no_delay(sock)
@@ -282,7 +282,7 @@ def open_client(address: Address | str, timeout: float | None = 10.0, *, family:
     raise ConnectError(f"cannot connect to {address}: " + "; ".join(reasons), tuple(reasons))
 
 
-def _to_itself(sock: socket.socket) -> bool:
+def to_itself(sock: socket.socket) -> bool:
     """Whether both ends have one name: the kernel picked the very port that is called for our end, and TCP connected
     to itself (a simultaneous open, RFC 9293, 3.5). That echoes perfectly, and nobody is there."""
     try:
@@ -296,7 +296,7 @@ def _connect(family: int, kind: int, protocol: int, sockaddr: tuple[str, int], t
     try:
         sock.settimeout(timeout)
         sock.connect(sockaddr)
-        if _to_itself(sock):
+        if to_itself(sock):
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         _no_delay(sock)
         sock.settimeout(None)

@@ -11,10 +11,9 @@ import time
 
 from ..address import Address
 from ..errors import ConnectError, LocalError, Stopped
-from ..net import getaddrinfo, kernel, of_sockaddr
+from ..net import OF_CAPACITY, getaddrinfo, kernel, of_sockaddr, to_itself
 from ..stop import Stop, milliseconds
 
-_OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 Target = tuple[int, int, int, tuple[str, int]]  # family, type, protocol, address: as getaddrinfo gives it
 
 
@@ -46,10 +45,7 @@ def begin(target: Target) -> socket.socket:
 def trouble(sock: socket.socket) -> int:
     """Why a connection that was begun is not there; 0 if it is. TCP may have connected to itself (net.open_client)."""
     error: int = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    try:
-        return error or (errno.ECONNREFUSED if sock.getsockname() == sock.getpeername() else 0)
-    except OSError as lost:
-        return lost.errno or errno.ENOTCONN
+    return error or (errno.ECONNREFUSED if to_itself(sock) else 0)
 
 
 def connect(targets: list[Target], timeout: float, stop: Stop) -> tuple[socket.socket, Target, int]:
@@ -63,7 +59,7 @@ def connect(targets: list[Target], timeout: float, stop: Stop) -> tuple[socket.s
         try:
             sock = begin(target)
         except OSError as error:
-            if error.errno in _OF_CAPACITY:
+            if error.errno in OF_CAPACITY:
                 raise LocalError(f"no more connections can be opened: {error.strerror} (ulimit -n)") from None
             reasons.append(f"{of_sockaddr(target[3])}: {error.strerror or error}")
             continue
