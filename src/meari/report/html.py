@@ -8,6 +8,7 @@ from html import escape
 
 from ..client.results import Result
 from ..histogram import Histogram
+from ..writer import size
 from . import text
 
 _WIDTH, _HEIGHT = 720, 260
@@ -73,7 +74,7 @@ def _figures(result: Result) -> str:
     h = result.headline
     told = [
         ("messages a second", f"{result.messages_per_second:,.0f}"),
-        ("each way", f"{text.volume(result.bytes_per_second)}/s"),
+        ("each way", f"{size(result.bytes_per_second)}/s"),
         ("p50", text.duration(h.quantile(0.5))),
         ("p99", text.duration(h.quantile(0.99))),
         ("p99.9", text.duration(h.quantile(0.999))),

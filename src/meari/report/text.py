@@ -8,6 +8,7 @@ from ..client.results import Result
 from ..histogram import Histogram
 from ..verify import Fault
 from ..words import amount
+from ..writer import size
 
 _QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
 _FAULTS = 10  # told one by one
@@ -15,19 +16,11 @@ _FAULTS = 10  # told one by one
 
 def duration(nanoseconds: float) -> str:
     """ "58.1 us", "2.31 ms", "1.50 s": three digits or so."""
-    for size, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
-        if nanoseconds >= size:
-            value = nanoseconds / size
+    for whole, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+        if nanoseconds >= whole:
+            value = nanoseconds / whole
             return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
     return f"{nanoseconds / 1e3:.2f} us"
-
-
-def volume(n: float) -> str:
-    """ "64 bytes", "5.2 MB", "1.3 GB": powers of 1,000."""
-    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n >= size:
-            return f"{n / size:.{2 if n < 10 * size else 1}f} {unit}"
-    return amount(int(n), "byte")
 
 
 def quantiles(histogram: Histogram) -> str:
@@ -38,7 +31,7 @@ def lines(result: Result) -> Iterator[str]:
     """The whole of it, a line at a time."""
     count, plan = result.count, result.plan
     yield f"{result.far_end}: {plan}"
-    moved = f"{volume(result.bytes_per_second)}/s each way"
+    moved = f"{size(result.bytes_per_second)}/s each way"
     yield f"  messages     {count.messages - count.after:,} in {result.seconds:.1f} s: {result.messages_per_second:,.0f}/s, {moved}"
     if plan.rate is not None:
         yield f"  from due     {quantiles(count.times['from_due'])}"
