@@ -16,6 +16,7 @@ from ..errors import MeariError
 COMMANDS = {
     "serve": "Be the far end: send back every byte.",
     "talk": "Be the near end: send lines, compare what comes back.",
+    "check": "Tell what a path does to a connection, property by property.",
     "ping": "Time one round trip after another.",
     "load": "Load a far end, and verify every byte.",
     "compare": "Tell whether two loads differ, and by how much.",

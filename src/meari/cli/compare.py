@@ -10,9 +10,9 @@ import click
 from ..client.compare import LEAST, Ratio, rounds, saved
 from ..client.crew import Crew
 from ..client.plan import Plan
-from ..client.reach import resolve
 from ..client.results import Result, load_result
 from ..errors import ConnectError, Stopped
+from ..reach import resolve
 from . import say
 from .addresses import families, parse_all
 from .load import stoppable

@@ -12,10 +12,10 @@ import click
 from ..address import Address
 from ..client.crew import Crew
 from ..client.plan import Plan
-from ..client.reach import resolve
 from ..client.results import Result
 from ..client.thresholds import Threshold
 from ..errors import ConnectError, Stopped
+from ..reach import resolve
 from . import say
 from .addresses import families, parse_one
 from .output import Output, Saved

@@ -8,8 +8,8 @@ import signal
 import click
 
 from ..client.ping import Connected, Ping, Told
-from ..client.reach import resolve
 from ..errors import ConnectError, Stopped
+from ..reach import resolve
 from ..report import ping as report
 from ..stop import Stop
 from . import say

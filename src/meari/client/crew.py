@@ -22,11 +22,11 @@ from datetime import UTC, datetime
 
 from ..errors import LocalError, MeariError, Stopped
 from ..net import kernel, of_sockaddr
+from ..reach import Target
 from ..stop import Stop, milliseconds
 from .lines import SECOND
 from .load import Load
 from .plan import Plan
-from .reach import Target
 from .results import Point, Result
 from .tally import Count
 

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable
 
 from ..net import kernel
+from ..reach import Target, begin, connect, trouble
 from ..stop import Stop
 from ..verify import Fault, Verifier
 from .plan import Plan
-from .reach import Target, begin, connect, trouble
 from .tally import Tally
 
 SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns()

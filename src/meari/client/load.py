@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable
 
 from ..net import kernel
+from ..reach import Target
 from ..stop import Stop
 from ..verify import Fault
 from .lines import IN, NEVER, OUT, SECOND, Line, Lines
 from .plan import Plan
-from .reach import Target
 from .tally import Count, Tally
 from .timer import Timer
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from ..address import Address
 from ..histogram import Histogram
 from ..net import kernel, of_sockaddr
+from ..reach import Target, begin, connect, trouble
 from ..rio import reset
 from ..stop import Stop
 from ..verify import Fault, Verifier
-from .reach import Target, begin, connect, trouble
 
 SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns(): no step of a wall clock shows in them
 _NEVER = 1 << 62

@@ -9,10 +9,10 @@ import select
 import socket
 import time
 
-from ..address import Address
-from ..errors import ConnectError, LocalError, Stopped
-from ..net import OF_CAPACITY, getaddrinfo, kernel, of_sockaddr, to_itself
-from ..stop import Stop, milliseconds
+from .address import Address
+from .errors import ConnectError, LocalError, Stopped
+from .net import OF_CAPACITY, getaddrinfo, kernel, of_sockaddr, to_itself
+from .stop import Stop, milliseconds
 
 Target = tuple[int, int, int, tuple[str, int]]  # family, type, protocol, address: as getaddrinfo gives it
 

@@ -1,0 +1,227 @@
+"""The battery: which properties there are, what each needs to hold, and which are tried together.
+
+First those that tell the others what to expect, one after the other and alone, since some of them compare times. If many
+are served at once, the rest runs together, each in a thread of its own, and beside them the idle connections wait. If
+not, one is tried after the other, and the idle ones last. The resets come when nobody else is there to be harmed.
+
+A far end of our own (Spawned) is started anew for each property, so that the fault of one is not taken for another's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import ModuleType
+
+from ..errors import ConnectError, DeadlineError, IncompleteRead, LocalError, Stopped, UsageError
+from ..reach import Target
+from ..stop import Stop
+from .finding import Finding, Verdict, fail, unknown
+from .path import Different, Known, Path, Plan
+from .properties import (
+    bytes,
+    churn,
+    close,
+    concurrency,
+    connect,
+    descriptors,
+    duplex,
+    exit_code,
+    half_close,
+    idle,
+    large,
+    memory,
+    middle,
+    neighbour,
+    partial,
+    pipelined,
+    processor,
+    reset,
+    slow_reader,
+    small,
+    zombies,
+)
+from .spawned import Spawned
+
+FIRST, TOGETHER, LAST, ASIDE = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """*needs* names those that have to hold, for this one to say anything."""
+
+    name: str
+    module: ModuleType
+    when: int
+    needs: tuple[str, ...] = ("connect", "middle")
+    spawned: bool = False  # for a far end of our own alone
+
+
+PROPERTIES = (
+    Property("connect", connect, FIRST, ()),
+    Property("middle", middle, FIRST, ("connect",)),
+    Property("partial", partial, FIRST, ("connect",)),
+    Property("pipelined", pipelined, FIRST),
+    Property("bytes", bytes, FIRST, ("connect",)),
+    Property("small", small, FIRST),
+    Property("concurrency", concurrency, FIRST),
+    Property("duplex", duplex, TOGETHER, ("middle", "pipelined", "bytes", "slow-reader")),
+    Property("half-close", half_close, TOGETHER, ("middle", "pipelined", "bytes", "slow-reader", "close")),
+    Property("close", close, TOGETHER),
+    Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
+    Property("neighbour", neighbour, TOGETHER),
+    Property("churn", churn, TOGETHER),
+    Property("large", large, TOGETHER, ("middle", "pipelined", "bytes")),
+    Property("reset", reset, LAST),
+    Property("descriptors", descriptors, LAST, spawned=True),
+    Property("zombies", zombies, LAST, spawned=True),
+    Property("memory", memory, LAST, spawned=True),
+    Property("processor", processor, LAST, spawned=True),
+    Property("exit-code", exit_code, LAST, ("connect",), spawned=True),
+    Property("idle", idle, ASIDE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the property *name* showed, and the seconds that it took."""
+
+    name: str
+    finding: Finding
+    seconds: float
+
+
+def choose(only: Iterable[str] = (), skip: Iterable[str] = (), *, quick: bool = False, spawned: bool = False) -> list[Property]:
+    """The properties to tell of, in their order. Raises UsageError for a name that is none of theirs."""
+    names = [each.name for each in PROPERTIES if each.spawned <= spawned]
+    for name in (*only, *skip):
+        if name not in names:
+            raise UsageError(f"there is no property {name!r}: {', '.join(names)}")
+    wanted = set(only) or {name for name in names if not (quick and name == "idle")}
+    return [each for each in PROPERTIES if each.name in wanted - set(skip)]
+
+
+def with_needs(chosen: Iterable[Property]) -> list[Property]:
+    """*chosen*, and what they need, in the battery's order."""
+    wanted = {each.name for each in chosen}
+    for each in reversed(PROPERTIES):  # a need stands before what needs it, but for some of those that run together
+        if each.name in wanted:
+            wanted.update(each.needs)
+    more = {need for each in PROPERTIES if each.name in wanted for need in each.needs} - wanted
+    return [each for each in PROPERTIES if each.name in wanted | more]
+
+
+class Battery:
+    """Tries *chosen*, and what they need, on the way to *targets*, or to a server that *words* start."""
+
+    def __init__(
+        self,
+        targets: list[Target],
+        chosen: Iterable[Property],
+        plan: Plan,
+        stop: Stop,
+        spawn: Callable[[], tuple[Spawned, list[Target]]] | None = None,
+    ) -> None:
+        self.known = Known()
+        self.results: dict[str, Result] = {}
+        self.began = time.monotonic()
+        self._targets, self._plan, self._stop, self._spawn = targets, plan, stop, spawn
+        self._waiting = with_needs(chosen)
+        self.running: set[str] = set()  # by name
+        self._over: SimpleQueue[Result | tuple[str, BaseException]] = SimpleQueue()
+
+    def run(self, tell: Callable[[Result], None], idle: Callable[[], None] = lambda: None) -> None:
+        """Try them all; each is told when it is over, and *idle* is called once only idle connections are waited for.
+
+        Raises Stopped, and LocalError if the server of ours does not start.
+        """
+        raised: BaseException | None = None
+        while (self._waiting and raised is None) or self.running:
+            if raised is None:
+                for each in self._ready():
+                    self._begin(each)
+            if not self._waiting and self.running == {"idle"}:
+                idle()
+            result = self._over.get()
+            if isinstance(result, Result):
+                self.running.discard(result.name)
+                self.results[result.name] = result
+                tell(result)
+            else:
+                name, error = result
+                self.running.discard(name)
+                raised = raised or error
+        if raised is not None:
+            raise raised
+
+    def _ready(self) -> list[Property]:
+        """What may begin now."""
+        busy = {each.name: each for each in PROPERTIES if each.name in self.running}
+        others = [each for each in busy.values() if each.when != ASIDE]
+        early = [each for each in self._waiting if each.when == FIRST]
+        if early or any(each.when == FIRST for each in others):
+            return early[:1] if not others else []
+        one_by_one = self._spawn is not None or self.known.capacity is not None
+        aside = [each for each in self._waiting if each.when == ASIDE]
+        rest = [each for each in self._waiting if each.when == TOGETHER and self._settled(each)]
+        if one_by_one and self._spawn is None:
+            return (rest or self._last() or aside)[:1] if not busy else []
+        if one_by_one:
+            return aside + ((rest or self._last())[:1] if not others else [])
+        return aside + (rest or ([] if others else self._last()[:1]))
+
+    def _last(self) -> list[Property]:
+        return [] if any(each.when == TOGETHER for each in self._waiting) else [each for each in self._waiting if each.when == LAST]
+
+    def _settled(self, each: Property) -> bool:
+        """Whether all that it needs has been tried."""
+        return all(need in self.results for need in each.needs)
+
+    def _begin(self, each: Property) -> None:
+        self._waiting.remove(each)
+        self.running.add(each.name)
+        threading.Thread(target=self._try, args=(each,), name=each.name).start()
+
+    def _try(self, each: Property) -> None:
+        began = time.monotonic()
+        try:
+            finding = self._need(each) or self._find(each)
+            self._over.put(Result(each.name, finding, time.monotonic() - began))
+        except BaseException as error:  # told to whoever waits for it
+            self._over.put((each.name, error))
+
+    def _need(self, each: Property) -> Finding | None:
+        for need in each.needs:
+            if self.results[need].finding.verdict in (Verdict.FAIL, Verdict.UNKNOWN):
+                return unknown("needs", property=need)
+        return None
+
+    def _find(self, each: Property) -> Finding:
+        if self._spawn is None:
+            return _judge(each, Path(self._targets, self._plan, self.known, self._stop))
+        server, targets = self._spawn()
+        with server:
+            finding = _judge(each, Path(targets, self._plan, self.known, self._stop, server))
+            if server.alive:
+                return finding
+            return fail("died", ending=server.ending(), while_=each.name)
+
+
+def _judge(each: Property, path: Path) -> Finding:
+    """What it shows; what it did not expect is a finding too."""
+    try:
+        found: Finding = each.module.check(path)
+        return found
+    except ConnectError as error:
+        return fail("unreachable", reason="; ".join(error.reasons))
+    except LocalError as error:
+        return unknown("here", reason=str(error))
+    except Stopped:
+        raise
+    except DeadlineError:
+        return fail("stuck", patience_s=path.patience)
+    except (OSError, IncompleteRead, Different) as error:
+        return fail("broke", how=getattr(error, "strerror", None) or str(error))

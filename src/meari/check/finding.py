@@ -1,0 +1,45 @@
+"""What one property shows."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+Evidence = int | float | str | list[str]
+
+
+class Verdict(enum.StrEnum):
+    """OK: it holds. WARN: it holds, but somebody should know. FAIL: it does not hold. UNKNOWN: nothing can be said, and why."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+    UNKNOWN = "can't tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A verdict, *seen*, which names the sentence that says it, and the numbers of that sentence.
+
+    In *evidence* times are seconds, sizes bytes.
+    """
+
+    verdict: Verdict
+    seen: str
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+
+
+def ok(seen: str = "ok", **evidence: Evidence) -> Finding:
+    return Finding(Verdict.OK, seen, evidence)
+
+
+def warn(seen: str, **evidence: Evidence) -> Finding:
+    return Finding(Verdict.WARN, seen, evidence)
+
+
+def fail(seen: str, **evidence: Evidence) -> Finding:
+    return Finding(Verdict.FAIL, seen, evidence)
+
+
+def unknown(seen: str, **evidence: Evidence) -> Finding:
+    return Finding(Verdict.UNKNOWN, seen, evidence)

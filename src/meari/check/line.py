@@ -1,0 +1,188 @@
+"""One connection to the far end, both directions at once, every byte verified.
+
+What is sent is the keyed stream, in stretches that end at a newline of it: a far end that returns whole lines holds
+nothing back, and only the property that asks for it finds out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Collection
+
+from ..errors import Stopped
+from ..net import kernel
+from ..pattern import Stream
+from ..rio import Poller, reset
+from ..stop import Stop, milliseconds
+from ..verify import Fault, Verifier
+
+FIN = "FIN"
+RESET = "RST"
+PIECE = 65536  # bytes made, written and read at once
+_TICK = 0.05  # seconds from one look at what is waited for to the next, at most
+_FAULTS = 100  # kept
+
+
+class Line:
+    """The connection *sock*, which connecting took *took* seconds; *number* is its own in *run* (pattern.py)."""
+
+    def __init__(self, sock: socket.socket, run: int, number: int, took: float, piece: int = PIECE) -> None:
+        self.sock, self.run, self.number, self.took = sock, run, number, took
+        self.faults: list[Fault] = []  # the first of them
+        self.asked = 0  # bytes to be sent, in all
+        self.written = 0  # bytes that the kernel took
+        self.reading = True  # False: what comes is left in the kernel
+        self.parting = False  # our FIN goes out once all that was asked for is written
+        self.parted = False
+        self.end: str | None = None  # how the far end ended it: FIN, RESET or the kernel's word for it
+        self.moved = time.monotonic()  # when the last byte moved, either way
+        self.ended_at = 0.0
+        self._verifier = Verifier(run, number, self._fault, piece)
+        self._out: bytes | bytearray = b""
+        self._at = 0
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def _fault(self, fault: Fault) -> None:
+        if len(self.faults) < _FAULTS:
+            self.faults.append(fault)
+
+    def ask(self, n: int) -> None:
+        """Send *n* bytes more, and then as many as it takes to a newline."""
+        self.asked += max(n, 1) - 1
+        while True:
+            ahead = Stream(self.run, self.number).read(self.asked, 4096)
+            newline = ahead.find(b"\n")
+            if newline >= 0:
+                self.asked += newline + 1
+                return
+            self.asked += len(ahead)
+
+    @property
+    def returned(self) -> int:
+        """How many of the bytes sent have come back, as far as can be told."""
+        return min(self._verifier.progress, self.asked)
+
+    @property
+    def missing(self) -> int:
+        return self.asked - self.returned
+
+    @property
+    def blocked(self) -> float:
+        """For how many seconds the kernel has not taken what is left to write; 0 if nothing is."""
+        return time.monotonic() - self.moved if self.written < self.asked else 0.0
+
+    def mask(self) -> int:
+        """What poll(2) is to say of it; 0: nothing more is expected."""
+        if self.end is not None:
+            return 0
+        return (select.POLLIN if self.reading else select.POLLERR) | (select.POLLOUT if self.written < self.asked else 0)
+
+    def step(self, event: int) -> None:
+        """Do what poll(2) says is possible."""
+        if self.reading and event & (select.POLLIN | select.POLLERR | select.POLLHUP):
+            self._read()
+        elif event & select.POLLERR:  # nobody reads, so nobody would learn it
+            self._ended(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        if event & select.POLLOUT and self.end is None:
+            self._write()
+        self.part()
+
+    def part(self) -> None:
+        """Our FIN, if it is due."""
+        if self.parting and not self.parted and self.written == self.asked:
+            self.parted = True
+            with contextlib.suppress(OSError):  # gone: the next read says so
+                self.sock.shutdown(socket.SHUT_WR)
+
+    def _ended(self, error: int) -> None:
+        self._end(RESET if error in (0, errno.ECONNRESET, errno.EPIPE) else os.strerror(error))
+
+    def _end(self, how: str) -> None:
+        self.end, self.ended_at = how, time.monotonic()
+
+    def _read(self) -> None:
+        try:
+            data = kernel.read(self.sock.fileno(), PIECE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._ended(error.errno or 0)
+            return
+        if not data:
+            self._end(FIN)
+            return
+        self.moved = time.monotonic()
+        self._verifier.receive(data)
+
+    def _write(self) -> None:
+        if self._at == len(self._out):
+            self._out, self._at = self._verifier.more(), 0
+        piece = memoryview(self._out)[self._at : self._at + self.asked - self.written]
+        try:
+            n = kernel.write(self.sock.fileno(), piece)
+        except OSError:  # full, or gone: the next read says which
+            return
+        if n:
+            self.moved = time.monotonic()
+        self._at += n
+        self.written += n
+
+    def conclude(self) -> list[Fault]:
+        """No more is waited for: what is missing is named too."""
+        self._verifier.unmake(len(self._out) - self._at)
+        self._out, self._at = b"", 0
+        self._verifier.finish()
+        return self.faults
+
+    def abort(self) -> None:
+        reset(self.sock)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def pump(lines: Collection[Line], done: Callable[[], bool], stop: Stop, *, quiet: float, most: float = 60.0) -> bool:
+    """Write and read on *lines* until *done*; whether it came to that.
+
+    It ends otherwise when no byte moved for *quiet* seconds, or after *most* in all. Raises Stopped.
+    """
+    began = time.monotonic()
+    watched = {line.fileno(): line for line in lines}
+    masks: dict[int, int] = {}
+    poller = _poller(masks, stop)
+    while not done():
+        now = time.monotonic()
+        left = min(max((began, *(line.moved for line in lines))) + quiet, began + most) - now
+        if left <= 0:
+            return False
+        for line in lines:
+            line.part()
+        wanted = {fd: mask for fd, line in watched.items() if (mask := line.mask())}
+        if wanted != masks:
+            masks, poller = wanted, _poller(wanted, stop)
+        for fd, event in poller.poll(milliseconds(min(left, _TICK))):
+            if fd == stop.fileno():
+                raise Stopped("stopped")
+            watched[fd].step(event)
+    return True
+
+
+def _poller(masks: dict[int, int], stop: Stop) -> Poller:
+    poller = kernel.poll()
+    poller.register(stop.fileno(), 0)
+    for fd, mask in masks.items():
+        poller.register(fd, mask)
+    return poller

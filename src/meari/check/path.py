@@ -1,0 +1,120 @@
+"""What a property is given: connections to the far end, and what is known of it so far."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from dataclasses import dataclass, field
+
+from ..net import kernel
+from ..reach import Target, connect
+from ..rio import Rio
+from ..stop import Stop
+from .line import PIECE, Line, pump
+from .spawned import Spawned
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What one connection on a quiet path showed, in seconds."""
+
+    connect: float  # the least of some
+    echo: float  # the least of some round trips of one byte
+    typical: float  # their median
+    worst: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """How a check is made: *clients* at once at the most, *idle* seconds at the most, *quick*: not as much of each."""
+
+    clients: int = 20
+    idle: float = 60.0
+    quick: bool = False
+
+
+@dataclass(slots=True)
+class Known:
+    """What the properties tried so far have shown to those after them."""
+
+    base: Baseline | None = None
+    rate: float = 0.0  # bytes a second, each way, on one connection
+    lines_lost: bool = False  # of several in one segment
+    capacity: int | None = None  # how many are served at once, if that is fewer than were tried
+    numbers: itertools.count[int] = field(default_factory=itertools.count)  # of the connections
+    run: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))
+
+
+class Path:
+    """The way to the first of *targets* that answers. Where the far end is a process of ours, it is *spawned*."""
+
+    def __init__(self, targets: list[Target], plan: Plan, known: Known, stop: Stop, spawned: Spawned | None = None) -> None:
+        self.targets, self.plan, self.known, self.stop, self.spawned = targets, plan, known, stop, spawned
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which what has not come is not waited for: many times what was measured, however busy it is here."""
+        least = 1.0 if self.plan.quick else 3.0
+        return least if self.known.base is None else max(least, 50 * self.known.base.worst)
+
+    @property
+    def margin(self) -> float:
+        """Seconds by which two waits of one round trip may differ for no reason but the path's and this machine's own."""
+        return 0.02 if self.known.base is None else 0.02 + 5 * self.known.base.worst
+
+    def amount(self, most: int) -> int:
+        """Bytes of a bulk transfer: *most*, or as many as take a second or so on a slow path."""
+        return most if not self.known.rate else min(most, max(65536, int(self.known.rate)))
+
+    def line(self, piece: int = PIECE) -> Line:
+        """A connection whose every byte is verified. Raises ConnectError, LocalError, Stopped."""
+        sock, _, took = connect(self.targets, self.patience, self.stop)
+        return Line(sock, self.known.run, next(self.known.numbers), took / 1e9, piece)
+
+    def rio(self) -> Rio:
+        """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
+        sock, _, _ = connect(self.targets, self.patience, self.stop)
+        return Rio(sock, deadline=time.monotonic() + self.patience, stop=self.stop, poll=kernel.poll)
+
+    def renew(self, rio: Rio) -> None:
+        rio.deadline = time.monotonic() + self.patience
+
+    def returns(self, *lines: Line) -> bool:
+        """Wait until all that was sent on *lines* is back, or they have ended; whether it is."""
+        for line in lines:
+            line.reading = True
+        pump(lines, lambda: all(not line.missing or line.end is not None for line in lines), self.stop, quiet=self.patience)
+        return not any(line.missing for line in lines)
+
+    def ends(self, *lines: Line) -> bool:
+        """Our FIN on each of *lines*, and wait for the far end's; whether it came on all."""
+        for line in lines:
+            line.reading = line.parting = True
+        pump(lines, lambda: all(line.end is not None for line in lines), self.stop, quiet=self.patience)
+        return all(line.end is not None for line in lines)
+
+    def fills(self, *lines: Line, most: float = 3.0, quiet: float = 0.25) -> None:
+        """Write what was asked on *lines*, reading nothing, until it is all written or no more is taken."""
+        for line in lines:
+            line.reading = False
+        pump(lines, lambda: all(line.written == line.asked or line.end for line in lines), self.stop, quiet=quiet, most=most)
+
+    def round_trip(self, rio: Rio) -> float:
+        """One byte, a newline, there and back, in seconds. Raises as Rio does, and Different."""
+        self.renew(rio)
+        began = time.perf_counter()
+        rio.writen(b"\n")
+        came = rio.readexactly(1)
+        took = time.perf_counter() - began
+        if came != b"\n":
+            raise Different(came)
+        return took
+
+
+class Different(Exception):
+    """What came is not what was sent; *came* is its beginning."""
+
+    def __init__(self, came: bytes) -> None:
+        super().__init__(f"{came!r} came")
+        self.came = came

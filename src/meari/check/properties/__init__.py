@@ -1,0 +1,1 @@
+"""The properties, one file each: check(path) tries it, and says what it saw."""

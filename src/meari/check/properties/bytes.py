@@ -1,0 +1,107 @@
+"""Every byte comes back, identical and in order: all 256 values, and then as much of the keyed stream as there is time for."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+
+from ...errors import DeadlineError, IncompleteRead
+from ...rio import Rio
+from ..finding import Finding, fail, ok, unknown
+from ..line import Line, pump
+from ..path import Path
+
+_VALUES = bytes(value for value in range(256) if value != 0x0A) + b"\n"  # one line
+_STEP = 1 << 20
+_AHEAD = 1 << 18  # bytes asked for before those before them are written
+_MOST = 10**9
+_ONE_BY_ONE = 3.0  # seconds
+_TOLD = 8  # values
+
+
+def check(path: Path) -> Finding:
+    wrong = _values(path)
+    if wrong is not None:
+        return wrong
+    if path.known.lines_lost:
+        return unknown("lines-lost")
+    with path.line() as line:
+        began = time.monotonic()
+        until = began + (0.5 if path.plan.quick else 2.0)
+        line.ask(1)  # the first alone: a far end that returns nothing is not sent more
+        if path.returns(line) and not line.faults:
+            pump([line], lambda: _asked(line, until) or line.end is not None or bool(line.faults), path.stop, quiet=path.patience)
+            path.returns(line)
+        took = time.monotonic() - began
+        sent = line.written
+        faults = line.conclude()
+    if not faults:
+        path.known.rate = sent / took
+        return ok("ok", sent=sent, took_s=took, rate=sent / took)
+    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(fault.kind for fault in faults).most_common())
+    return fail("faults", sent=sent, faults=len(faults), kinds=kinds, first=str(faults[0]), ended=line.end or "")
+
+
+def _asked(line: Line, until: float) -> bool:
+    """Ask for more while there is time; whether no more will be."""
+    if time.monotonic() >= until or line.asked >= _MOST:
+        return line.written == line.asked
+    if line.asked - line.written < _AHEAD:
+        line.ask(_STEP)
+    return False
+
+
+def _values(path: Path) -> Finding | None:
+    """What is wrong with single values, if anything is."""
+    came = b""
+    with path.rio() as rio:
+        try:
+            rio.writen(_VALUES)
+            came = rio.readexactly(len(_VALUES))
+            if came == _VALUES:
+                return None
+        except DeadlineError:
+            with contextlib.suppress(DeadlineError):  # what came of it
+                came = rio.read()
+        except IncompleteRead as error:
+            came = error.partial
+        except OSError as error:
+            return fail("ended", how=error.strerror or "")
+    if not came:
+        return fail("nothing", patience_s=path.patience)
+    damaged = _one_by_one(path)
+    if not damaged:
+        return fail("different", sent=len(_VALUES), returned=len(came), came=repr(came[:24])[1:])
+    values = [f"0x{value:02x}" for value in damaged]
+    some = ", ".join(values[:_TOLD]) + (", ..." if len(values) > _TOLD else "")
+    return fail("values", values=values, some=some, first=damaged[0], number=len(damaged))
+
+
+def _one_by_one(path: Path) -> list[int]:
+    """The values that do not come back, each asked for alone, as far as there is time."""
+    damaged = []
+    until = time.monotonic() + _ONE_BY_ONE
+    rio: Rio | None = None
+    try:
+        for value in range(256):
+            if time.monotonic() > until:
+                break
+            rio = rio or path.rio()
+            if not _comes_back(path, rio, bytes([value]) + b"\n"):
+                damaged.append(value)
+                rio.close()
+                rio = None
+    finally:
+        if rio is not None:
+            rio.close()
+    return damaged
+
+
+def _comes_back(path: Path, rio: Rio, line: bytes) -> bool:
+    rio.deadline = time.monotonic() + 0.05 + path.margin
+    try:
+        rio.writen(line)
+        return rio.readexactly(len(line)) == line
+    except (OSError, DeadlineError, IncompleteRead):
+        return False

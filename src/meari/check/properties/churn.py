@@ -1,0 +1,48 @@
+"""Connections come and go by the hundred, and each is served: connect, one line and its echo, FIN both ways."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+
+from ...errors import ConnectError
+from ..finding import Finding, fail, ok
+from ..path import Path
+
+_CONNECTIONS = 500
+_AT_ONCE = 8
+_SECONDS = 4.0
+
+
+def check(path: Path) -> Finding:
+    wanted = _CONNECTIONS // (10 if path.plan.quick else 1)
+    at_once = min(_AT_ONCE, path.known.capacity or _AT_ONCE)
+    tried = 0
+    reasons: Counter[str] = Counter()
+    began = time.monotonic()
+    while tried < wanted and time.monotonic() < began + _SECONDS and reasons.total() < 2 * _AT_ONCE:
+        tried += at_once
+        reasons += come_and_go(path, at_once)
+    took = time.monotonic() - began
+    found = {"connections": tried, "failed": reasons.total(), "rate": tried / took}
+    if reasons:
+        return fail("failed", **found, first=tried - reasons.total() + 1, reason=reasons.most_common(1)[0][0])
+    return ok("ok", **found)
+
+
+def come_and_go(path: Path, n: int) -> Counter[str]:
+    """*n* connections at once: why those failed that did."""
+    reasons: Counter[str] = Counter()
+    with contextlib.ExitStack() as opened:
+        lines = []
+        for _ in range(n):
+            try:
+                lines.append(opened.enter_context(path.line(4096)))
+                lines[-1].ask(1)
+            except ConnectError as error:
+                reasons["; ".join(error.reasons)] += 1
+        path.returns(*lines)
+        reasons += Counter(f"no echo ({line.end or 'silence'})" for line in lines if line.missing or line.faults)
+        path.ends(*lines)
+    return reasons

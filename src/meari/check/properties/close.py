@@ -1,0 +1,30 @@
+"""The end arrives: after our FIN on a connection that owes nothing, the far end's FIN, soon, and no reset (RFC 9293, 3.6)."""
+
+from __future__ import annotations
+
+import time
+
+from ..finding import Finding, fail, ok, unknown, warn
+from ..line import FIN
+from ..path import Path
+
+_TIMES = 5
+_LATE = 0.1  # seconds, above the margin of this path
+
+
+def check(path: Path) -> Finding:
+    took = []
+    for _ in range(_TIMES):
+        with path.line(4096) as line:
+            line.ask(1)
+            if not path.returns(line):
+                return unknown("not-returned")
+            began = time.monotonic()
+            if not path.ends(line):
+                return fail("never", patience_s=path.patience)
+            took.append(time.monotonic() - began)
+            if line.end != FIN:
+                return fail("reset", how=line.end or "", after_s=took[-1])
+    if min(took) > _LATE + path.margin:
+        return warn("late", least_s=min(took), most_s=max(took))
+    return ok("ok", least_s=min(took), most_s=max(took))

@@ -1,0 +1,66 @@
+"""Many clients are served together (CS:APP 12): all are connected, and each says one line.
+
+An iterative server answers the first, and the others wait in the accept queue, connected, until it has ended (CS:APP
+11.4). So those that were answered are ended, and then it shows who was only waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from ...errors import ConnectError, LocalError
+from ..finding import Finding, fail, ok, unknown
+from ..line import Line, pump
+from ..path import Path
+
+
+def check(path: Path) -> Finding:
+    wanted = path.plan.clients
+    with contextlib.ExitStack() as opened:
+        lines: list[Line] = []
+        refused = ""
+        for _ in range(wanted):
+            try:
+                lines.append(opened.enter_context(path.line(4096)))
+            except ConnectError as error:
+                refused = "; ".join(error.reasons)
+                break
+            except LocalError as error:
+                return unknown("here", reason=str(error))
+        for line in lines:
+            line.ask(1)
+        served = _served(path, lines)
+        if len(served) == wanted:
+            path.ends(*lines)
+            return ok("ok", clients=wanted)
+        path.known.capacity = max(1, len(served))
+        turned_away = sum(line.end is not None for line in lines if line not in served)
+        later = _later(path, lines, served)
+        path.ends(*(line for line in lines if line.end is None))
+    found = {"clients": wanted, "served": len(served), "later": later, "turned_away": turned_away}
+    if refused or turned_away:
+        return fail("refused", **found, reason=refused or "closed by the far end")
+    if not served:
+        return fail("nobody", **found)
+    return fail("one-by-one" if len(served) == 1 else "some-at-a-time", **found)
+
+
+def _served(path: Path, lines: list[Line]) -> list[Line]:
+    """Those of *lines* that are answered within a while of the last that was."""
+    pump(lines, lambda: all(not line.missing or line.end is not None for line in lines), path.stop, quiet=path.patience)
+    return [line for line in lines if not line.missing]
+
+
+def _later(path: Path, lines: list[Line], served: list[Line]) -> int:
+    """How many more are answered, once those that were have ended, and so on."""
+    later = 0
+    while served:
+        path.ends(*served)
+        waiting = [line for line in lines if line.missing and line.end is None]
+        if not waiting:
+            break
+        lines = waiting
+        pump(waiting, lambda: any(not line.missing or line.end is not None for line in waiting), path.stop, quiet=path.patience)  # noqa: B023
+        served = [line for line in waiting if not line.missing]
+        later += len(served)
+    return later

@@ -1,0 +1,34 @@
+"""Both directions at once, without a deadlock; and how much is taken before anything is read.
+
+First much is written and nothing read: the far end, and whatever is between, can take what its buffers hold, and then has
+to stop reading (TCP's window closes; RFC 9293, 3.8.6). Then it is read, while more is written, and all has to come back.
+"""
+
+from __future__ import annotations
+
+from ..finding import Finding, fail, ok, warn
+from ..path import Path
+
+_UNREAD = 64 << 20  # bytes: no kernel's buffers for four ends (tcp_rmem, tcp_wmem) hold as much
+_MORE = 8 << 20
+
+
+def check(path: Path) -> Finding:
+    with path.line() as line:
+        line.ask(_UNREAD)
+        path.fills(line)
+        taken = line.written
+        line.reading = True
+        line.asked = max(taken, line.returned)
+        line.ask(path.amount(_MORE))
+        complete = path.returns(line)
+        missing, sent = line.missing, line.written
+        faults = line.conclude()
+    found = {"sent": sent, "taken": taken, "missing": missing}
+    if line.end is not None and not complete:
+        return fail("ended", **found, how=line.end)
+    if not complete:
+        return fail("stuck", **found, patience_s=path.patience)
+    if faults:
+        return fail("faults", **found, first=str(faults[0]))
+    return warn("unbounded", **found) if taken >= _UNREAD else ok("ok", **found)

@@ -1,0 +1,73 @@
+"""A large write passes where small ones do: segments of full size are not lost.
+
+A path whose packets may be no longer than it says, and whose "too big" messages (ICMP) are lost, takes small segments and
+swallows full ones for ever: a black hole (RFC 2923, 2.1). Loss takes some of any size, and the rest gets through. If
+nothing moves, the same is tried with segments of 536 bytes (TCP_MAXSEG, tcp(7)), which any path takes.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from ...net import kernel
+from ...tcpinfo import tcp_info
+from ..finding import Finding, fail, ok, unknown, warn
+from ..line import Line
+from ..path import Path
+
+_SMALL = 5
+_AMOUNT = 1 << 20
+_SURE_MSS = 536  # RFC 9293, 3.7.1: what every host takes
+_LOSS = 0.01  # of the segments
+
+
+def check(path: Path) -> Finding:
+    with path.line() as line:
+        for _ in range(_SMALL):
+            line.ask(1)
+            if not path.returns(line):
+                return unknown("small")
+        complete, found = _large(path, line)
+    if complete:
+        lossy = found["retransmitted"] > max(3, _LOSS * found["segments"])
+        return warn("loss", **found) if lossy else ok("ok", **found)
+    if line.end is not None:
+        return fail("ended", **found, how=line.end)
+    if _small_segments(path):
+        return fail("black-hole" if found["ours"] else "black-hole-back", **found, sure=_SURE_MSS)
+    return fail("stuck", **found, patience_s=path.patience)
+
+
+def _large(path: Path, line: Line) -> tuple[bool, dict[str, int]]:
+    """Whether it came back, and what the kernel says of it."""
+    before = tcp_info(line.sock)
+    asked = line.asked
+    line.ask(path.amount(_AMOUNT))
+    complete = path.returns(line) and not line.conclude()
+    info = tcp_info(line.sock)
+    return complete, {
+        "sent": line.asked - asked,
+        "missing": line.missing,
+        "mss": info.send_mss,
+        "retransmitted": info.retransmitted - before.retransmitted,
+        "segments": info.segments_sent - before.segments_sent,
+        "unacked": info.unacked,
+        "ours": int(info.unacked > 0 and info.retransmitting > 0),  # it is our segments that are lost
+    }
+
+
+def _small_segments(path: Path) -> bool:
+    """Whether the same comes back in segments that any path takes."""
+    family, kind, protocol, address = path.targets[0]
+    sock = kernel.open(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SURE_MSS)
+        sock.settimeout(path.patience)
+        sock.connect(address)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        return False
+    with Line(sock, path.known.run, next(path.known.numbers), 0.0) as line:
+        line.ask(_SURE_MSS * 100)
+        return path.returns(line)

@@ -1,0 +1,48 @@
+"""Who answers the handshake answers the bytes: connecting takes one round trip, and so does an echo.
+
+Where an echo takes much longer, the connection is split in the middle, or the far end takes its time. The least of some
+is compared: a busy machine lengthens most of them, not all.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from ...errors import DeadlineError, IncompleteRead
+from ...tcpinfo import tcp_info
+from ..finding import Finding, ok, unknown, warn
+from ..path import Baseline, Different, Path
+
+_CONNECTS, _ECHOES = 5, 50
+_LONG_ENOUGH = 0.5  # seconds for all of the echoes
+_MUCH = 5  # times the connect
+_DIFFERENCE = 0.001  # seconds, above what scheduling makes
+
+
+def check(path: Path) -> Finding:
+    connects: list[float] = []
+    echoes: list[float] = []
+    try:
+        for _ in range(_CONNECTS):
+            with path.line() as line:
+                connects.append(line.took)
+                path.ends(line)  # one after the other: a far end that serves one at a time has served it
+        with path.rio() as rio:
+            until = time.monotonic() + _LONG_ENOUGH
+            while len(echoes) < 2 or (len(echoes) < _ECHOES and time.monotonic() < until):
+                echoes.append(path.round_trip(rio))
+            info = tcp_info(rio.sock)
+    except DeadlineError:
+        return unknown("nothing", patience_s=path.patience)
+    except Different as error:
+        return unknown("different", came=repr(error.came)[1:])
+    except (OSError, IncompleteRead):
+        return unknown("ended")
+    base = Baseline(min(connects), min(echoes), statistics.median(echoes), max(echoes))
+    path.known.base = base
+    kernel = info.least_round_trip or info.round_trip
+    found = {"connect_s": base.connect, "echo_s": base.echo, "kernel_s": kernel, "typical_s": base.typical, "worst_s": base.worst}
+    if base.echo > _MUCH * max(base.connect, kernel) and base.echo - base.connect > _DIFFERENCE:
+        return warn("nearer", **found)
+    return ok("ok", **found)

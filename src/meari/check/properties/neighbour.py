@@ -1,0 +1,67 @@
+"""One client's manners are no other's business: some send half a line and wait, some never read, and a newcomer is served.
+
+A server that waits in a read for the rest of a line (CS:APP 11.4, echo), or in a write for room, serves nobody else
+meanwhile; one with a pool of threads serves until all of them wait (CS:APP 12.5.4).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+
+from ...errors import ConnectError, DeadlineError, IncompleteRead, LocalError
+from ..finding import Finding, fail, ok, unknown, warn
+from ..line import Line
+from ..path import Different, Path
+
+_NEVER_READ = 2
+_UNREAD = 16 << 20
+_TIMES = 20
+_SLOWED = 5  # times as long as alone, and more than the margin
+
+
+def check(path: Path) -> Finding:
+    alone = _newcomer(path)
+    if alone is None:
+        return unknown("alone")
+    with contextlib.ExitStack() as opened:
+        lines: list[Line] = []
+        halves = []
+        try:
+            for _ in range(_NEVER_READ):
+                lines.append(opened.enter_context(path.line()))
+                lines[-1].ask(_UNREAD)
+            for _ in range(max(1, path.plan.clients - _NEVER_READ)):
+                halves.append(opened.enter_context(path.rio()))
+                halves[-1].writen(b"half a line, and no newline")
+        except (ConnectError, LocalError, OSError) as error:
+            return unknown("not-that-many", reason=str(error))
+        path.fills(*lines, most=1.0)
+        for line in lines:
+            line.asked = line.written
+        beside = _newcomer(path)
+        for rio in halves:  # all of them end well: they are not this property's to break
+            with contextlib.suppress(OSError):
+                rio.writen(b"\n")
+            rio.shutdown()
+        path.ends(*lines)
+    found = {"neighbours": len(lines) + len(halves), "alone_s": alone}
+    if beside is None:
+        return fail("starved", **found, patience_s=path.patience)
+    found["beside_s"] = beside
+    if beside > _SLOWED * alone and beside > alone + path.margin:
+        return warn("slowed", **found)
+    return ok("ok", **found)
+
+
+def _newcomer(path: Path) -> float | None:
+    """What a round trip takes a client that connects now, or None if it is not served."""
+    try:
+        with path.rio() as rio:
+            times = [path.round_trip(rio) for _ in range(_TIMES)]
+            rio.shutdown()
+            path.renew(rio)
+            rio.read()
+            return statistics.median(times)
+    except (OSError, DeadlineError, IncompleteRead, ConnectError, Different):
+        return None

@@ -1,0 +1,55 @@
+"""Many messages in one segment all come back: whoever reads one line of what came has to look for the next in its buffer.
+
+CS:APP 10.5 and 12.2: a select server whose descriptors are ready only in its own buffer, or that copies the buffer.
+"""
+
+from __future__ import annotations
+
+from ...errors import DeadlineError
+from ...rio import Rio
+from ..finding import Finding, fail, ok, unknown
+from ..path import Path
+
+_LINES = 100
+_MESSAGE = b"".join(b"line %03d\n" % i for i in range(_LINES))  # 900 bytes: one segment on any path
+_NUDGE = b"one more\n"
+
+
+def check(path: Path) -> Finding:
+    with path.rio() as rio:
+        rio.writen(_MESSAGE)
+        came = bytearray()
+        try:
+            _read(path, rio, came, len(_MESSAGE))
+            if bytes(came) == _MESSAGE:
+                return ok("ok", lines=_LINES, bytes=len(_MESSAGE))
+            if not _some_lines(bytes(came), _MESSAGE):
+                return unknown("different", came=repr(bytes(came[:40]))[1:])
+            first = came.count(b"\n")
+            rio.writen(_NUDGE)
+            _read(path, rio, came, len(_MESSAGE) + len(_NUDGE))
+        except (OSError, DeadlineError) as error:
+            return fail("ended", lines=_LINES, returned=came.count(b"\n"), how=str(error))
+    path.known.lines_lost = True
+    missing = _LINES + 1 - came.count(b"\n")
+    seen = "lost" if came.endswith(_NUDGE) and missing else "held"
+    return fail(seen, lines=_LINES, returned=first, missing=missing)
+
+
+def _read(path: Path, rio: Rio, came: bytearray, n: int) -> None:
+    """Read until *n* bytes have come, or no more for a while."""
+    try:
+        while len(came) < n:
+            path.renew(rio)
+            data = rio.read()
+            if not data:
+                raise ConnectionResetError("the far end closed the connection")
+            came += data
+    except DeadlineError:
+        pass
+
+
+def _some_lines(came: bytes, of: bytes) -> bool:
+    """Whether *came* is some of the lines *of*, in their order."""
+    lines = iter(of.splitlines(keepends=True))
+    return all(line in lines for line in came.splitlines(keepends=True))

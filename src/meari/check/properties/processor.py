@@ -1,0 +1,27 @@
+"""With nothing to do it does nothing: an idle connection and one that has ended cost no processor time (CS:APP 12.2)."""
+
+from __future__ import annotations
+
+import time
+
+from ..finding import Finding, fail, ok, unknown
+from ..path import Path
+from .churn import come_and_go
+
+_WATCHED = 1.0  # seconds
+_SPINS = 0.2  # of a core: on a busy machine it does not get a whole one
+
+
+def check(path: Path) -> Finding:
+    server = path.spawned
+    if server is None:
+        return unknown("not-spawned")
+    come_and_go(path, 1)
+    with path.line(4096) as line:
+        line.ask(1)
+        path.returns(line)
+        began, before = time.monotonic(), server.processor()
+        path.stop.wait(_WATCHED / 2 if path.plan.quick else _WATCHED)
+        share = (server.processor() - before) / (time.monotonic() - began)
+        path.ends(line)
+    return fail("spins", share=share) if share > _SPINS else ok("ok", share=share)

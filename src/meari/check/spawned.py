@@ -1,0 +1,204 @@
+"""The far end as a process of ours: started, watched through /proc, and ended with everything that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import typing
+from pathlib import Path
+
+from ..errors import LocalError, Stopped, UsageError
+from ..stop import Stop
+
+_LISTEN = "0A"  # the state in /proc/net/tcp, as proc(5) has it
+_START = 10.0  # seconds until it has to listen
+_END = 2.0  # from SIGTERM to SIGKILL
+_LOOK = 0.01
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def command(text: str) -> list[str]:
+    """The words of a command with {port} in one of them. Raises UsageError."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--spawn {text!r}: {error}") from None
+    if not any("{port}" in word for word in words):
+        raise UsageError(
+            f"--spawn {text!r}: {{port}} is missing, as in './echoserver {{port}}': where the server is to listen is put there"
+        )
+    return words
+
+
+def free_port() -> int:
+    """A port that nobody listens on, in either family, just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Spawned:
+    """A server that was started with *words*, from when it listens on `port`; ended with the block.
+
+    Raises LocalError if it does not listen, Stopped.
+    """
+
+    def __init__(self, words: list[str], stop: Stop) -> None:
+        self.port = free_port()
+        self._words = [word.replace("{port}", str(self.port)) for word in words]
+        self._printed = os.fdopen(os.memfd_create("printed"), "w+b")
+        try:
+            self.process = self._start()
+            self._await(stop)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        try:  # a session of its own, so that its children can be ended with it
+            return subprocess.Popen(
+                self._words, stdin=subprocess.DEVNULL, stdout=self._printed, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            raise LocalError(f"cannot start {self._words[0]}: {error.strerror}") from None
+
+    def _await(self, stop: Stop) -> None:
+        until = time.monotonic() + _START
+        while not listening(self.port):
+            if not self.alive:
+                raise LocalError(f"{shlex.join(self._words)} ended, {self.ending()}, before it listened on port {self.port}{self._last()}")
+            if time.monotonic() > until:
+                raise LocalError(f"{shlex.join(self._words)} did not listen on port {self.port} within {_START:g} s{self._last()}")
+            if stop.wait(_LOOK):
+                raise Stopped("stopped")
+
+    def _last(self) -> str:
+        """The last line that it printed."""
+        self._printed.seek(max(0, self._printed.seek(0, os.SEEK_END) - 500))
+        lines = self._printed.read().decode(errors="replace").split("\n")
+        printed = [line for line in lines if line.strip()]
+        return f": {printed[-1].strip()}" if printed else ""
+
+    def again(self, stop: Stop, seconds: float) -> int | None:
+        """Start a second one on the same port: its exit code, or None if it does not end within *seconds*."""
+        second = self._start()
+        try:
+            until = time.monotonic() + seconds
+            while _runs(second) and time.monotonic() < until and not stop.wait(_LOOK):
+                pass
+            return None if _runs(second) else second.wait()
+        finally:
+            _end(second)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None and _runs(self.process)
+
+    def ending(self) -> str:
+        """How it ended: "SIGPIPE", "exit code 1"; what it left behind is ended too."""
+        _end(self.process)
+        code = self.process.returncode
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    # Watching
+
+    def family(self) -> list[int]:
+        """It, and all that it started, but those that have ended."""
+        found = [self.process.pid]
+        for pid in found:
+            found += [child for child in _children(pid) if _state(child) not in ("Z", "")]
+        return found
+
+    def descriptors(self) -> int:
+        """How many are open, in all its processes."""
+        return sum(len(_listed(f"/proc/{pid}/fd")) for pid in self.family())
+
+    def zombies(self) -> int:
+        """How many of its children have ended and are not waited for."""
+        return sum(_state(child) == "Z" for pid in self.family() for child in _children(pid))
+
+    def memory(self) -> int:
+        """Resident bytes, in all its processes, without the files that are mapped (RssAnon of proc(5))."""
+        total = 0
+        for pid in self.family():
+            for line in _read(f"/proc/{pid}/status").splitlines():
+                if line.startswith("RssAnon:"):
+                    total += int(line.split()[1]) * 1024
+        return total
+
+    def processor(self) -> float:
+        """Seconds of processor time that it and its children took."""
+        total = 0
+        for pid in self.family():
+            fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+            total += sum(map(int, fields[11:15])) if fields else 0
+        return total / _TICKS
+
+    def close(self) -> None:
+        if hasattr(self, "process"):
+            _end(self.process)
+        self._printed.close()
+
+    def __enter__(self) -> typing.Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def listening(port: int) -> bool:
+    """Whether somebody listens on *port*: told by /proc, since a connection to find out would be one that it serves."""
+    for name in ("tcp", "tcp6"):
+        for line in _read(f"/proc/net/{name}").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                return True
+    return False
+
+
+def _runs(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has not ended. It is not waited for, so that its id, and that of its session, stay its own."""
+    return _state(process.pid) not in ("Z", "")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it and its session: asked first, and then not asked."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    until = time.monotonic() + _END
+    while _runs(process) and time.monotonic() < until:
+        time.sleep(_LOOK)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:  # it has ended
+        return ""
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for task in _listed(f"/proc/{pid}/task") for child in _read(f"/proc/{pid}/task/{task}/children").split()]
+
+
+def _state(pid: int) -> str:
+    """The letter of proc(5): R, S, Z; "" for one that is gone."""
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2][:3].strip()[:1]

@@ -1,0 +1,124 @@
+"""What a check found: lines of text, JSON, and cases for JUnit."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+
+from .. import __version__
+from ..check.battery import Result
+from ..check.finding import Verdict
+from ..check.known import causes, sentence, size_of, time_of
+from ..check.path import Plan
+from .junit import Case
+
+_CAUSES = 3  # shown; JSON has all
+_LABEL = {Verdict.UNKNOWN: "?"}
+_WORDS = {
+    "likely": {"en": "likely", "ko": "아마도"},
+    "remedy": {"en": "do", "ko": "할 일"},
+    "source": {"en": "see", "ko": "볼 곳"},
+}
+
+
+def label(verdict: Verdict) -> str:
+    return _LABEL.get(verdict, str(verdict))
+
+
+def line(result: Result, language: str) -> str:
+    return f"  {label(result.finding.verdict):4}  {result.name:11}  {sentence(result, language)}"
+
+
+def behind(result: Result, language: str, *, spawned: bool) -> Iterator[str]:
+    """What may be behind it, and what to do: lines to stand below its own."""
+    words = {key: found[language] for key, found in _WORDS.items()}
+    for cause in list(causes(result, language, spawned=spawned))[:_CAUSES]:
+        yield f"          {words['likely']}: {cause.cause}"
+        yield f"            {words['remedy']}: {cause.remedy}"
+        yield f"            {words['source']}: {cause.title}, {cause.url}"
+
+
+def closing(results: Sequence[Result], seconds: float, language: str) -> str:
+    """The last line: how many do not hold, and how long it took."""
+    failed = sum(result.finding.verdict is Verdict.FAIL for result in results)
+    unknown = sum(result.finding.verdict is Verdict.UNKNOWN for result in results)
+    warned = sum(result.finding.verdict is Verdict.WARN for result in results)
+    took = f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 60 else f"{seconds:.1f} s"
+    if language == "ko":
+        took = took.replace(" min", "분").replace(" s", "초")
+        first = f"속성 {len(results)}개 가운데 {failed}개가 성립하지 않습니다" if failed else f"속성 {len(results)}개가 모두 성립합니다"
+        if unknown and not failed:
+            first = f"속성 {len(results)}개 가운데 성립하지 않는 것은 없습니다"
+        rest = [f"{warned}개는 알아 둘 것이 있습니다"] * bool(warned) + [f"{unknown}개는 알 수 없습니다"] * bool(unknown)
+    else:
+        first = (
+            f"{failed} of {len(results)} properties {'does' if failed == 1 else 'do'} not hold"
+            if failed
+            else f"all {len(results)} properties hold"
+        )
+        if unknown and not failed:
+            first = f"none of {len(results)} properties fails"
+        rest = [f"{warned} with a warning"] * bool(warned) + [f"{unknown} can't be told"] * bool(unknown)
+    return f"{', '.join([first, *rest])} ({took})"
+
+
+def document(far_end: str, spawned: bool, results: Sequence[Result], plan: Plan, seconds: float, language: str) -> dict[str, typing.Any]:
+    """What --json prints; its shape is check.schema.json."""
+    return {
+        "meari": __version__,
+        "far_end": far_end,
+        "spawned": spawned,
+        "idle_s": plan.idle,
+        "clients": plan.clients,
+        "quick": plan.quick,
+        "seconds": round(seconds, 3),
+        "holds": not any(result.finding.verdict is Verdict.FAIL for result in results),
+        "properties": [_property(result, language, spawned) for result in results],
+    }
+
+
+def _property(result: Result, language: str, spawned: bool) -> dict[str, typing.Any]:
+    likely = causes(result, language, spawned=spawned)
+    return {
+        "name": result.name,
+        "verdict": str(result.finding.verdict),
+        "seen": result.finding.seen,
+        "sentence": sentence(result, language),
+        "evidence": result.finding.evidence,
+        "causes": [{"name": c.name, "cause": c.cause, "do": c.remedy, "source": c.title, "url": c.url} for c in likely],
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def cases(results: Iterable[Result], language: str, *, spawned: bool) -> list[Case]:
+    """A case a property: what does not hold has failed, what cannot be told is skipped."""
+    found = []
+    for result in results:
+        said, verdict = sentence(result, language), result.finding.verdict
+        more = "\n".join([said, *(text.strip() for text in behind(result, language, spawned=spawned))])
+        failure, skipped = more if verdict is Verdict.FAIL else None, said if verdict is Verdict.UNKNOWN else None
+        found.append(
+            Case(result.name, result.seconds, failure, skipped, said if verdict is Verdict.OK else more if verdict is Verdict.WARN else "")
+        )
+    return found
+
+
+def added(through: Sequence[Result], direct: Sequence[Result], first: str, second: str, language: str) -> Iterator[str]:
+    """What *first* does to a connection that *second* does not, and what it costs."""
+    beside = {result.name: result for result in direct}
+    worse = [result for result in through if result.name in beside and _rank(result) > _rank(beside[result.name])]
+    if language == "ko":
+        yield f"{second}에 견주어 {first}가 더하는 것:" if worse else f"{first}에서는 {second}와 같은 속성이 성립합니다"
+    else:
+        yield f"what {first} adds to {second}:" if worse else f"through {first} the same properties hold as through {second}"
+    yield from (line(result, language) for result in worse)
+    names = {"echo_s": {"en": "round trip", "ko": "왕복"}, "rate": {"en": "rate", "ko": "속도"}}
+    for name, key, shown in (("middle", "echo_s", time_of), ("bytes", "rate", lambda rate: f"{size_of(rate)}/s")):
+        figures = [r.finding.evidence.get(key) for results in (through, direct) for r in results if r.name == name]
+        if len(figures) == 2 and isinstance(figures[0], float) and isinstance(figures[1], float):
+            ratio = figures[0] / figures[1]
+            yield f"  {'':4}  {names[key][language]:11}  {shown(figures[0])}; {shown(figures[1])}: {ratio:.2f}x"
+
+
+def _rank(result: Result) -> int:
+    return [Verdict.OK, Verdict.UNKNOWN, Verdict.WARN, Verdict.FAIL].index(result.finding.verdict)
