@@ -1,7 +1,8 @@
 """One connection to the far end, both directions at once, every byte verified.
 
-What is sent is the keyed stream, in stretches that end at a newline of it: a far end that returns whole lines holds
-nothing back, and only the property that asks for it finds out.
+What is sent ends at a newline: a far end that returns whole lines holds nothing back, and only the property that asks for
+it finds out. It is the keyed stream, or where the bytes are not what is asked about, one line of text again and again: a
+far end that spoils some bytes is not to fail every property.
 """
 
 from __future__ import annotations
@@ -26,13 +27,54 @@ RESET = "RST"
 PIECE = 65536  # bytes made, written and read at once
 _TICK = 0.05  # seconds from one look at what is waited for to the next, at most
 _FAULTS = 100  # kept
+_TEXT = b"meari: does every line come back?\n" * 2000
+_ONE = _TEXT.index(b"\n") + 1
+
+
+class _Text:
+    """What a Verifier is to the keyed stream, to one line of text."""
+
+    def __init__(self, number: int, tell: Callable[[Fault], None]) -> None:
+        self.number, self.tell = number, tell
+        self.progress = 0
+
+    def more(self) -> bytes:
+        return _TEXT
+
+    def newline(self, offset: int) -> int:
+        """The offset of the first newline from *offset* on."""
+        return offset + _ONE - 1 - offset % _ONE
+
+    def receive(self, data: bytes) -> None:
+        at = self.progress % _ONE
+        if data != (_TEXT + _TEXT)[at : at + len(data)]:
+            self.tell(Fault("different", self.number, self.progress, len(data)))
+        self.progress += len(data)
+
+    def unmake(self, n: int) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+class _Keyed(Verifier):
+    def newline(self, offset: int) -> int:
+        """The offset of the first newline from *offset* on."""
+        while True:
+            ahead = Stream(self.run, self.connection).read(offset, 4096)
+            newline = ahead.find(b"\n")
+            if newline >= 0:
+                return offset + newline
+            offset += len(ahead)
 
 
 class Line:
-    """The connection *sock*, which connecting took *took* seconds; *number* is its own in *run* (pattern.py)."""
+    """The connection *sock*, which connecting took *took* seconds. It carries text, or the stream that *keyed* names:
+    (run, connection) of pattern.py."""
 
-    def __init__(self, sock: socket.socket, run: int, number: int, took: float, piece: int = PIECE) -> None:
-        self.sock, self.run, self.number, self.took = sock, run, number, took
+    def __init__(self, sock: socket.socket, took: float, keyed: tuple[int, int] | None = None) -> None:
+        self.sock, self.took = sock, took
         self.faults: list[Fault] = []  # the first of them
         self.asked = 0  # bytes to be sent, in all
         self.written = 0  # bytes that the kernel took
@@ -42,7 +84,7 @@ class Line:
         self.end: str | None = None  # how the far end ended it: FIN, RESET or the kernel's word for it
         self.moved = time.monotonic()  # when the last byte moved, either way
         self.ended_at = 0.0
-        self._verifier = Verifier(run, number, self._fault, piece)
+        self._verifier = _Text(0, self._fault) if keyed is None else _Keyed(*keyed, self._fault, PIECE)
         self._out: bytes | bytearray = b""
         self._at = 0
 
@@ -55,14 +97,7 @@ class Line:
 
     def ask(self, n: int) -> None:
         """Send *n* bytes more, and then as many as it takes to a newline."""
-        self.asked += max(n, 1) - 1
-        while True:
-            ahead = Stream(self.run, self.number).read(self.asked, 4096)
-            newline = ahead.find(b"\n")
-            if newline >= 0:
-                self.asked += newline + 1
-                return
-            self.asked += len(ahead)
+        self.asked = self._verifier.newline(self.asked + max(n, 1) - 1) + 1
 
     @property
     def returned(self) -> int:

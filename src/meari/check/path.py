@@ -11,7 +11,7 @@ from ..net import kernel
 from ..reach import Target, connect
 from ..rio import Rio
 from ..stop import Stop
-from .line import PIECE, Line, pump
+from .line import Line, pump
 from .spawned import Spawned
 
 
@@ -67,10 +67,15 @@ class Path:
         """Bytes of a bulk transfer: *most*, or as many as take a second or so on a slow path."""
         return most if not self.known.rate else min(most, max(65536, int(self.known.rate)))
 
-    def line(self, piece: int = PIECE) -> Line:
-        """A connection whose every byte is verified. Raises ConnectError, LocalError, Stopped."""
+    def line(self) -> Line:
+        """A connection that carries lines of text. Raises ConnectError, LocalError, Stopped."""
         sock, _, took = connect(self.targets, self.patience, self.stop)
-        return Line(sock, self.known.run, next(self.known.numbers), took / 1e9, piece)
+        return Line(sock, took / 1e9)
+
+    def stream(self) -> Line:
+        """A connection that carries the keyed stream. Raises as line()."""
+        sock, _, took = connect(self.targets, self.patience, self.stop)
+        return Line(sock, took / 1e9, (self.known.run, next(self.known.numbers)))
 
     def rio(self) -> Rio:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
@@ -87,11 +92,11 @@ class Path:
         pump(lines, lambda: all(not line.missing or line.end is not None for line in lines), self.stop, quiet=self.patience)
         return not any(line.missing for line in lines)
 
-    def ends(self, *lines: Line) -> bool:
+    def ends(self, *lines: Line, quiet: float | None = None) -> bool:
         """Our FIN on each of *lines*, and wait for the far end's; whether it came on all."""
         for line in lines:
             line.reading = line.parting = True
-        pump(lines, lambda: all(line.end is not None for line in lines), self.stop, quiet=self.patience)
+        pump(lines, lambda: all(line.end is not None for line in lines), self.stop, quiet=quiet or self.patience)
         return all(line.end is not None for line in lines)
 
     def fills(self, *lines: Line, most: float = 3.0, quiet: float = 0.25) -> None:

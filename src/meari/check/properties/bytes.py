@@ -13,8 +13,7 @@ from ..line import Line, pump
 from ..path import Path
 
 _VALUES = bytes(value for value in range(256) if value != 0x0A) + b"\n"  # one line
-_STEP = 1 << 20
-_AHEAD = 1 << 18  # bytes asked for before those before them are written
+_WINDOW = 1 << 17  # bytes under way at the most: what buffers do when they are full, other properties ask
 _MOST = 10**9
 _ONE_BY_ONE = 3.0  # seconds
 _TOLD = 8  # values
@@ -26,7 +25,7 @@ def check(path: Path) -> Finding:
         return wrong
     if path.known.lines_lost:
         return unknown("lines-lost")
-    with path.line() as line:
+    with path.stream() as line:
         began = time.monotonic()
         until = began + (0.5 if path.plan.quick else 2.0)
         line.ask(1)  # the first alone: a far end that returns nothing is not sent more
@@ -47,8 +46,8 @@ def _asked(line: Line, until: float) -> bool:
     """Ask for more while there is time; whether no more will be."""
     if time.monotonic() >= until or line.asked >= _MOST:
         return line.written == line.asked
-    if line.asked - line.written < _AHEAD:
-        line.ask(_STEP)
+    if line.missing < _WINDOW // 2:
+        line.ask(_WINDOW // 2)
     return False
 
 
@@ -68,9 +67,9 @@ def _values(path: Path) -> Finding | None:
             came = error.partial
         except OSError as error:
             return fail("ended", how=error.strerror or "")
-    if not came:
-        return fail("nothing", patience_s=path.patience)
     damaged = _one_by_one(path)
+    if not damaged and not came:
+        return fail("nothing", patience_s=path.patience)
     if not damaged:
         return fail("different", sent=len(_VALUES), returned=len(came), came=repr(came[:24])[1:])
     values = [f"0x{value:02x}" for value in damaged]

@@ -15,7 +15,7 @@ _LATE = 0.1  # seconds, above the margin of this path
 def check(path: Path) -> Finding:
     took = []
     for _ in range(_TIMES):
-        with path.line(4096) as line:
+        with path.line() as line:
             line.ask(1)
             if not path.returns(line):
                 return unknown("not-returned")

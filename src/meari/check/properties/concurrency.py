@@ -21,7 +21,7 @@ def check(path: Path) -> Finding:
         refused = ""
         for _ in range(wanted):
             try:
-                lines.append(opened.enter_context(path.line(4096)))
+                lines.append(opened.enter_context(path.line()))
             except ConnectError as error:
                 refused = "; ".join(error.reasons)
                 break

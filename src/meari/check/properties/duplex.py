@@ -14,7 +14,7 @@ _MORE = 8 << 20
 
 
 def check(path: Path) -> Finding:
-    with path.line() as line:
+    with path.stream() as line:
         line.ask(_UNREAD)
         path.fills(line)
         taken = line.written

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 
 from ..finding import Evidence, Finding, fail, ok
-from ..line import FIN, Line
+from ..line import FIN, Line, pump
 from ..path import Path
 
 _UNDER_WAY = 1 << 20
 _BLOCKING = 8 << 20
+_SLOWLY = 1.0  # seconds of reading a piece at a time, at the most
+_PAUSE = 0.002
 _HOLD = 1.2  # seconds for which we do not read: longer than timers of half a second (socat's -t) allow
 
 
@@ -22,7 +24,7 @@ def check(path: Path) -> Finding:
     ways: list[tuple[str, Callable[[Path, Line], None]]] = [("data", _with_data), ("nothing", _at_once), ("blocked", _while_blocked)]
     sent = 0
     for way, prepare in ways:
-        with path.line() as line:
+        with path.stream() as line:
             prepare(path, line)
             ended = path.ends(line)
             missing = line.missing
@@ -56,3 +58,9 @@ def _while_blocked(path: Path, line: Line) -> None:
     while line.end is None and time.monotonic() < hold:
         path.fills(line, quiet=0.1, most=0.1)
         path.stop.wait(0.05)
+    line.reading = True
+    until = time.monotonic() + _SLOWLY
+    while line.end is None and line.missing and time.monotonic() < until:  # so that it is blocked when our FIN comes to it
+        before = line.returned
+        pump([line], lambda: line.returned > before or line.end is not None, path.stop, quiet=_PAUSE)  # noqa: B023
+        path.stop.wait(_PAUSE)

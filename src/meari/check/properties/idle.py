@@ -29,7 +29,7 @@ def check(path: Path) -> Finding:
         lines: list[tuple[float, Line]] = []
         for seconds in times:
             try:
-                line = opened.enter_context(path.line(4096))
+                line = opened.enter_context(path.line())
             except (ConnectError, LocalError) as error:
                 return unknown("not-that-many", reason=str(error))
             line.ask(1)

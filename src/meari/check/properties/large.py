@@ -22,7 +22,7 @@ _LOSS = 0.01  # of the segments
 
 
 def check(path: Path) -> Finding:
-    with path.line() as line:
+    with path.stream() as line:
         for _ in range(_SMALL):
             line.ask(1)
             if not path.returns(line):
@@ -68,6 +68,6 @@ def _small_segments(path: Path) -> bool:
     except OSError:
         sock.close()
         return False
-    with Line(sock, path.known.run, next(path.known.numbers), 0.0) as line:
+    with Line(sock, 0.0, (path.known.run, next(path.known.numbers))) as line:
         line.ask(_SURE_MSS * 100)
         return path.returns(line)

@@ -17,7 +17,7 @@ def check(path: Path) -> Finding:
     if server is None:
         return unknown("not-spawned")
     come_and_go(path, 1)
-    with path.line(4096) as line:
+    with path.line() as line:
         line.ask(1)
         path.returns(line)
         began, before = time.monotonic(), server.processor()

@@ -14,7 +14,7 @@ _SLOWLY = 1.0  # seconds of it; then the rest is read as fast as it comes
 
 
 def check(path: Path) -> Finding:
-    with path.line() as line:
+    with path.stream() as line:
         line.ask(path.amount(_SENT))
         until = time.monotonic() + (_SLOWLY / 2 if path.plan.quick else _SLOWLY)
         while line.end is None and time.monotonic() < until:

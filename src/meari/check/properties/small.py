@@ -2,7 +2,9 @@
 
 Where the far end, or something between, leaves Nagle's algorithm on (RFC 896; RFC 1122, 4.2.3.4), the second of two small
 segments waits for the acknowledgement of the first, which our kernel delays (RFC 1122, 4.2.3.2; 40 ms on Linux) when it
-has nothing to send with it. That is asked of both: pairs of bytes with our delay, and without (tcp(7), TCP_QUICKACK).
+has nothing to send with it. What a far end writes in more than one piece shows it: two lines, if it returns line by line;
+more than its buffer holds; two writes of ours, if the path is longer than the time between them. Each is timed with our
+delay and without (tcp(7), TCP_QUICKACK), and only where the two differ it is Nagle's doing.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from ...rio import Rio
 from ..finding import Finding, fail, ok, warn
 from ..path import Path
 
-_SINGLES, _PAIRS = 100, 9
-_LONG_ENOUGH = 1.0
+_SINGLES, _EACH = 100, 9
+_PIECES = ((b"\n\n",), (b"\n", b"\n"), (b"a line\n" * 3000,))
+_LONG_ENOUGH = 0.5  # seconds, of each kind
 _DELAYED = 0.02  # seconds: RFC 1122 allows 500 ms, systems take 40 to 200
 
 
@@ -27,21 +30,20 @@ def check(path: Path) -> Finding:
         rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             singles = _times(lambda: path.round_trip(rio), _SINGLES)
-            delayed = _times(lambda: _pair(path, rio, 0), _PAIRS)
-            prompt = _times(lambda: _pair(path, rio, 1), _PAIRS)
+            found = {
+                "messages": len(singles),
+                "p50_s": statistics.median(singles),
+                "p99_s": sorted(singles)[int(0.99 * (len(singles) - 1))],
+            }
+            for pieces in _PIECES:
+                delayed = statistics.median(_times(lambda: _pieces(path, rio, pieces, 0), _EACH))  # noqa: B023
+                prompt = statistics.median(_times(lambda: _pieces(path, rio, pieces, 1), _EACH))  # noqa: B023
+                if delayed > prompt + _DELAYED and delayed > 2 * prompt:
+                    return warn("nagle", **found, delayed_s=delayed, prompt_s=prompt)
         except DeadlineError:
             return fail("stuck", patience_s=path.patience)
         except (OSError, IncompleteRead):
             return fail("ended")
-    found = {
-        "messages": len(singles),
-        "p50_s": statistics.median(singles),
-        "p99_s": sorted(singles)[int(0.99 * (len(singles) - 1))],
-        "pair_s": statistics.median(delayed),
-        "prompt_s": statistics.median(prompt),
-    }
-    if found["pair_s"] > found["prompt_s"] + _DELAYED and found["pair_s"] > 2 * found["prompt_s"]:
-        return warn("nagle", **found)
     return ok("ok", **found)
 
 
@@ -54,14 +56,18 @@ def _times(once: Callable[[], float], n: int) -> list[float]:
     return found
 
 
-def _pair(path: Path, rio: Rio, quickly: int) -> float:
-    """Two bytes in two segments, until both are back; whether our kernel acknowledges *quickly*."""
+def _pieces(path: Path, rio: Rio, pieces: tuple[bytes, ...], quickly: int) -> float:
+    """Write *pieces*, and wait until all is back; whether our kernel acknowledges *quickly*."""
     path.renew(rio)
     rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, quickly)
+    missing = sum(map(len, pieces))
     began = time.perf_counter()
-    rio.writen(b"\n")
-    rio.writen(b"\n")
-    rio.readexactly(1)
-    rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, quickly)  # it is not permanent
-    rio.readexactly(1)
+    for piece in pieces:
+        rio.writen(piece)
+    while missing:
+        came = rio.read(missing)
+        if not came:
+            raise IncompleteRead(b"", missing)
+        missing -= len(came)
+        rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, quickly)  # it is not permanent
     return time.perf_counter() - began
