@@ -62,8 +62,8 @@ class Property:
 
 PROPERTIES = (
     Property("connect", connect, FIRST, ()),
-    Property("middle", middle, FIRST, ("connect",)),
     Property("partial", partial, FIRST, ("connect",)),
+    Property("middle", middle, FIRST, ("connect", "partial")),
     Property("pipelined", pipelined, FIRST),
     Property("bytes", bytes, FIRST, ("connect", "partial")),
     Property("small", small, FIRST, ("middle", "pipelined")),
@@ -195,7 +195,10 @@ class Battery:
 
     def _need(self, each: Property) -> Finding | None:
         for need in each.needs:
-            if self.results[need].finding.verdict in (Verdict.FAIL, Verdict.UNKNOWN):
+            found = self.results[need].finding
+            if found.seen == "needs":
+                return found
+            if found.verdict in (Verdict.FAIL, Verdict.UNKNOWN):
                 return unknown("needs", property=need)
         return None
 

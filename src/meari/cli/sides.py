@@ -129,11 +129,14 @@ class _Shown:
             if self._line == 0 and ready:
                 lines.append(side.name)
             for result in ready[self._line :]:
+                if result.finding.seen == "needs":  # told together, at the end
+                    continue
                 lines.append(report.line(result, language))
                 lines += report.behind(result, language, spawned=side.spawned)
             self._line = len(ready)
             if not side.over or side.error is not None:
                 break
+            lines += report.unjudged(ready, language)
             lines.append(report.closing(ready, side.seconds, language))
             self._side, self._line = self._side + 1, 0
         return lines

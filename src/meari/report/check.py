@@ -29,6 +29,15 @@ def line(result: Result, language: str) -> str:
     return f"  {label(result.finding.verdict):4}  {result.name:11}  {sentence(result, language)}"
 
 
+def unjudged(results: Sequence[Result], language: str) -> Iterator[str]:
+    """One line for all that could not be tried, for the same reason."""
+    waiting = [result for result in results if result.finding.seen == "needs"]
+    for said in dict.fromkeys(sentence(result, language) for result in waiting):
+        names = [result.name for result in waiting if sentence(result, language) == said]
+        yield f"  {label(Verdict.UNKNOWN):4}  {', '.join(names)}"
+        yield f"        {'':11}  {said}"
+
+
 def behind(result: Result, language: str, *, spawned: bool) -> Iterator[str]:
     """What may be behind it, and what to do: lines to stand below its own."""
     words = {key: found[language] for key, found in _WORDS.items()}

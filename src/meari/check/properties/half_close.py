@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from ...net import unsent
 from ..finding import Evidence, Finding, fail, ok
 from ..line import FIN, Line, pump
 from ..path import Path
 
 _UNDER_WAY = 1 << 20
 _BLOCKING = 8 << 20
-_SLOWLY = 1.0  # seconds of reading a piece at a time, at the most
-_PAUSE = 0.002
-_HOLD = 1.2  # seconds for which we do not read: longer than timers of half a second (socat's -t) allow
+_SLOWLY = 2.0  # seconds until our FIN is acknowledged, at the most
+_PAUSE = 0.002  # from one piece to the next
+_SHARES = (0.75, 0.5, 0.25, 0.12)  # of what is left then, at which we read nothing for a while
+_HOLD = 0.7  # seconds: longer than half a second, after which some do not wait any more (socat's -t)
 
 
 def check(path: Path) -> Finding:
@@ -51,16 +53,30 @@ def _at_once(path: Path, line: Line) -> None:
 
 
 def _while_blocked(path: Path, line: Line) -> None:
+    """Our FIN comes to whoever is between, and to the far end, while what they owe us cannot go out.
+
+    A FIN waits behind the data before it. So we read, slowly, until it is acknowledged, and then stop some more times:
+    wherever it is just then, who has seen it has to wait for us, and keep what is not written.
+    """
     line.ask(path.amount(_BLOCKING))
     path.fills(line)
-    line.parting = True  # it goes out behind what is written, as far as the far end reads
-    hold = time.monotonic() + (_HOLD / 2 if path.plan.quick else _HOLD)
-    while line.end is None and time.monotonic() < hold:
-        path.fills(line, quiet=0.1, most=0.1)
-        path.stop.wait(0.05)
-    line.reading = True
+    line.parting = True
     until = time.monotonic() + _SLOWLY
-    while line.end is None and line.missing and time.monotonic() < until:  # so that it is blocked when our FIN comes to it
+    _read(path, line, lambda: unsent(line.sock) == 0 or time.monotonic() > until)
+    left = line.missing
+    for share in _SHARES[-1:] if path.plan.quick else _SHARES:
+        _read(path, line, lambda: line.missing <= share * left)  # noqa: B023
+        hold = time.monotonic() + _HOLD
+        while line.end is None and time.monotonic() < hold:
+            path.fills(line, quiet=_HOLD / 4, most=_HOLD / 4)
+            path.stop.wait(_PAUSE)
+
+
+def _read(path: Path, line: Line, enough: Callable[[], bool]) -> None:
+    """Read a piece at a time until *enough*, the end, or nothing more comes."""
+    line.reading = True
+    moving = True
+    while moving and line.end is None and line.missing and not enough():
         before = line.returned
-        pump([line], lambda: line.returned > before or line.end is not None, path.stop, quiet=_PAUSE)  # noqa: B023
+        moving = pump([line], lambda: line.returned > before or line.end is not None, path.stop, quiet=path.patience)  # noqa: B023
         path.stop.wait(_PAUSE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from ...errors import DeadlineError, IncompleteRead
@@ -10,6 +11,8 @@ from ..finding import Finding, fail, ok, warn
 from ..path import Path
 
 _ALONE = b"m"
+_MORE = 0.2  # seconds for the rest of what is not ours
+_SHOWN = 40  # bytes of it
 
 
 def check(path: Path) -> Finding:
@@ -19,7 +22,7 @@ def check(path: Path) -> Finding:
         try:
             came = rio.readexactly(1)
             took = time.perf_counter() - began
-            return ok("ok", took_s=took) if came == _ALONE else fail("different", came=repr(came)[1:])
+            return ok("ok", took_s=took) if came == _ALONE else _different(rio, came)
         except DeadlineError:
             waited = path.patience
         except (OSError, IncompleteRead):
@@ -33,7 +36,7 @@ def _held(path: Path, rio: Rio, waited: float) -> Finding:
         rio.writen(b"\n")
         path.renew(rio)
         came = rio.readexactly(2)
-        return warn("lines", waited_s=waited) if came == _ALONE + b"\n" else fail("different", came=repr(came)[1:])
+        return warn("lines", waited_s=waited) if came == _ALONE + b"\n" else _different(rio, came)
     except DeadlineError:
         pass
     except (OSError, IncompleteRead):
@@ -45,3 +48,11 @@ def _held(path: Path, rio: Rio, waited: float) -> Finding:
         return fail("end" if came == _ALONE + b"\n" else "nothing", waited_s=waited)
     except (OSError, DeadlineError):
         return fail("nothing", waited_s=waited)
+
+
+def _different(rio: Rio, came: bytes) -> Finding:
+    """Something came, and what it began with."""
+    rio.deadline = time.monotonic() + _MORE
+    with contextlib.suppress(OSError, DeadlineError):
+        came += rio.read(_SHOWN)
+    return fail("different", came=repr(came[:_SHOWN])[1:])
