@@ -41,6 +41,7 @@ class Known:
     base: Baseline | None = None
     rate: float = 0.0  # bytes a second, each way, on one connection
     lines_lost: bool = False  # of several in one segment
+    large_lost: bool = False  # what does not fit into a small segment
     capacity: int | None = None  # how many are served at once, if that is fewer than were tried
     numbers: itertools.count[int] = field(default_factory=itertools.count)  # of the connections
     run: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))

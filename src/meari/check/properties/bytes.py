@@ -25,6 +25,8 @@ def check(path: Path) -> Finding:
         return wrong
     if path.known.lines_lost:
         return unknown("lines-lost")
+    if path.known.large_lost:
+        return unknown("large-lost")
     with path.stream() as line:
         began = time.monotonic()
         until = began + (0.5 if path.plan.quick else 2.0)

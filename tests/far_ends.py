@@ -1,0 +1,57 @@
+"""The far ends in C, one for each fault: compiled once, and what check is to name of each."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parent / "far_ends"
+
+# The far end, and the properties that check is to name of it, as FAIL or as a warning: these, and no other.
+FAULTS = {
+    "right": set(),
+    "at_the_end": {"partial"},
+    "by_value": {"pipelined"},
+    "drops_at_eof": {"half-close"},
+    "exit_0": {"exit-code"},
+    "exits": {"reset"},
+    "held": {"pipelined"},
+    "impatient": {"idle"},
+    "ipv4": {"connect"},
+    "iterative": {"concurrency", "neighbour"},
+    "leaks": {"descriptors"},
+    "lines": {"partial"},
+    "nagle": {"small"},
+    "parent_keeps": {"close", "descriptors"},  # the copy is the cause of both: no FIN, and a descriptor more
+    "prethreaded": {"concurrency", "neighbour"},
+    "resets": {"close"},
+    "short_counts": {"slow-reader"},
+    "sigpipe": {"reset"},
+    "slots": {"churn"},
+    "slow": {"middle"},
+    "spins": {"processor"},
+    "string": {"bytes"},
+    "unbounded": {"duplex", "memory"},  # seen from outside, and from inside
+    "zombies": {"zombies"},
+}
+
+
+@functools.cache
+def _directory() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="meari-far-ends-")
+
+
+@functools.cache
+def built(name: str) -> str:
+    """The program of one of them; the test is skipped where nothing compiles it."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler: apt-get install gcc")
+    program = f"{_directory().name}/{name}"
+    subprocess.run([compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, SOURCES / f"{name}.c"], check=True)
+    return program

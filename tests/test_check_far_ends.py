@@ -1,0 +1,105 @@
+"""Check names just the fault of each far end in C, and of the right one none."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing
+
+import pytest
+
+from .far_ends import FAULTS, SOURCES, built
+from .program import run
+
+QUICK = ["--quick", "--clients", "12"]
+SLOW = {"impatient": ["--only", "idle", "--idle", "3"], "slots": ["--only", "churn,concurrency"]}
+
+
+def checked(name: str, *options: str) -> dict[str, typing.Any]:
+    done = run("check", "--spawn", f"{built(name)} {{port}}", "--json", *options, timeout=120)
+    assert done.stderr == b"", done.stderr.decode()
+    found: dict[str, typing.Any] = json.loads(done.stdout)
+    assert done.returncode == (0 if found["holds"] else 1)
+    return found
+
+
+def named(found: dict[str, typing.Any]) -> set[str]:
+    return {each["name"] for each in found["properties"] if each["verdict"] in ("FAIL", "warn")}
+
+
+def test_each_source_has_its_faults_written_down() -> None:
+    assert {path.stem for path in SOURCES.glob("*.c")} == set(FAULTS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FAULTS)
+def test_its_fault_is_named_and_no_other(name: str) -> None:
+    found = checked(name, *SLOW.get(name, QUICK))
+    assert named(found) == FAULTS[name], [(each["name"], each["sentence"]) for each in found["properties"] if each["verdict"] != "ok"]
+
+
+@pytest.mark.long
+def test_the_right_one_holds_whole() -> None:
+    found = checked("right", "--idle", "5")
+    assert {each["verdict"] for each in found["properties"]} == {"ok"}
+    assert len(found["properties"]) == 21
+
+
+@pytest.mark.parametrize(
+    ("name", "only", "seen", "cause"),
+    [
+        ("right", "partial", "ok", None),
+        ("string", "bytes", "values", "nul-ends-a-string"),
+        ("by_value", "pipelined", "lost", "buffer-copied-by-value"),
+        ("held", "pipelined", "held", "ready-in-its-own-buffer"),
+        ("lines", "partial", "lines", "book-echo-reads-lines"),
+        ("sigpipe", "reset", "died", "sigpipe"),
+        ("exits", "reset", "died", "exits-at-any-error"),
+        ("iterative", "concurrency", "one-by-one", "iterative"),
+        ("prethreaded", "concurrency", "some-at-a-time", "all-threads-held"),
+        ("resets", "close", "reset", "closed-with-unread-data"),
+        ("exit_0", "exit-code", "zero", "exit-0-on-failure"),
+        ("ipv4", "connect", "ipv4-alone", "ipv4-alone"),
+        ("spins", "processor", "spins", "spins"),
+        ("nagle", "small", "nagle", "nagle"),
+    ],
+)
+def test_what_was_seen_and_the_likely_cause(name: str, only: str, seen: str, cause: str | None) -> None:
+    found = checked(name, "--quick", "--clients", "6", "--only", only)
+    assert [each["name"] for each in found["properties"]] == [only]
+    (told,) = found["properties"]
+    assert told["seen"] == seen, told
+    assert [each["name"] for each in told["causes"]][:1] == ([cause] if cause else [])
+
+
+def test_nothing_that_was_spawned_is_left() -> None:
+    program = built("zombies")
+    run("check", "--spawn", f"{program} {{port}}", "--only", "zombies,churn", "--quick")
+    running = [pid for pid in os.listdir("/proc") if pid.isdigit() and program in _command(pid)]
+    assert running == []
+
+
+def _command(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("/no/such/server {port}", "cannot start /no/such/server: No such file or directory"),
+        ("sleep 5", "{port} is missing"),
+        ("sh -c 'echo oops >&2; exit 3' {port}", "exit code 3, before it listened on port"),
+        ("sh -c 'kill -9 $$' {port}", "SIGKILL, before it listened"),
+        ("'{port}", "No closing quotation"),
+    ],
+)
+def test_a_server_that_does_not_start_is_one_clear_line(command: str, said: str) -> None:
+    done = run("check", "--spawn", command)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert said in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
