@@ -6,9 +6,9 @@ import socket
 import struct
 from dataclasses import dataclass
 
-# struct tcp_info: eight bytes, twenty-four 32-bit numbers, four 64-bit ones, and 32-bit ones again. Newer kernels add
+# struct tcp_info: bytes, 32-bit numbers, some of 64 bits, and 32-bit ones again, to the window. Newer kernels add
 # to its end; what an older one does not fill in is 0.
-_LAYOUT = struct.Struct("8B24I4Q6I")
+_LAYOUT = struct.Struct("8B24I4Q6I4Q2I2Q4I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class TcpInfo:
     acked: int
     received: int
     segments_sent: int
+    send_window: int  # how much the peer takes now (Linux 5.4)
 
 
 def tcp_info(sock: socket.socket) -> TcpInfo:
@@ -49,4 +50,5 @@ def tcp_info(sock: socket.socket) -> TcpInfo:
         acked=acked,
         received=received,
         segments_sent=segments_sent,
+        send_window=rest[-1],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..net import kernel
@@ -13,6 +14,8 @@ from ..rio import Rio
 from ..stop import Stop
 from .line import Line, pump
 from .spawned import Spawned
+
+_SIP = 0.002  # seconds from one piece to the next, for a slow reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,9 @@ class Path:
         sock, _, _ = connect(self.targets, self.patience, self.stop)
         return Rio(sock, deadline=time.monotonic() + self.patience, stop=self.stop, poll=kernel.poll)
 
-    def renew(self, rio: Rio) -> None:
-        rio.deadline = time.monotonic() + self.patience
+    def renew(self, rio: Rio, seconds: float | None = None) -> None:
+        """Its next waits may last *seconds*, or the patience."""
+        rio.deadline = time.monotonic() + (seconds or self.patience)
 
     def returns(self, *lines: Line) -> bool:
         """Wait until all that was sent on *lines* is back, or they have ended; whether it is."""
@@ -106,9 +110,18 @@ class Path:
             line.reading = False
         pump(lines, lambda: all(line.written == line.asked or line.end for line in lines), self.stop, quiet=quiet, most=most)
 
-    def round_trip(self, rio: Rio) -> float:
-        """One byte, a newline, there and back, in seconds. Raises as Rio does, and Different."""
-        self.renew(rio)
+    def sips(self, line: Line, enough: Callable[[], bool]) -> None:
+        """Read a piece at a time until *enough*, the end, or nothing more comes."""
+        line.reading = True
+        moving = True
+        while moving and line.end is None and line.missing and not enough():
+            before = line.returned
+            moving = pump([line], lambda: line.returned > before or line.end is not None, self.stop, quiet=self.patience)  # noqa: B023
+            self.stop.wait(_SIP)
+
+    def round_trip(self, rio: Rio, seconds: float | None = None) -> float:
+        """One byte, a newline, there and back, in seconds, and within so many. Raises as Rio does, and Different."""
+        self.renew(rio, seconds)
         began = time.perf_counter()
         rio.writen(b"\n")
         came = rio.readexactly(1)

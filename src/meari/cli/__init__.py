@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -71,6 +72,9 @@ def say(text: str) -> None:
 def main() -> None:
     """The console script. Ends the process with the exit codes above."""
     occupy_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the locale has no character for is still told
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as we may have inherited it, no child could be waited for
     if not sys.platform.startswith("linux"):
         say("meari: Linux is needed: epoll, pidfds and SO_REUSEPORT are used as Linux has them")

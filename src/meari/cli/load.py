@@ -16,6 +16,7 @@ from ..client.results import Result
 from ..client.thresholds import Threshold
 from ..errors import ConnectError, Stopped
 from ..reach import resolve
+from ..report import text
 from . import say
 from .addresses import families, parse_one
 from .output import Output, Saved
@@ -56,6 +57,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--ndjson", is_flag=True, help="A JSON object for each interval, and one for the result.")
 @click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="The result, for meari compare.")
 @click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="The result as a page that needs nothing else.")
+@click.option("--junit", "junit_file", type=click.Path(dir_okay=False), metavar="FILE", help="The result as JUnit's XML, for a CI system.")
 @click.option("--fail-if", "fail_if", multiple=True, metavar="TEST", help="Exit 3 if so: 'p99>2ms', 'rate<10000'. May be repeated.")
 @families
 def command(
@@ -76,6 +78,7 @@ def command(
     ndjson: bool,
     save: str | None,
     html: str | None,
+    junit_file: str | None,
     fail_if: tuple[str, ...],
     family: int | None,
 ) -> int:
@@ -96,7 +99,7 @@ def command(
     if as_json and ndjson:
         raise click.UsageError("--json is one document, --ndjson a line for each: one of them", click.get_current_context())
     plan = Plan(str(where), connections, *size, depth, seconds, messages, warmup, rate, new_connections, processes, every, timeout, late)
-    with Saved(save) as saved, Saved(html) as paged:
+    with Saved(save) as saved, Saved(html) as paged, Saved(junit_file) as cases:
         try:
             crew = Crew(plan, resolve(where, family or 0))
             with Output(crew, as_json, ndjson) as output, stoppable(crew):
@@ -107,7 +110,11 @@ def command(
         except Stopped:
             return 130
         output.result(result)
-        written = [saved.write(lambda: json.dumps(result.to_json()) + "\n"), paged.write(lambda: _page(result))]
+        written = [
+            saved.write(lambda: json.dumps(result.to_json()) + "\n"),
+            paged.write(lambda: _page(result)),
+            cases.write(lambda: _cases(result, tests)),
+        ]
     return verdict(result, tests) or (0 if all(written) else 2)
 
 
@@ -115,6 +122,17 @@ def _page(result: Result) -> str:
     from ..report.html import page
 
     return page(result)
+
+
+def _cases(result: Result, tests: list[Threshold]) -> str:
+    """JUnit's XML: a case for the bytes, and one for each threshold."""
+    from ..report.junit import Case, junit
+
+    said = list(text.lines(result))
+    spoiled = "\n".join(text.faults(result)) if result.faults or not result.count.messages else None
+    cases = [Case("bytes", result.seconds, failure=spoiled, note="\n".join(said))]
+    cases += [Case(test.text, 0.0, failure=test.crossed(result)) for test in tests]
+    return junit([(f"meari load {result.far_end}", cases)])
 
 
 def hint(error: ConnectError, where: Address) -> str:

@@ -11,13 +11,12 @@ from collections.abc import Callable
 
 from ...net import unsent
 from ..finding import Evidence, Finding, fail, ok
-from ..line import FIN, Line, pump
+from ..line import FIN, Line
 from ..path import Path
 
 _UNDER_WAY = 1 << 20
 _BLOCKING = 8 << 20
 _SLOWLY = 2.0  # seconds until our FIN is acknowledged, at the most
-_PAUSE = 0.002  # from one piece to the next
 _SHARES = (0.75, 0.5, 0.25, 0.12)  # of what is left then, at which we read nothing for a while
 _HOLD = 0.7  # seconds: longer than half a second, after which some do not wait any more (socat's -t)
 
@@ -62,21 +61,11 @@ def _while_blocked(path: Path, line: Line) -> None:
     path.fills(line)
     line.parting = True
     until = time.monotonic() + _SLOWLY
-    _read(path, line, lambda: unsent(line.sock) == 0 or time.monotonic() > until)
+    path.sips(line, lambda: unsent(line.sock) == 0 or time.monotonic() > until)
     left = line.missing
     for share in _SHARES[-1:] if path.plan.quick else _SHARES:
-        _read(path, line, lambda: line.missing <= share * left)  # noqa: B023
+        path.sips(line, lambda: line.missing <= share * left)  # noqa: B023
         hold = time.monotonic() + _HOLD
         while line.end is None and time.monotonic() < hold:
             path.fills(line, quiet=_HOLD / 4, most=_HOLD / 4)
-            path.stop.wait(_PAUSE)
-
-
-def _read(path: Path, line: Line, enough: Callable[[], bool]) -> None:
-    """Read a piece at a time until *enough*, the end, or nothing more comes."""
-    line.reading = True
-    moving = True
-    while moving and line.end is None and line.missing and not enough():
-        before = line.returned
-        moving = pump([line], lambda: line.returned > before or line.end is not None, path.stop, quiet=path.patience)  # noqa: B023
-        path.stop.wait(_PAUSE)
+            path.stop.wait(0.01)

@@ -10,34 +10,39 @@ import contextlib
 import time
 
 from ...errors import ConnectError, DeadlineError, IncompleteRead
+from ...net import unsent
 from ...rio import Rio
+from ...tcpinfo import tcp_info
 from ..finding import Finding, fail, ok, unknown
-from ..line import Line, pump
+from ..line import Line
 from ..path import Different, Path
 
-_AMOUNTS = (0, 4096, 65536, 1 << 20, 4 << 20)  # bytes under way at the reset
+_AMOUNTS = (0, 4096, 65536)  # bytes under way at the reset
+_MUCH = 8 << 20  # more than buffers hold: the far end waits in a write
+_STEP = 32768
+_WAITS = 2  # times a far end that waits in a write is reset
 _SETTLE = 0.02  # seconds for the far end to meet what was done
 
 
 def check(path: Path) -> Finding:
     with contextlib.ExitStack() as opened:
-        bystander = None if path.known.capacity == 1 else opened.enter_context(path.rio())
-        if bystander is not None and not _served(path, bystander):
-            return unknown("bystander")
+        bystander = opened.enter_context(path.rio())
+        if not _served(path, bystander):
+            return unknown("not-returned")
+        with path.rio() as other:
+            alone = not _served(path, other, seconds=0.5 + path.margin)
+        if alone:  # it would keep them all waiting
+            bystander.close()
         resets = 0
-        for amount in _AMOUNTS:
-            for fin_first in (False, True):
-                try:
-                    with path.line() as line:
-                        _in_mid_echo(path, line, path.amount(amount) if amount else 0, fin_first)
-                        line.abort()
-                except ConnectError as error:
-                    return fail("gone", resets=resets, reason="; ".join(error.reasons))
-                resets += 1
-                path.stop.wait(_SETTLE)
-        if bystander is not None and not _served(path, bystander):
-            return fail("bystander", resets=resets)
         try:
+            for amount in _AMOUNTS:
+                _in_mid_echo(path, amount)
+            for _ in range(_WAITS):
+                _while_blocked(path, fin=False)
+                _while_blocked(path, fin=True)
+            resets = len(_AMOUNTS) + 2 * _WAITS
+            if not alone and not _served(path, bystander):
+                return fail("bystander", resets=resets)
             with path.rio() as newcomer:
                 if not _served(path, newcomer):
                     return fail("not-served", resets=resets, patience_s=path.patience)
@@ -46,24 +51,54 @@ def check(path: Path) -> Finding:
     return ok("ok", resets=resets)
 
 
-def _in_mid_echo(path: Path, line: Line, amount: int, fin_first: bool) -> None:
-    """*amount* bytes are with the far end, and few of them read here; perhaps our FIN as well."""
-    if amount:
-        line.ask(amount)
-        path.fills(line, most=0.5, quiet=0.1)
-    if fin_first:
-        line.asked = line.written
-        line.parting = True
-        line.part()
-    if amount and not fin_first:
-        line.reading = True
-        until = time.monotonic() + path.patience
-        pump([line], lambda: line.returned > 0 or line.end is not None or time.monotonic() > until, path.stop, quiet=path.patience)
+def _in_mid_echo(path: Path, amount: int) -> None:
+    """A reset with *amount* bytes under way."""
+    with path.line() as line:
+        if amount:
+            line.ask(amount)
+            path.fills(line, most=0.5)
+            path.sips(line, lambda: line.returned > 0)
+        _reset(path, line)
 
 
-def _served(path: Path, rio: Rio) -> bool:
+def _while_blocked(path: Path, *, fin: bool) -> None:
+    """A reset that comes to a far end that waits in a write, perhaps with our FIN behind what it has not read.
+
+    With the FIN the kernel answers the write with EPIPE, and SIGPIPE. The FIN only gets there if there is room for it: so
+    no more is sent once the window shows that the far end has stopped to read.
+    """
+    with path.line() as line:
+        widest = 0
+        until = time.monotonic() + 0.5 + path.margin
+        while line.end is None and line.asked < path.amount(_MUCH) and time.monotonic() < until:
+            line.ask(_STEP)
+            path.fills(line, most=0.1)
+            _acknowledged(path, line, until)
+            window = tcp_info(line.sock).send_window
+            widest = max(widest, window)
+            if window < widest / 2:
+                break
+        if fin:
+            line.asked = line.written
+            line.parting = True
+            line.part()
+            _acknowledged(path, line, until)
+        _reset(path, line)
+
+
+def _acknowledged(path: Path, line: Line, until: float) -> None:
+    while unsent(line.sock) and time.monotonic() < until:
+        path.stop.wait(0.001)
+
+
+def _reset(path: Path, line: Line) -> None:
+    line.abort()
+    path.stop.wait(_SETTLE)
+
+
+def _served(path: Path, rio: Rio, seconds: float | None = None) -> bool:
     try:
-        path.round_trip(rio)
+        path.round_trip(rio, seconds)
         return True
     except (OSError, DeadlineError, IncompleteRead, Different):
         return False
