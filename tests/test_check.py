@@ -236,6 +236,20 @@ def test_every_engine_holds_whole(engine: str) -> None:
     assert {name for name, verdict in found.items() if verdict != "ok"} == excused, done.stdout.decode()
 
 
+@pytest.mark.long
+def test_on_a_busy_machine_nothing_is_taken_for_a_fault(port: int) -> None:
+    busy = [subprocess.Popen([MEARI[0], "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for _ in range(50):
+            done = run("check", str(port), "--quick", "--json", timeout=100)
+            wrong = [each for each in json.loads(done.stdout)["properties"] if each["verdict"] != "ok"]
+            assert (done.returncode, wrong) == (0, [])
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
 def test_the_book_s_server_holds_what_it_means_to() -> None:
     with Server("127.0.0.1:0", engine="iterative") as server:
         found = told(server.addresses[0].port, "--quick", "--clients", "4")
