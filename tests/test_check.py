@@ -188,7 +188,7 @@ def test_what_a_property_needs_is_tried_before_it(name: str) -> None:
     order = [other.name for other in with_needs([each])]
     assert order == [other for other in NAMES if other in order]
     wanted = {name}
-    while more := {need for other in PROPERTIES if other.name in wanted for need in other.needs} - wanted:
+    while more := {need for other in PROPERTIES if other.name in wanted for need in other.needs + other.after} - wanted:
         wanted |= more
     assert set(order) == wanted
 

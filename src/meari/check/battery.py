@@ -51,12 +51,13 @@ FIRST, TOGETHER, LAST, ASIDE = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """*needs* names those that have to hold, for this one to say anything."""
+    """*needs* names those that have to hold, for this one to say anything; *after* those that have to be tried before."""
 
     name: str
     module: ModuleType
     when: int
     needs: tuple[str, ...] = ("connect", "middle")
+    after: tuple[str, ...] = ()
     spawned: bool = False  # for a far end of our own alone
 
 
@@ -74,14 +75,14 @@ PROPERTIES = (
     Property("close", close, TOGETHER),
     Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
     Property("neighbour", neighbour, TOGETHER),
-    Property("churn", churn, TOGETHER),
+    Property("churn", churn, TOGETHER, after=("concurrency",)),
     Property("reset", reset, LAST),
     Property("descriptors", descriptors, LAST, spawned=True),
-    Property("zombies", zombies, LAST, spawned=True),
+    Property("zombies", zombies, LAST, after=("concurrency",), spawned=True),
     Property("memory", memory, LAST, spawned=True),
     Property("processor", processor, LAST, spawned=True),
     Property("exit-code", exit_code, LAST, ("connect",), spawned=True),
-    Property("idle", idle, ASIDE),
+    Property("idle", idle, ASIDE, after=("concurrency",)),
 )
 
 
@@ -105,17 +106,15 @@ def choose(only: Iterable[str] = (), skip: Iterable[str] = (), *, quick: bool = 
 
 
 def with_needs(chosen: Iterable[Property]) -> list[Property]:
-    """*chosen*, and what they need, in the battery's order."""
+    """*chosen*, and whatever they need, or come after, in the battery's order."""
     wanted = {each.name for each in chosen}
-    for each in reversed(PROPERTIES):  # a need stands before what needs it, but for some of those that run together
-        if each.name in wanted:
-            wanted.update(each.needs)
-    more = {need for each in PROPERTIES if each.name in wanted for need in each.needs} - wanted
-    return [each for each in PROPERTIES if each.name in wanted | more]
+    while more := {name for each in PROPERTIES if each.name in wanted for name in each.needs + each.after} - wanted:
+        wanted |= more
+    return [each for each in PROPERTIES if each.name in wanted]
 
 
 class Battery:
-    """Tries *chosen*, and what they need, on the way to *targets*, or to a server that *words* start."""
+    """Tries *chosen*, and what they need, on the way to *targets*, or to a server that *spawn* starts, with its targets."""
 
     def __init__(
         self,
@@ -127,7 +126,6 @@ class Battery:
     ) -> None:
         self.known = Known()
         self.results: dict[str, Result] = {}
-        self.began = time.monotonic()
         self._targets, self._plan, self._stop, self._spawn = targets, plan, stop, spawn
         self._waiting = with_needs(chosen)
         self.running: set[str] = set()  # by name
@@ -158,23 +156,18 @@ class Battery:
             raise raised
 
     def _ready(self) -> list[Property]:
-        """What may begin now."""
-        busy = {each.name: each for each in PROPERTIES if each.name in self.running}
-        others = [each for each in busy.values() if each.when != ASIDE]
-        early = [each for each in self._waiting if each.when == FIRST]
-        if early or any(each.when == FIRST for each in others):
-            return early[:1] if not others else []
+        """What may begin now: of the earliest stage that is not over, and the idle connections beside all but the first."""
+        stage = min((each.when for each in self._waiting), default=ASIDE)
+        ready = [each for each in self._waiting if each.when == stage and self._settled(each)]
+        beside = {each.when for each in PROPERTIES if each.name in self.running} - {ASIDE}
         one_by_one = self._spawn is not None or self.known.capacity is not None
-        aside = [each for each in self._waiting if each.when == ASIDE]
-        rest = [each for each in self._waiting if each.when == TOGETHER and self._settled(each)]
-        if one_by_one and self._spawn is None:
-            return (rest or self._last() or aside)[:1] if not busy else []
-        if one_by_one:
-            return aside + ((rest or self._last())[:1] if not others else [])
-        return aside + (rest or ([] if others else self._last()[:1]))
-
-    def _last(self) -> list[Property]:
-        return [] if any(each.when == TOGETHER for each in self._waiting) else [each for each in self._waiting if each.when == LAST]
+        if one_by_one or stage != TOGETHER:
+            ready = [] if beside else ready[:1]
+        elif beside - {TOGETHER}:
+            ready = []
+        if stage in (TOGETHER, LAST) and FIRST not in beside and (self._spawn is not None or not one_by_one):
+            ready += [each for each in self._waiting if each.when == ASIDE]
+        return ready
 
     def _settled(self, each: Property) -> bool:
         """Whether all that it needs has been tried."""
