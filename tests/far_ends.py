@@ -24,12 +24,16 @@ FAULTS = {
     "impatient": {"idle"},
     "ipv4": {"connect"},
     "iterative": {"concurrency", "neighbour"},
+    "ipv6": {"connect"},
+    "deadlock": {"duplex", "slow-reader"},  # one that sends much before it reads is enough for it
     "leaks": {"descriptors"},
+    "leaks_memory": {"memory"},
     "lines": {"partial"},
     "nagle": {"small"},
     "parent_keeps": {"close", "descriptors"},  # the copy is the cause of both: no FIN, and a descriptor more
     "prethreaded": {"concurrency", "neighbour"},
     "resets": {"close"},
+    "shared": {"concurrency"},
     "short_counts": {"slow-reader"},
     "sigpipe": {"reset"},
     "slots": {"churn"},

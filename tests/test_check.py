@@ -9,6 +9,7 @@ import pty
 import re
 import signal
 import socket
+import string
 import subprocess
 import time
 import tomllib
@@ -48,17 +49,18 @@ def strings(name: str) -> set[str]:
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
+def names_in(call: ast.Call) -> set[str]:
+    """What its first argument may be."""
+    first = call.args[0] if call.args else ast.Constant("ok")
+    parts = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
+    return {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+
+
 def seen(name: str) -> set[str]:
     """The first arguments of ok, warn, fail and unknown in the file of a property."""
     tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("ok", "warn", "fail", "unknown"):
-            first = node.args[0] if node.args else ast.Constant("ok")
-            for part in [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]:
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    found.add(part.value)
-    return found
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return {what for call in calls if getattr(call.func, "id", "") in ("ok", "warn", "fail", "unknown") for what in names_in(call)}
 
 
 # What is said
@@ -69,6 +71,21 @@ def test_all_that_may_be_seen_has_a_sentence(name: str) -> None:
     told = set(SENTENCES[name]) | set(SENTENCES["any"])
     assert seen(name) <= told
     assert set(SENTENCES[name]) <= strings(name), "a sentence that nothing leads to"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_sentence_says_is_in_its_evidence(name: str) -> None:
+    tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
+    of_dicts = {key.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if isinstance(key, ast.Constant)}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("ok", "warn", "fail", "unknown")):
+            continue
+        given = {word.arg for word in node.keywords if word.arg}
+        if any(word.arg is None for word in node.keywords):
+            given |= {str(key) for key in of_dicts}
+        for what in names_in(node):
+            text = (SENTENCES[name].get(what) or SENTENCES["any"][what])["en"]
+            assert {field for _, field, _, _ in string.Formatter().parse(text) if field} <= given, what
 
 
 @pytest.mark.parametrize("path", [(name, what) for name, group in SENTENCES.items() for what in group], ids="/".join)

@@ -177,7 +177,7 @@ def test_something_nearer_is_noticed() -> None:
 
 
 def test_a_wall_clock_that_steps_changes_nothing() -> None:
-    source = (servers.__file__ or "").replace("tests/servers.py", "src/meari/client/")
-    for name in ("ping", "load", "lines", "reach"):
+    source = (servers.__file__ or "").replace("tests/servers.py", "src/meari/")
+    for name in ("client/ping", "client/load", "client/lines", "reach"):
         with open(f"{source}{name}.py") as file:
             assert "time.time" not in file.read()

@@ -20,7 +20,7 @@ from ..errors import ConnectError, DeadlineError, IncompleteRead, LocalError, St
 from ..reach import Target
 from ..stop import Stop
 from .finding import Finding, Verdict, fail, unknown
-from .path import Different, Known, Path, Plan
+from .path import Different, Known, Path, Plan, Unfinished
 from .properties import (
     bytes,
     churn,
@@ -70,11 +70,11 @@ PROPERTIES = (
     Property("bytes", bytes, FIRST, ("connect", "partial")),
     Property("small", small, FIRST, ("middle", "pipelined")),
     Property("concurrency", concurrency, FIRST),
-    Property("duplex", duplex, TOGETHER, ("middle", "pipelined", "bytes", "slow-reader")),
+    Property("duplex", duplex, TOGETHER, ("middle", "pipelined", "bytes")),
     Property("half-close", half_close, TOGETHER, ("middle", "pipelined", "bytes", "slow-reader", "close")),
     Property("close", close, TOGETHER),
     Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
-    Property("neighbour", neighbour, TOGETHER),
+    Property("neighbour", neighbour, TOGETHER, after=("concurrency",)),
     Property("churn", churn, TOGETHER, after=("concurrency",)),
     Property("reset", reset, LAST),
     Property("descriptors", descriptors, LAST, spawned=True),
@@ -102,7 +102,10 @@ def choose(only: Iterable[str] = (), skip: Iterable[str] = (), *, quick: bool = 
         if name not in names:
             raise UsageError(f"there is no property {name!r}: {', '.join(names)}")
     wanted = set(only) or {name for name in names if not (quick and name == "idle")}
-    return [each for each in PROPERTIES if each.name in wanted - set(skip)]
+    chosen = [each for each in PROPERTIES if each.name in wanted - set(skip)]
+    if not chosen:
+        raise UsageError("nothing is left to check")
+    return chosen
 
 
 def with_needs(chosen: Iterable[Property]) -> list[Property]:
@@ -201,9 +204,7 @@ class Battery:
         server, targets = self._spawn()
         with server:
             finding = _judge(each, Path(targets, self._plan, self.known, self._stop, server))
-            if server.alive:
-                return finding
-            return fail("died", ending=server.ending(), while_=each.name)
+            return finding if server.alive else fail("died", ending=server.ending())
 
 
 def _judge(each: Property, path: Path) -> Finding:
@@ -219,5 +220,7 @@ def _judge(each: Property, path: Path) -> Finding:
         raise
     except DeadlineError:
         return fail("stuck", patience_s=path.patience)
+    except Unfinished as error:
+        return unknown("unfinished", missing=error.missing, after_s=error.seconds)
     except (OSError, IncompleteRead, Different) as error:
         return fail("broke", how=getattr(error, "strerror", None) or str(error))

@@ -101,8 +101,10 @@ def _fits(known: dict[str, typing.Any], result: Result, spawned: bool) -> bool:
 
 
 def _within(value: typing.Any, wanted: typing.Any) -> bool:
-    """*wanted* is a pair of numbers, both ends meant, or a text that has to be part of the value, or of it one of some."""
+    """*wanted* is a pair of numbers, both ends meant; a text that is part of the value, or one of its texts; or some of those."""
     if isinstance(wanted, str):
         return wanted in value if isinstance(value, str | list) else False
+    if isinstance(wanted[0], str):
+        return any(_within(value, each) for each in wanted)
     least, most = wanted
     return isinstance(value, int | float) and least <= value <= most

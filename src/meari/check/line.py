@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import socket
 import time
@@ -27,28 +28,33 @@ RESET = "RST"
 PIECE = 65536  # bytes made, written and read at once
 _TICK = 0.05  # seconds from one look at what is waited for to the next, at most
 _FAULTS = 100  # kept
-_TEXT = b"meari: does every line come back?\n" * 2000
-_ONE = _TEXT.index(b"\n") + 1
+_NAMED = re.compile(rb"meari (\d{6}): ")
 
 
 class _Text:
-    """What a Verifier is to the keyed stream, to one line of text."""
+    """What a Verifier is to the keyed stream, to one line of text, which names its connection."""
 
     def __init__(self, number: int, tell: Callable[[Fault], None]) -> None:
         self.number, self.tell = number, tell
         self.progress = 0
+        line = f"meari {number:06d}: every line comes back\n".encode()
+        self._one = len(line)
+        self._text = line * (PIECE // len(line))
+        self._twice = self._text * 2
 
     def more(self) -> bytes:
-        return _TEXT
+        return self._text
 
     def newline(self, offset: int) -> int:
         """The offset of the first newline from *offset* on."""
-        return offset + _ONE - 1 - offset % _ONE
+        return offset + self._one - 1 - offset % self._one
 
     def receive(self, data: bytes) -> None:
-        at = self.progress % _ONE
-        if data != (_TEXT + _TEXT)[at : at + len(data)]:
-            self.tell(Fault("different", self.number, self.progress, len(data)))
+        at = self.progress % self._one
+        if data != self._twice[at : at + len(data)]:
+            others = {int(number) for number in _NAMED.findall(data)} - {self.number}
+            kind, detail = ("foreign", f"of connection {min(others)}") if others else ("different", f"{data[:20]!r} came")
+            self.tell(Fault(kind, self.number, self.progress, len(data), detail))
         self.progress += len(data)
 
     def unmake(self, n: int) -> None:
@@ -70,10 +76,10 @@ class _Keyed(Verifier):
 
 
 class Line:
-    """The connection *sock*, which connecting took *took* seconds. It carries text, or the stream that *keyed* names:
-    (run, connection) of pattern.py."""
+    """The connection *sock*, which connecting took *took* seconds. It carries text that names its *number*, or the stream
+    of the connection of that number in *run* (pattern.py)."""
 
-    def __init__(self, sock: socket.socket, took: float, keyed: tuple[int, int] | None = None) -> None:
+    def __init__(self, sock: socket.socket, took: float, number: int, run: int | None = None) -> None:
         self.sock, self.took = sock, took
         self.faults: list[Fault] = []  # the first of them
         self.asked = 0  # bytes to be sent, in all
@@ -84,7 +90,7 @@ class Line:
         self.end: str | None = None  # how the far end ended it: FIN, RESET or the kernel's word for it
         self.moved = time.monotonic()  # when the last byte moved, either way
         self.ended_at = 0.0
-        self._verifier = _Text(0, self._fault) if keyed is None else _Keyed(*keyed, self._fault, PIECE)
+        self._verifier = _Text(number, self._fault) if run is None else _Keyed(run, number, self._fault, PIECE)
         self._out: bytes | bytearray = b""
         self._at = 0
 

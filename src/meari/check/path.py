@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ..net import kernel
@@ -15,6 +15,7 @@ from ..stop import Stop
 from .line import Line, pump
 from .spawned import Spawned
 
+_LONG = 300.0  # seconds that any one wait may last, while bytes move
 _SIP = 0.002  # seconds from one piece to the next, for a slow reader
 
 
@@ -46,6 +47,7 @@ class Known:
     lines_lost: bool = False  # of several in one segment
     large_lost: bool = False  # what does not fit into a small segment
     capacity: int | None = None  # how many are served at once, if that is fewer than were tried
+    turns_away: bool = False  # those beyond, where others make them wait
     numbers: itertools.count[int] = field(default_factory=itertools.count)  # of the connections
     run: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))
 
@@ -59,7 +61,7 @@ class Path:
     @property
     def patience(self) -> float:
         """Seconds after which what has not come is not waited for: many times what was measured, however busy it is here."""
-        least = 1.0 if self.plan.quick else 3.0
+        least = 0.8 if self.plan.quick else 3.0
         return least if self.known.base is None else max(least, 50 * self.known.base.worst)
 
     @property
@@ -67,19 +69,19 @@ class Path:
         """Seconds by which two waits of one round trip may differ for no reason but the path's and this machine's own."""
         return 0.02 if self.known.base is None else 0.02 + 5 * self.known.base.worst
 
-    def amount(self, most: int) -> int:
-        """Bytes of a bulk transfer: *most*, or as many as take a second or so on a slow path."""
-        return most if not self.known.rate else min(most, max(65536, int(self.known.rate)))
+    def amount(self, most: int, seconds: float = 1.0) -> int:
+        """Bytes of a bulk transfer: *most*, or as many as take some *seconds* on a slow path."""
+        return most if not self.known.rate else min(most, max(65536, int(seconds * self.known.rate)))
 
     def line(self) -> Line:
         """A connection that carries lines of text. Raises ConnectError, LocalError, Stopped."""
         sock, _, took = connect(self.targets, self.patience, self.stop)
-        return Line(sock, took / 1e9)
+        return Line(sock, took / 1e9, next(self.known.numbers))
 
     def stream(self) -> Line:
         """A connection that carries the keyed stream. Raises as line()."""
         sock, _, took = connect(self.targets, self.patience, self.stop)
-        return Line(sock, took / 1e9, (self.known.run, next(self.known.numbers)))
+        return Line(sock, took / 1e9, next(self.known.numbers), self.known.run)
 
     def rio(self) -> Rio:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
@@ -94,18 +96,25 @@ class Path:
         """Wait until all that was sent on *lines* is back, or they have ended; whether it is."""
         for line in lines:
             line.reading = True
-        pump(lines, lambda: all(not line.missing or line.end is not None for line in lines), self.stop, quiet=self.patience)
+        self._pump(lines, lambda: all(not line.missing or line.end is not None for line in lines), self.patience)
         return not any(line.missing for line in lines)
 
     def ends(self, *lines: Line, quiet: float | None = None) -> bool:
         """Our FIN on each of *lines*, and wait for the far end's; whether it came on all."""
         for line in lines:
             line.reading = line.parting = True
-        pump(lines, lambda: all(line.end is not None for line in lines), self.stop, quiet=quiet or self.patience)
+        self._pump(lines, lambda: all(line.end is not None for line in lines), quiet or self.patience)
         return all(line.end is not None for line in lines)
 
-    def fills(self, *lines: Line, most: float = 3.0, quiet: float = 0.25) -> None:
+    def _pump(self, lines: Collection[Line], done: Callable[[], bool], quiet: float) -> None:
+        """Until *done*, or nothing moves any more. Raises Unfinished if it still does after a long time."""
+        over = pump(lines, done, self.stop, quiet=quiet, most=_LONG)
+        if not over and time.monotonic() - max(line.moved for line in lines) < quiet:
+            raise Unfinished(sum(line.missing for line in lines))
+
+    def fills(self, *lines: Line, most: float = 3.0, quiet: float | None = None) -> None:
         """Write what was asked on *lines*, reading nothing, until it is all written or no more is taken."""
+        quiet = quiet or (0.1 if self.plan.quick else 0.25)
         for line in lines:
             line.reading = False
         pump(lines, lambda: all(line.written == line.asked or line.end for line in lines), self.stop, quiet=quiet, most=most)
@@ -129,6 +138,15 @@ class Path:
         if came != b"\n":
             raise Different(came)
         return took
+
+
+class Unfinished(Exception):
+    """Bytes still move, after as long as anything is waited for; *missing* are still to come."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(f"{missing:,} bytes are still to come")
+        self.missing = missing
+        self.seconds = _LONG
 
 
 class Different(Exception):

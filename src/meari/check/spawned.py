@@ -17,8 +17,9 @@ from ..stop import Stop
 
 _LISTEN = "0A"  # the state in /proc/net/tcp, as proc(5) has it
 _START = 10.0  # seconds until it has to listen
-_END = 2.0  # from SIGTERM to SIGKILL
+_END = 0.5  # from SIGTERM to SIGKILL
 _LOOK = 0.01
+_MARK = "MEARI_SPAWNED"  # in the environment of all that is started
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,6 +53,7 @@ class Spawned:
     def __init__(self, words: list[str], stop: Stop) -> None:
         self.port = free_port()
         self._words = [word.replace("{port}", str(self.port)) for word in words]
+        self._mark = f"{_MARK}={os.getpid()}-{self.port}-{time.monotonic_ns()}".encode()
         self._printed = os.fdopen(os.memfd_create("printed"), "w+b")
         try:
             self.process = self._start()
@@ -61,9 +63,15 @@ class Spawned:
             raise
 
     def _start(self) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, _MARK: self._mark.decode().partition("=")[2]}
         try:  # a session of its own, so that its children can be ended with it
             return subprocess.Popen(
-                self._words, stdin=subprocess.DEVNULL, stdout=self._printed, stderr=subprocess.STDOUT, start_new_session=True
+                self._words,
+                stdin=subprocess.DEVNULL,
+                stdout=self._printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment,
             )
         except OSError as error:
             raise LocalError(f"cannot start {self._words[0]}: {error.strerror}") from None
@@ -94,17 +102,34 @@ class Spawned:
                 pass
             return None if _runs(second) else second.wait()
         finally:
-            _end(second)
+            self._end(second)
 
     @property
     def alive(self) -> bool:
         return self.process.returncode is None and _runs(self.process)
 
     def ending(self) -> str:
-        """How it ended: "SIGPIPE", "exit code 1"; what it left behind is ended too."""
-        _end(self.process)
+        """How it ended: "SIGPIPE", "exit code 1"; what it left behind is ended too.
+
+        Raises LocalError if what was started has ended, and what it started has not: that goes on in the background.
+        """
+        left = [pid for pid in self._marked() if pid != self.process.pid and _state(pid) not in ("Z", "")]
+        self._end(self.process)
         code = self.process.returncode
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if code == 0 and left:
+            raise LocalError(f"{shlex.join(self._words)} puts itself in the background: it has to stay in the foreground to be watched")
+        if code >= 0:
+            return f"exit code {code}"
+        return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+
+    def _marked(self) -> list[int]:
+        """It, and all that it started: they have its mark in their environment, whatever session they are in."""
+        found = []
+        for pid in filter(str.isdigit, _listed("/proc")):
+            with contextlib.suppress(OSError):
+                if self._mark in Path(f"/proc/{pid}/environ").read_bytes():
+                    found.append(int(pid))
+        return found
 
     # Watching
 
@@ -140,9 +165,24 @@ class Spawned:
             total += sum(map(int, fields[11:15])) if fields else 0
         return total / _TICKS
 
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """End it, its session, and whatever has the mark: asked first, and then not asked."""
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            until = time.monotonic() + _END
+            while _runs(process) and time.monotonic() < until:
+                time.sleep(_LOOK)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
     def close(self) -> None:
         if hasattr(self, "process"):
-            _end(self.process)
+            self._end(self.process)
+            for pid in self._marked():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self._printed.close()
 
     def __enter__(self) -> typing.Self:
@@ -165,20 +205,6 @@ def listening(port: int) -> bool:
 def _runs(process: subprocess.Popen[bytes]) -> bool:
     """Whether it has not ended. It is not waited for, so that its id, and that of its session, stay its own."""
     return _state(process.pid) not in ("Z", "")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it and its session: asked first, and then not asked."""
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    until = time.monotonic() + _END
-    while _runs(process) and time.monotonic() < until:
-        time.sleep(_LOOK)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _read(path: str) -> str:

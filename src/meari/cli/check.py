@@ -103,7 +103,7 @@ def command(
                 return 2
         if as_json:
             documents = [report.document(side.name, side.spawned, side.results, plan, side.seconds, language) for side in sides]
-            show(json.dumps(documents[0] | ({"against": documents[1]} if len(documents) > 1 else {}), ensure_ascii=False))
+            show(json.dumps(documents[0] | ({"against": documents[1]} if len(documents) > 1 else {})))
         elif len(sides) > 1:
             for line in report.added(sides[0].results, sides[1].results, sides[0].name, sides[1].name, language):
                 show(line)
@@ -148,7 +148,7 @@ def _has_ipv6() -> bool:
 @contextlib.contextmanager
 def _stoppable(stop: Stop) -> Iterator[None]:
     """Ctrl-C and SIGTERM end it."""
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

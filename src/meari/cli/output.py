@@ -107,11 +107,13 @@ class Saved:
     """A file to be written at the end. Whether it can be is known before the run, and what was there stays until then."""
 
     def __init__(self, path: str | None) -> None:
-        """Raises LocalError."""
-        self._path, self._part = path, f"{path}.part"
-        if path is not None:
+        """Raises LocalError. What is no regular file (a pipe, a terminal) is written to as it is, in the end."""
+        self._path = path if path is None else os.path.realpath(path)
+        self._part: str | None = None
+        if self._path is not None and (os.path.isfile(self._path) or not os.path.exists(self._path)):
+            self._part = f"{self._path}.{os.getpid()}.part"
             try:
-                with open(self._part, "w"):
+                with open(self._part, "x"):
                     pass
             except OSError as error:
                 raise LocalError(f"{path}: {error.strerror}") from None
@@ -120,7 +122,7 @@ class Saved:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._path is not None:
+        if self._part is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._part)
 
@@ -129,9 +131,10 @@ class Saved:
         if self._path is None:
             return True
         try:
-            with open(self._part, "w", encoding="utf-8") as file:
+            with open(self._part or self._path, "w", encoding="utf-8") as file:
                 file.write(content())
-            os.replace(self._part, self._path)
+            if self._part is not None:
+                os.replace(self._part, self._path)
         except OSError as error:
             say(f"meari: {self._path}: {error.strerror}")
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from .. import __version__
@@ -49,26 +50,33 @@ def behind(result: Result, language: str, *, spawned: bool) -> Iterator[str]:
 
 def closing(results: Sequence[Result], seconds: float, language: str) -> str:
     """The last line: how many do not hold, and how long it took."""
-    failed = sum(result.finding.verdict is Verdict.FAIL for result in results)
-    unknown = sum(result.finding.verdict is Verdict.UNKNOWN for result in results)
-    warned = sum(result.finding.verdict is Verdict.WARN for result in results)
-    took = f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 60 else f"{seconds:.1f} s"
-    if language == "ko":
-        took = took.replace(" min", "분").replace(" s", "초")
-        first = f"속성 {len(results)}개 가운데 {failed}개가 성립하지 않습니다" if failed else f"속성 {len(results)}개가 모두 성립합니다"
-        if unknown and not failed:
-            first = f"속성 {len(results)}개 가운데 성립하지 않는 것은 없습니다"
-        rest = [f"{warned}개는 알아 둘 것이 있습니다"] * bool(warned) + [f"{unknown}개는 알 수 없습니다"] * bool(unknown)
+    counts = Counter(result.finding.verdict for result in results)
+    said = _in_korean if language == "ko" else _in_english
+    return said(len(results), counts, int(seconds) // 60, f"{seconds % 60:.0f}" if seconds >= 60 else f"{seconds:.1f}")
+
+
+def _in_english(n: int, counts: Counter[Verdict], minutes: int, seconds: str) -> str:
+    failed, warned, unknown = counts[Verdict.FAIL], counts[Verdict.WARN], counts[Verdict.UNKNOWN]
+    if failed:
+        first = f"{failed} of {n} properties {'does' if failed == 1 else 'do'} not hold" if n > 1 else "the property does not hold"
+    elif unknown:
+        first = f"none of {n} properties fails"
     else:
-        first = (
-            f"{failed} of {len(results)} properties {'does' if failed == 1 else 'do'} not hold"
-            if failed
-            else f"all {len(results)} properties hold"
-        )
-        if unknown and not failed:
-            first = f"none of {len(results)} properties fails"
-        rest = [f"{warned} with a warning"] * bool(warned) + [f"{unknown} can't be told"] * bool(unknown)
-    return f"{', '.join([first, *rest])} ({took})"
+        first = f"all {n} properties hold" if n > 1 else "the property holds"
+    rest = [f"{warned} with a warning"] * bool(warned) + [f"{unknown} can't be told"] * bool(unknown)
+    return f"{', '.join([first, *rest])} ({f'{minutes} min ' if minutes else ''}{seconds} s)"
+
+
+def _in_korean(n: int, counts: Counter[Verdict], minutes: int, seconds: str) -> str:
+    failed, warned, unknown = counts[Verdict.FAIL], counts[Verdict.WARN], counts[Verdict.UNKNOWN]
+    if failed:
+        first = f"속성 {n}개 가운데 {failed}개가 성립하지 않습니다"
+    elif unknown:
+        first = f"속성 {n}개 가운데 성립하지 않는 것은 없습니다"
+    else:
+        first = f"속성 {n}개가 모두 성립합니다"
+    rest = [f"{warned}개는 알아 둘 것이 있습니다"] * bool(warned) + [f"{unknown}개는 알 수 없습니다"] * bool(unknown)
+    return f"{', '.join([first, *rest])} ({f'{minutes}분 ' if minutes else ''}{seconds}초)"
 
 
 def document(far_end: str, spawned: bool, results: Sequence[Result], plan: Plan, seconds: float, language: str) -> dict[str, typing.Any]:

@@ -29,14 +29,17 @@ def check(path: Path) -> Finding:
         return unknown("large-lost")
     with path.stream() as line:
         began = time.monotonic()
-        until = began + (0.5 if path.plan.quick else 2.0)
+        until = began + (0.3 if path.plan.quick else 2.0)
         line.ask(1)  # the first alone: a far end that returns nothing is not sent more
         if path.returns(line) and not line.faults:
             pump([line], lambda: _asked(line, until) or line.end is not None or bool(line.faults), path.stop, quiet=path.patience)
             path.returns(line)
         took = time.monotonic() - began
         sent = line.written
+        complete = not line.missing
         faults = line.conclude()
+    if not complete and line.end is None and all(fault.kind == "truncated" for fault in faults):
+        return fail("stuck", sent=sent, missing=line.asked - line.returned, patience_s=path.patience)
     if not faults:
         path.known.rate = sent / took
         return ok("ok", sent=sent, took_s=took, rate=sent / took)
@@ -69,19 +72,20 @@ def _values(path: Path) -> Finding | None:
             came = error.partial
         except OSError as error:
             return fail("ended", how=error.strerror or "")
-    damaged = _one_by_one(path)
+    damaged, tried = _one_by_one(path)
     if not damaged and not came:
         return fail("nothing", patience_s=path.patience)
     if not damaged:
         return fail("different", sent=len(_VALUES), returned=len(came), came=repr(came[:24])[1:])
     values = [f"0x{value:02x}" for value in damaged]
     some = ", ".join(values[:_TOLD]) + (", ..." if len(values) > _TOLD else "")
-    return fail("values", values=values, some=some, first=damaged[0], number=len(damaged))
+    return fail("values", values=values, some=some, first=damaged[0], number=len(damaged), tried=tried)
 
 
-def _one_by_one(path: Path) -> list[int]:
-    """The values that do not come back, each asked for alone, as far as there is time."""
+def _one_by_one(path: Path) -> tuple[list[int], int]:
+    """The values that do not come back, each asked for alone, and how many there was time for."""
     damaged = []
+    tried = 0
     until = time.monotonic() + _ONE_BY_ONE
     rio: Rio | None = None
     try:
@@ -89,6 +93,7 @@ def _one_by_one(path: Path) -> list[int]:
             if time.monotonic() > until:
                 break
             rio = rio or path.rio()
+            tried += 1
             if not _comes_back(path, rio, bytes([value]) + b"\n"):
                 damaged.append(value)
                 rio.close()
@@ -96,7 +101,7 @@ def _one_by_one(path: Path) -> list[int]:
     finally:
         if rio is not None:
             rio.close()
-    return damaged
+    return damaged, tried
 
 
 def _comes_back(path: Path, rio: Rio, line: bytes) -> bool:

@@ -7,12 +7,13 @@ import time
 from collections import Counter
 
 from ...errors import ConnectError
-from ..finding import Finding, fail, ok
+from ..finding import Finding, fail, ok, unknown
 from ..path import Path
 
 _CONNECTIONS = 500
 _AT_ONCE = 8
 _SECONDS = 4.0
+_MIXED = "bytes that were not sent"
 
 
 def check(path: Path) -> Finding:
@@ -26,6 +27,8 @@ def check(path: Path) -> Finding:
         reasons += come_and_go(path, at_once)
     took = time.monotonic() - began
     found = {"connections": tried, "failed": reasons.total(), "rate": tried / took}
+    if reasons[_MIXED]:
+        return unknown("mixed")  # that is concurrency's to tell
     if reasons:
         return fail("failed", **found, first=tried - reasons.total() + 1, reason=reasons.most_common(1)[0][0])
     return ok("ok", **found)
@@ -43,6 +46,6 @@ def come_and_go(path: Path, n: int) -> Counter[str]:
             except ConnectError as error:
                 reasons["; ".join(error.reasons)] += 1
         path.returns(*lines)
-        reasons += Counter(f"no echo ({line.end or 'silence'})" for line in lines if line.missing or line.faults)
+        reasons += Counter(_MIXED if line.faults else f"no echo ({line.end or 'silence'})" for line in lines if line.missing or line.faults)
         path.ends(*lines, quiet=path.margin + 0.1)  # whether the far end's FIN comes is another property's
     return reasons

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 
 from ...errors import ConnectError, LocalError
-from ..finding import Finding, fail, ok, unknown
+from ..finding import Finding, fail, ok, unknown, warn
 from ..line import Line, pump
 from ..path import Path
+
+_SYN_AGAIN = 0.9  # seconds: a SYN that finds no room in the accept queue is dropped, and sent again after 1 (RFC 6298)
 
 
 def check(path: Path) -> Finding:
@@ -30,15 +32,20 @@ def check(path: Path) -> Finding:
         for line in lines:
             line.ask(1)
         served = _served(path, lines)
+        mixed = [line.faults[0] for line in lines if line.faults]
+        if mixed:
+            return fail("mixed", clients=len(lines), wrong=len(mixed), first=str(mixed[0]))
         if len(served) == wanted:
             path.ends(*lines)
-            return ok("ok", clients=wanted)
+            late = [line.took for line in lines if line.took > _SYN_AGAIN]
+            return warn("queue", clients=wanted, late=len(late), most_s=max(late)) if late else ok("ok", clients=wanted)
         path.known.capacity = max(1, len(served))
         turned_away = sum(line.end is not None for line in lines if line not in served)
         later = _later(path, lines, served)
         path.ends(*(line for line in lines if line.end is None))
     found = {"clients": wanted, "served": len(served), "later": later, "turned_away": turned_away}
-    if refused or turned_away:
+    path.known.turns_away = bool(refused or turned_away)
+    if path.known.turns_away:
         return fail("refused", **found, reason=refused or "closed by the far end")
     if not served:
         return fail("nobody", **found)

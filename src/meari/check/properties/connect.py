@@ -30,6 +30,7 @@ def check(path: Path) -> Finding:
         return fail("none", reasons="; ".join(reasons))
     found: dict[str, Evidence] = {
         "addresses": there,
+        "first": there[0],
         "least_s": min(took),
         "most_s": max(took),
         "number": len(there) + len(reasons),
@@ -38,6 +39,8 @@ def check(path: Path) -> Finding:
     }
     path.targets[:] = answering  # the others are not tried again
     if not reasons:
-        return ok("ok", **found)
+        return ok("ok" if len(there) > 1 else "one", **found)
     families = {target[0] for target in answering}
-    return warn("ipv4-alone" if path.spawned and families == {socket.AF_INET} else "some", **found)
+    if path.spawned is not None and len(families) == 1:
+        return warn("ipv4-alone" if socket.AF_INET in families else "ipv6-alone", **found)
+    return warn("some", **found)

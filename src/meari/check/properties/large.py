@@ -16,8 +16,8 @@ from ..line import Line
 from ..path import Path
 
 _SMALL = 5
-_AMOUNT = 1 << 20
-_STEP = 1 << 16
+_AMOUNT = 1 << 19
+_STEP = 1 << 14
 _SURE_MSS = 536  # RFC 9293, 3.7.1: what every host takes
 _LOSS = 0.01  # of the segments
 
@@ -35,7 +35,7 @@ def check(path: Path) -> Finding:
     path.known.large_lost = True
     if line.end is not None:
         return fail("ended", **found, how=line.end)
-    if _small_segments(path):
+    if not _passes(path, None) and _passes(path, _SURE_MSS):
         return fail("black-hole" if found["ours"] else "black-hole-back", **found, sure=_SURE_MSS)
     return fail("stuck", **found, patience_s=path.patience)
 
@@ -60,18 +60,19 @@ def _large(path: Path, line: Line) -> tuple[bool, dict[str, int]]:
     }
 
 
-def _small_segments(path: Path) -> bool:
-    """Whether the same comes back in segments that any path takes."""
+def _passes(path: Path, mss: int | None) -> bool:
+    """Whether some segments come back, of *mss* bytes at the most, or as long as the path is said to take."""
     family, kind, protocol, address = path.targets[0]
     sock = kernel.open(family, kind, protocol)
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SURE_MSS)
+        if mss is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
         sock.settimeout(path.patience)
         sock.connect(address)
         sock.setblocking(False)
     except OSError:
         sock.close()
         return False
-    with Line(sock, 0.0) as line:
-        line.ask(_SURE_MSS * 100)
+    with Line(sock, 0.0, next(path.known.numbers)) as line:
+        line.ask(_STEP)
         return path.returns(line)

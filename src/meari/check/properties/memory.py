@@ -1,4 +1,5 @@
-"""A peer that never reads costs the server a buffer, not all that it sends: whoever cannot write stops reading."""
+"""A peer that never reads costs the server a buffer, not all that it sends: whoever cannot write stops reading. And what a
+connection took is given back at its end."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ import contextlib
 
 from ..finding import Finding, fail, ok, unknown
 from ..path import Path
+from .churn import come_and_go
 
+_WARM, _CONNECTIONS = 5, 50
 _UNREAD = 64 << 20
 _GROWTH = 24 << 20  # bytes: many times what a server's buffers and stacks are
 
@@ -15,6 +18,14 @@ def check(path: Path) -> Finding:
     server = path.spawned
     if server is None:
         return unknown("not-spawned")
+    for _ in range(_WARM):
+        come_and_go(path, 1)
+    before = server.memory()
+    for _ in range(_CONNECTIONS):
+        come_and_go(path, 1)
+    left = max(0, server.memory() - before)
+    if left > _GROWTH:
+        return fail("leaks", connections=_CONNECTIONS, left=left)
     before = server.memory()
     with path.line() as line:
         line.ask(_UNREAD)
@@ -25,5 +36,5 @@ def check(path: Path) -> Finding:
         with contextlib.suppress(OSError):
             path.returns(line)
             path.ends(line)
-    found = {"sent": sent, "grown": grown}
+    found = {"sent": sent, "grown": grown, "connections": _CONNECTIONS, "left": left}
     return fail("grows", **found) if grown > _GROWTH else ok("ok", **found)

@@ -24,10 +24,10 @@ def check(path: Path) -> Finding:
             pump([line], lambda: line.returned > before or line.end is not None, path.stop, quiet=_EVERY, most=_EVERY)  # noqa: B023
         slowly = line.returned
         complete = path.returns(line)
-        sent, missing = line.written, line.missing
-        faults = line.conclude()
+        sent, missing = line.asked, line.missing
+        faults = [fault for fault in line.conclude() if fault.kind != "truncated"]  # that is told as what it comes from
     found = {"sent": sent, "slowly": slowly, "missing": missing}
-    if faults and (complete or not line.end):
+    if faults:
         return fail("faults", **found, faults=len(faults), first=str(faults[0]))
     if not complete:
         return fail("ended" if line.end else "stuck", **found, how=line.end or "", patience_s=path.patience)
