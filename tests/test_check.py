@@ -76,13 +76,12 @@ def test_all_that_may_be_seen_has_a_sentence(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_sentence_says_is_in_its_evidence(name: str) -> None:
     tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
-    of_dicts = {key.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if isinstance(key, ast.Constant)}
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("ok", "warn", "fail", "unknown")):
             continue
         given = {word.arg for word in node.keywords if word.arg}
         if any(word.arg is None for word in node.keywords):
-            given |= {str(key) for key in of_dicts}
+            given |= strings(name)  # of the dicts that are unpacked
         for what in names_in(node):
             text = (SENTENCES[name].get(what) or SENTENCES["any"][what])["en"]
             assert {field for _, field, _, _ in string.Formatter().parse(text) if field} <= given, what
@@ -267,6 +266,7 @@ def test_on_a_busy_machine_nothing_is_taken_for_a_fault(port: int) -> None:
             process.wait()
 
 
+@pytest.mark.long
 def test_the_book_s_server_holds_what_it_means_to() -> None:
     with Server("127.0.0.1:0", engine="iterative") as server:
         found = told(server.addresses[0].port, "--quick", "--clients", "4")
@@ -275,10 +275,10 @@ def test_the_book_s_server_holds_what_it_means_to() -> None:
 
 def test_text_in_both_languages(port: int) -> None:
     english = run("check", str(port), "--only", "connect,partial", "--lang", "en").stdout.decode()
-    assert re.fullmatch(
-        rf"tcp://localhost:{port}\n  ok    connect      1 of 1 addresses .*\n  ok    partial      a byte .*\nall 2 properties hold .*\n",
-        english,
-    )
+    first, *rest, last = english.splitlines()
+    assert first == f"tcp://localhost:{port}"
+    assert [line[:21] for line in rest] == ["  ok    connect      ", "  ok    partial      "]
+    assert last.startswith("all 2 properties hold (")
     korean = run("check", str(port), "--only", "partial", env={**os.environ, "LANG": "ko_KR.UTF-8", "LC_ALL": ""}).stdout.decode()
     assert "줄바꿈 없는 한 바이트" in korean
     assert "속성 1개가 모두 성립합니다" in korean
@@ -299,7 +299,7 @@ def test_the_list() -> None:
 def test_both_paths_beside_each_other(port: int, tmp_path: Path) -> None:
     file = tmp_path / "both.xml"
     with servers.far_end(servers.lines) as address:
-        words = [str(address.port), "--against", str(port), "--only", "partial,middle", "--junit", str(file)]
+        words = [str(address.port), "--against", str(port), "--quick", "--only", "partial,middle", "--junit", str(file)]
         done = run("check", *words, "--lang", "en")
         found = json.loads(run("check", *words, "--json").stdout)
     lines = done.stdout.decode().splitlines()
@@ -388,13 +388,19 @@ def test_a_signal_ends_it_soon(port: int, number: int) -> None:
 
 
 def test_whoever_has_read_enough_is_no_error(port: int) -> None:
-    done = subprocess.run(f"{MEARI[0]} -m meari check {port} --quick | head -1", shell=True, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(
+        f"{MEARI[0]} -m meari check {port} --only connect,partial,pipelined | head -1",
+        shell=True,
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
     assert done.stderr == b""
 
 
 def test_on_a_terminal_it_shows_what_it_does(port: int) -> None:
     near, far = pty.openpty()
-    words = [*MEARI, "check", str(port), "--only", "connect,slow-reader", "--lang", "en"]
+    words = [*MEARI, "check", str(port), "--quick", "--only", "connect,slow-reader", "--lang", "en"]
     running = subprocess.Popen(words, stdout=far, stderr=far, env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"})
     os.close(far)
     shown = b""

@@ -19,6 +19,7 @@ from . import crowd
 from .program import Serving, children, family, own_memory, status, until
 
 ALL = list(ENGINES)
+SOME = [pytest.param(name, marks=[pytest.mark.long] * (name not in ("event", "process"))) for name in ALL]  # the others in make test-long
 
 
 def descriptors(pid: int) -> int:
@@ -82,7 +83,7 @@ def unlucky(port: int, stage: int) -> None:
     crowd.reset(sock)
 
 
-@pytest.mark.parametrize("engine", ALL)
+@pytest.mark.parametrize("engine", SOME)
 def test_connections_that_are_reset_leave_nothing_behind(engine: str) -> None:
     count = 2_000 if engine == "process" else 10_000  # a fork for each takes its time
     with Serving("--engine", engine) as serving:
@@ -138,7 +139,14 @@ def answered(sock: socket.socket) -> bool:
     return False
 
 
-@pytest.mark.parametrize("options", [["--workers", "2"], *(["--engine", name] for name in ALL)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--workers", "2"],
+        *(pytest.param(["--engine", name], marks=[pytest.mark.long] * (name not in ("event", "process"))) for name in ALL),
+    ],
+    ids=" ".join,
+)
 def test_a_stop_loses_nothing_and_resets_nobody(options: list[str]) -> None:
     with Serving(*options, "--threads", "3") as serving:
         first, second, third = crowd.connect(serving.port, 3)

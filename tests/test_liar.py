@@ -67,7 +67,7 @@ def load(liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> tuple[Count
     return count, numbers, sent
 
 
-@pytest.mark.parametrize("kind", LIES)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.long] * (kind in ("stall", "delay", "drop"))) for kind in LIES])
 def test_a_thousand_lies_are_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     connections, messages, more, every = PLANS.get(kind, (16, 1200, {}, 8192))
     plan = Plan("x", connections, 8192, 16_384, **{"depth": 4, "seconds": 60, "messages": messages, **more})
