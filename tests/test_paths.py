@@ -94,9 +94,12 @@ def test_ssh(far: int, tmp_path: Path) -> None:
         assert verdicts(port, "--idle", "3") == {}
 
 
-def test_stunnel_loses_the_last_of_what_it_owes_when_a_fin_comes_while_it_is_blocked(far: int, tmp_path: Path) -> None:
+def test_stunnel_may_lose_the_last_of_what_it_owes(far: int, tmp_path: Path) -> None:
+    """It is a race of its own: most runs see it."""
     with stunnel(far, tmp_path) as port:
-        assert verdicts(port, "--idle", "3") == {"half-close": ("FAIL", "lost")}
+        assert set(verdicts(port, "--idle", "3")) <= {"half-close"}
+        seen = [verdicts(port, "--only", "half-close") for _ in range(6)]
+    assert {"half-close": ("FAIL", "lost")} in seen
 
 
 def test_a_proxy_whose_backend_is_down(tmp_path: Path) -> None:

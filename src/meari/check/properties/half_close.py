@@ -1,7 +1,7 @@
 """After our FIN the far end still owes us what was under way, and then its own FIN (RFC 9293, 3.6; CS:APP's shutdown).
 
-Three ways: a FIN behind data that is under way, a FIN at once, and a FIN while the far end is blocked, because we have
-read nothing for a while. A reset in place of the FIN loses what was still in the kernel's buffers.
+Four ways: a FIN behind data that is under way, a FIN at once, and a FIN that comes while the far end is blocked, because
+we read slowly, or nothing for a while. A reset in place of the FIN loses what was still in the kernel's buffers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ _HOLD = 0.7  # seconds: longer than half a second, after which some do not wait 
 
 
 def check(path: Path) -> Finding:
-    ways: list[tuple[str, Callable[[Path, Line], None]]] = [("data", _with_data), ("nothing", _at_once), ("blocked", _while_blocked)]
+    ways: list[tuple[str, Callable[[Path, Line], None]]] = [
+        ("data", _with_data),
+        ("nothing", _at_once),
+        ("slowly", _read_slowly),
+        ("blocked", _while_blocked),
+    ]
     sent = 0
     for way, prepare in ways:
         with path.stream() as line:
@@ -51,8 +56,17 @@ def _at_once(path: Path, line: Line) -> None:
     """Nothing is sent but the FIN."""
 
 
+def _read_slowly(path: Path, line: Line) -> None:
+    """Our FIN comes to whoever is between, and to the far end, while what they owe us goes out slowly, to the last byte."""
+    line.ask(path.amount(_BLOCKING))
+    path.fills(line)
+    line.parting = True
+    until = time.monotonic() + _SLOWLY
+    path.sips(line, lambda: time.monotonic() > until)
+
+
 def _while_blocked(path: Path, line: Line) -> None:
-    """Our FIN comes to whoever is between, and to the far end, while what they owe us cannot go out.
+    """The same while it cannot go out at all.
 
     A FIN waits behind the data before it. So we read, slowly, until it is acknowledged, and then stop some more times:
     wherever it is just then, who has seen it has to wait for us, and keep what is not written.
