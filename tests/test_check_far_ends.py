@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
 import typing
+from pathlib import Path
 
 import pytest
 
 from .far_ends import FAULTS, SOURCES, built
-from .program import run
+from .program import MEARI, run, until
+from .test_peers import free_port, listens
 
 QUICK = ["--quick", "--clients", "12"]
 SLOW = {"impatient": ["--only", "idle", "--idle", "3"], "slots": ["--only", "churn,concurrency"]}
@@ -74,17 +81,66 @@ def test_what_was_seen_and_the_likely_cause(name: str, only: str, seen: str, cau
 
 def test_nothing_that_was_spawned_is_left() -> None:
     program = built("zombies")
-    run("check", "--spawn", f"{program} {{port}}", "--only", "zombies,churn", "--quick")
-    running = [pid for pid in os.listdir("/proc") if pid.isdigit() and program in _command(pid)]
-    assert running == []
+    done = run("check", "--spawn", f"{program} {{port}}", "--only", "zombies,churn", "--quick", "--json")
+    assert done.returncode == 1
+    assert named(json.loads(done.stdout)) == {"zombies"}
+    assert marked() == []
 
 
-def _command(pid: str) -> str:
+def marked() -> list[str]:
+    """The processes that a check has started."""
+    return [pid for pid in os.listdir("/proc") if pid.isdigit() and b"MEARI_SPAWNED=" in _environment(pid)]
+
+
+def _environment(pid: str) -> bytes:
     try:
-        with open(f"/proc/{pid}/cmdline") as file:
+        with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read()
     except OSError:
-        return ""
+        return b""
+
+
+BACKGROUND = """
+import os, socket, sys, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(0.2)
+if os.fork():
+    os._exit(0)
+os.setsid()
+time.sleep(60)
+"""
+
+
+def test_a_server_that_puts_itself_in_the_background_is_told_so_and_ended() -> None:
+    done = run("check", "--spawn", f"{sys.executable} -c {shlex.quote(BACKGROUND)} {{port}}", "--only", "partial")
+    assert done.returncode == 2
+    assert b"puts itself in the background" in done.stderr
+    assert marked() == []
+
+
+def test_a_signal_is_no_verdict() -> None:
+    words = [*MEARI, "check", "--spawn", f"{built('right')} {{port}}", "--only", "processor"]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(1.0)
+    running.send_signal(signal.SIGINT)
+    out, errors = running.communicate(timeout=10)
+    assert (running.returncode, errors) == (130, b"")
+    assert b"hold" not in out
+    assert marked() == []
+
+
+def test_a_reset_that_ends_the_far_end_does_not_spoil_what_is_idle(tmp_path: Path) -> None:
+    """Not spawned: one that dies is gone for all."""
+    port = free_port()
+    far = subprocess.Popen([built("sigpipe"), str(port)])
+    try:
+        until(lambda: listens(port))
+        done = run("check", str(port), "--only", "reset,idle", "--idle", "2", "--json")
+    finally:
+        far.kill()
+        far.wait()
+    found = {each["name"]: (each["verdict"], each["seen"]) for each in json.loads(done.stdout)["properties"]}
+    assert found == {"reset": ("FAIL", "gone"), "idle": ("ok", "ok")}
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,14 @@ def resolve(address: Address, family: int) -> list[Target]:
         raise ConnectError(f"cannot connect to {address}: {error.strerror}") from None
 
 
-def begin(target: Target) -> socket.socket:
-    """A socket that is connecting, without blocking. Raises OSError."""
+def begin(target: Target, mss: int | None = None) -> socket.socket:
+    """A socket that is connecting, without blocking; its segments, both ways, are of *mss* bytes at the most. Raises OSError."""
     family, kind, protocol, address = target
     sock = kernel.open(family, kind, protocol)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a message goes out when it is sent
+        if mss is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
         sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             sock.connect(address)
@@ -48,7 +50,7 @@ def trouble(sock: socket.socket) -> int:
     return error or (errno.ECONNREFUSED if to_itself(sock) else 0)
 
 
-def connect(targets: list[Target], timeout: float, stop: Stop) -> tuple[socket.socket, Target, int]:
+def connect(targets: list[Target], timeout: float, stop: Stop, mss: int | None = None) -> tuple[socket.socket, Target, int]:
     """The first of *targets* that answers, each within *timeout* seconds, and the nanoseconds that it took.
 
     Raises ConnectError with the reason of each, LocalError without a descriptor or memory for one more, Stopped.
@@ -57,7 +59,7 @@ def connect(targets: list[Target], timeout: float, stop: Stop) -> tuple[socket.s
     for target in targets:
         began = time.monotonic_ns()
         try:
-            sock = begin(target)
+            sock = begin(target, mss)
         except OSError as error:
             if error.errno in OF_CAPACITY:
                 raise LocalError(f"no more connections can be opened: {error.strerror} (ulimit -n)") from None

@@ -2,7 +2,7 @@
 
 First those that tell the others what to expect, one after the other and alone, since some of them compare times. If many
 are served at once, the rest runs together, each in a thread of its own, and beside them the idle connections wait. If
-not, one is tried after the other, and the idle ones last. The resets come when nobody else is there to be harmed.
+not, one is tried after the other. The resets come when nobody else is there to be harmed.
 
 A far end of our own (Spawned) is started anew for each property, so that the fault of one is not taken for another's.
 """
@@ -47,6 +47,7 @@ from .properties import (
 from .spawned import Spawned
 
 FIRST, TOGETHER, LAST, ASIDE = range(4)
+_ENOUGH = 16  # clients at once, that have to be wanted, and served, for what runs together: the idle, the short, and four more
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,11 @@ PROPERTIES = (
     Property("bytes", bytes, FIRST, ("connect", "partial")),
     Property("small", small, FIRST, ("middle", "pipelined")),
     Property("concurrency", concurrency, FIRST),
+    Property("neighbour", neighbour, FIRST, after=("concurrency",)),
     Property("duplex", duplex, TOGETHER, ("middle", "pipelined", "bytes")),
     Property("half-close", half_close, TOGETHER, ("middle", "pipelined", "bytes", "slow-reader", "close")),
     Property("close", close, TOGETHER),
     Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
-    Property("neighbour", neighbour, TOGETHER, after=("concurrency",)),
     Property("churn", churn, TOGETHER, after=("concurrency",)),
     Property("reset", reset, LAST),
     Property("descriptors", descriptors, LAST, spawned=True),
@@ -134,43 +135,46 @@ class Battery:
         self.running: set[str] = set()  # by name
         self._over: SimpleQueue[Result | tuple[str, BaseException]] = SimpleQueue()
 
-    def run(self, tell: Callable[[Result], None], idle: Callable[[], None] = lambda: None) -> None:
-        """Try them all; each is told when it is over, and *idle* is called once only idle connections are waited for.
+    def run(self) -> None:
+        """Try them all; what is over is in `results`, what is not in `running`.
 
-        Raises Stopped, and LocalError if the server of ours does not start.
+        Raises Stopped, and LocalError if the server of ours does not start; the stop is set then, for all of them.
         """
         raised: BaseException | None = None
         while (self._waiting and raised is None) or self.running:
             if raised is None:
                 for each in self._ready():
                     self._begin(each)
-            if not self._waiting and self.running == {"idle"}:
-                idle()
             result = self._over.get()
             if isinstance(result, Result):
                 self.running.discard(result.name)
                 self.results[result.name] = result
-                tell(result)
             else:
                 name, error = result
                 self.running.discard(name)
                 raised = raised or error
+                self._stop.set()  # the others are not waited for
         if raised is not None:
             raise raised
+        if self._stop.wait(0):  # whatever was cut short is no verdict
+            raise Stopped("stopped")
 
     def _ready(self) -> list[Property]:
         """What may begin now: of the earliest stage that is not over, and the idle connections beside all but the first."""
         stage = min((each.when for each in self._waiting), default=ASIDE)
         ready = [each for each in self._waiting if each.when == stage and self._settled(each)]
         beside = {each.when for each in PROPERTIES if each.name in self.running} - {ASIDE}
-        one_by_one = self._spawn is not None or self.known.capacity is not None
-        if one_by_one or stage != TOGETHER:
+        alone = self.known.capacity is not None or self._plan.clients < _ENOUGH  # then nothing runs beside another
+        if alone or self._spawn is not None or stage != TOGETHER:
             ready = [] if beside else ready[:1]
         elif beside - {TOGETHER}:
             ready = []
-        if stage in (TOGETHER, LAST) and FIRST not in beside and (self._spawn is not None or not one_by_one):
-            ready += [each for each in self._waiting if each.when == ASIDE]
-        return ready
+        idle = [each for each in self._waiting if each.when == ASIDE]
+        if self._spawn is None and stage == LAST and (idle or "idle" in self.running):
+            ready = []  # what may end the far end comes after those that wait
+        if self._spawn is None and alone:
+            return ready or (idle if stage in (LAST, ASIDE) and not self.running else [])
+        return ready + (idle if stage in (TOGETHER, LAST) and FIRST not in beside else [])
 
     def _settled(self, each: Property) -> bool:
         """Whether all that it needs has been tried."""
@@ -194,8 +198,10 @@ class Battery:
             found = self.results[need].finding
             if found.seen == "needs":
                 return found
+            if found.seen == "needs-more":
+                return found
             if found.verdict in (Verdict.FAIL, Verdict.UNKNOWN):
-                return unknown("needs", property=need)
+                return unknown("needs" if found.verdict is Verdict.FAIL else "needs-more", property=need)
         return None
 
     def _find(self, each: Property) -> Finding:

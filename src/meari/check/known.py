@@ -32,7 +32,7 @@ class Cause:
 
 
 class _Numbers(string.Formatter):
-    """Knows three formats more: time (of seconds), size (of bytes) and word (of the sentences' own words)."""
+    """Knows four formats more: time and seconds (of seconds), size (of bytes) and word (of the sentences' own words)."""
 
     def __init__(self, words: dict[str, dict[str, str]], language: str) -> None:
         self._words, self._language = words, language
@@ -42,6 +42,9 @@ class _Numbers(string.Formatter):
             return time_of(value)
         if spec == "size":
             return size_of(value)
+        if spec == "seconds":
+            unit = {"en": " s", "ko": "초"}[self._language]
+            return f"{round(value, 1):,.10g}{unit}"
         if spec == "word":
             return self._words[value][self._language]
         return str(super().format_field(value, spec))
@@ -49,18 +52,18 @@ class _Numbers(string.Formatter):
 
 def time_of(seconds: float) -> str:
     """ "58.1 us", "2.31 ms", "1.5 s"."""
-    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if seconds >= factor or unit == "us":
-            return f"{seconds / factor:.3g} {unit}"
-    raise AssertionError
+    for factor, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= 0.9995 * factor:  # what would be rounded to the next unit is told in it
+            return f"{seconds / factor:.3g} {unit}" if seconds < 999.5 * factor else f"{seconds:,.0f} s"
+    return f"{seconds / 1e-6:.3g} us"
 
 
 def size_of(count: float) -> str:
     """ "64 bytes", "16.8 MB", in powers of ten."""
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= factor:
+        if count >= 0.99995 * factor:
             return f"{count / factor:.1f} {unit}"
-    return f"{count:.0f} bytes"
+    return f"{count:.0f} byte{'s' * (round(count) != 1)}"
 
 
 @functools.cache

@@ -114,13 +114,8 @@ class Line:
     def missing(self) -> int:
         return self.asked - self.returned
 
-    @property
-    def blocked(self) -> float:
-        """For how many seconds the kernel has not taken what is left to write; 0 if nothing is."""
-        return time.monotonic() - self.moved if self.written < self.asked else 0.0
-
     def mask(self) -> int:
-        """What poll(2) is to say of it; 0: nothing more is expected."""
+        """What poll(2) is to say of it; 0: nothing more is expected. (POLLERR comes unasked: it stands for "watched".)"""
         if self.end is not None:
             return 0
         return (select.POLLIN if self.reading else select.POLLERR) | (select.POLLOUT if self.written < self.asked else 0)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from ..errors import Stopped
 from ..net import kernel
 from ..reach import Target, connect
 from ..rio import Rio
@@ -15,6 +16,7 @@ from ..stop import Stop
 from .line import Line, pump
 from .spawned import Spawned
 
+_MOST_PATIENT = 20.0  # seconds, whatever one bad round trip took
 _LONG = 300.0  # seconds that any one wait may last, while bytes move
 _SIP = 0.002  # seconds from one piece to the next, for a slow reader
 
@@ -62,20 +64,20 @@ class Path:
     def patience(self) -> float:
         """Seconds after which what has not come is not waited for: many times what was measured, however busy it is here."""
         least = 0.8 if self.plan.quick else 3.0
-        return least if self.known.base is None else max(least, 50 * self.known.base.worst)
+        return least if self.known.base is None else max(least, min(50 * self.known.base.worst, _MOST_PATIENT))
 
     @property
     def margin(self) -> float:
         """Seconds by which two waits of one round trip may differ for no reason but the path's and this machine's own."""
-        return 0.02 if self.known.base is None else 0.02 + 5 * self.known.base.worst
+        return 0.02 if self.known.base is None else 0.02 + min(5 * self.known.base.worst, _MOST_PATIENT / 10)
 
     def amount(self, most: int, seconds: float = 1.0) -> int:
         """Bytes of a bulk transfer: *most*, or as many as take some *seconds* on a slow path."""
         return most if not self.known.rate else min(most, max(65536, int(seconds * self.known.rate)))
 
-    def line(self) -> Line:
-        """A connection that carries lines of text. Raises ConnectError, LocalError, Stopped."""
-        sock, _, took = connect(self.targets, self.patience, self.stop)
+    def line(self, mss: int | None = None) -> Line:
+        """A connection that carries lines of text, in segments of *mss* bytes at the most. Raises ConnectError, LocalError, Stopped."""
+        sock, _, took = connect(self.targets, self.patience, self.stop, mss)
         return Line(sock, took / 1e9, next(self.known.numbers))
 
     def stream(self) -> Line:
@@ -87,6 +89,11 @@ class Path:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
         sock, _, _ = connect(self.targets, self.patience, self.stop)
         return Rio(sock, deadline=time.monotonic() + self.patience, stop=self.stop, poll=kernel.poll)
+
+    def wait(self, seconds: float) -> None:
+        """Raises Stopped."""
+        if self.stop.wait(seconds):
+            raise Stopped("stopped")
 
     def renew(self, rio: Rio, seconds: float | None = None) -> None:
         """Its next waits may last *seconds*, or the patience."""
@@ -112,12 +119,13 @@ class Path:
         if not over and time.monotonic() - max(line.moved for line in lines) < quiet:
             raise Unfinished(sum(line.missing for line in lines))
 
-    def fills(self, *lines: Line, most: float = 3.0, quiet: float | None = None) -> None:
-        """Write what was asked on *lines*, reading nothing, until it is all written or no more is taken."""
+    def fills(self, *lines: Line, most: float = 3.0, quiet: float | None = None) -> bool:
+        """Write what was asked on *lines*, reading nothing, until it is all written or no more is taken; whether it is that."""
         quiet = quiet or (0.1 if self.plan.quick else 0.25)
         for line in lines:
             line.reading = False
         pump(lines, lambda: all(line.written == line.asked or line.end for line in lines), self.stop, quiet=quiet, most=most)
+        return any(line.written < line.asked for line in lines)
 
     def sips(self, line: Line, enough: Callable[[], bool]) -> None:
         """Read a piece at a time until *enough*, the end, or nothing more comes."""
@@ -126,7 +134,7 @@ class Path:
         while moving and line.end is None and line.missing and not enough():
             before = line.returned
             moving = pump([line], lambda: line.returned > before or line.end is not None, self.stop, quiet=self.patience)  # noqa: B023
-            self.stop.wait(_SIP)
+            self.wait(_SIP)
 
     def round_trip(self, rio: Rio, seconds: float | None = None) -> float:
         """One byte, a newline, there and back, in seconds, and within so many. Raises as Rio does, and Different."""

@@ -19,6 +19,7 @@ _LISTEN = "0A"  # the state in /proc/net/tcp, as proc(5) has it
 _START = 10.0  # seconds until it has to listen
 _END = 0.5  # from SIGTERM to SIGKILL
 _LOOK = 0.01
+_SETTLED = 0.04  # without another listener
 _MARK = "MEARI_SPAWNED"  # in the environment of all that is started
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -38,10 +39,13 @@ def command(text: str) -> list[str]:
 
 def free_port() -> int:
     """A port that nobody listens on, in either family, just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for _ in range(100):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            if not listening(port):
+                return port
+    raise LocalError("no port is free")
 
 
 class Spawned:
@@ -78,7 +82,12 @@ class Spawned:
 
     def _await(self, stop: Stop) -> None:
         until = time.monotonic() + _START
-        while not listening(self.port):
+        listeners: set[str] = set()
+        settled = until
+        while not listeners or time.monotonic() < settled:  # some listen on one address after the other
+            now = listening(self.port)
+            if now != listeners:
+                listeners, settled = now, time.monotonic() + _SETTLED
             if not self.alive:
                 raise LocalError(f"{shlex.join(self._words)} ended, {self.ending()}, before it listened on port {self.port}{self._last()}")
             if time.monotonic() > until:
@@ -98,8 +107,9 @@ class Spawned:
         second = self._start()
         try:
             until = time.monotonic() + seconds
-            while _runs(second) and time.monotonic() < until and not stop.wait(_LOOK):
-                pass
+            while _runs(second) and time.monotonic() < until:
+                if stop.wait(_LOOK):
+                    raise Stopped("stopped")
             return None if _runs(second) else second.wait()
         finally:
             self._end(second)
@@ -181,7 +191,7 @@ class Spawned:
         if hasattr(self, "process"):
             self._end(self.process)
             for pid in self._marked():
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
         self._printed.close()
 
@@ -192,14 +202,15 @@ class Spawned:
         self.close()
 
 
-def listening(port: int) -> bool:
-    """Whether somebody listens on *port*: told by /proc, since a connection to find out would be one that it serves."""
+def listening(port: int) -> set[str]:
+    """Who listens on *port*: told by /proc, since a connection to find out would be one that it serves."""
+    found = set()
     for name in ("tcp", "tcp6"):
         for line in _read(f"/proc/net/{name}").splitlines()[1:]:
             fields = line.split()
             if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                return True
-    return False
+                found.add(f"{name} {fields[1]}")
+    return found
 
 
 def _runs(process: subprocess.Popen[bytes]) -> bool:

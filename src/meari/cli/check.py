@@ -18,16 +18,18 @@ from ..check.known import about
 from ..check.path import Plan
 from ..check.spawned import Spawned
 from ..check.spawned import command as command_of
-from ..errors import ConnectError, Stopped
-from ..reach import Target, resolve
+from ..errors import ConnectError, LocalError, Stopped
+from ..reach import Target, connect, resolve
 from ..report import check as report
-from ..report.junit import junit
+from ..report.junit import Case, junit
 from ..stop import Stop
 from . import say
 from .addresses import families, parse_one
 from .output import Saved, show
 from .seconds import Seconds
 from .sides import Side, try_all
+
+_PATIENCE = 3.0  # seconds
 
 
 @click.command("check", short_help="Tell what a path does to a connection.")
@@ -91,12 +93,18 @@ def command(
             else:
                 where = [parse_one(address)] + ([] if against is None else [parse_one([against])])
                 sides = [Side(str(one), Battery(resolve(one, family or 0), chosen, plan, stop), chosen) for one in where]
+                if len(sides) > 1:  # whether the last is there is known before the first has taken its time
+                    connect(resolve(where[1], family or 0), _PATIENCE, stop)[0].close()
             try_all(sides, None if as_json else language)
-        except ConnectError as error:
+        except (ConnectError, LocalError) as error:
             say(f"meari check: {error}")
+            start = [(f"meari check {spawn or ' '.join(address)}", [Case("start", 0.0, failure=str(error))])]
+            saved.write(lambda: junit(start))
             return 2
         except Stopped:
             return 130
+        suites = [(f"meari check {side.name}", report.cases(side.results, language, spawned=side.spawned)) for side in sides]
+        written = saved.write(lambda: junit(suites))
         for side in sides:
             if side.unreachable is not None:
                 say(f"meari check: cannot connect to {side.name}: {side.unreachable}{_hint(side.unreachable)}")
@@ -107,8 +115,6 @@ def command(
         elif len(sides) > 1:
             for line in report.added(sides[0].results, sides[1].results, sides[0].name, sides[1].name, language):
                 show(line)
-        suites = [(f"meari check {side.name}", report.cases(side.results, language, spawned=side.spawned)) for side in sides]
-        written = saved.write(lambda: junit(suites))
     if any(result.finding.verdict is Verdict.FAIL for side in sides for result in side.results):
         return 1
     return 0 if written else 2
@@ -130,8 +136,9 @@ def _hint(reason: str) -> str:
 
 def _spawned(words: list[str], stop: Stop, family: int | None) -> tuple[Spawned, list[Target]]:
     """A server of ours, and where it can be reached: its port on this machine, in each family."""
+    has_ipv6 = _has_ipv6()
     server = Spawned(words, stop)
-    hosts = [("127.0.0.1", socket.AF_INET)] + ([("::1", socket.AF_INET6)] if _has_ipv6() else [])
+    hosts = [("127.0.0.1", socket.AF_INET)] + ([("::1", socket.AF_INET6)] if has_ipv6 else [])
     targets = [target for host, of in hosts if family in (None, int(of)) for target in resolve(Address(host, server.port), 0)]
     return server, targets
 

@@ -22,8 +22,7 @@ class Side:
     def __init__(self, name: str, battery: Battery, chosen: Sequence[Property], *, spawned: bool = False) -> None:
         self.name, self.battery, self.spawned = name, battery, spawned
         self._names = [each.name for each in chosen]
-        self.idle = threading.Event()  # set once it only waits for idle connections, or is over
-        self.over = False
+        self.over = threading.Event()
         self.error: BaseException | None = None
         self.began = self.seconds = 0.0
         self._thread = threading.Thread(target=self._try)
@@ -34,13 +33,12 @@ class Side:
 
     def _try(self) -> None:
         try:
-            self.battery.run(lambda _: None, self.idle.set)
+            self.battery.run()
         except BaseException as error:  # raised where it is waited for
             self.error = error
         finally:
             self.seconds = time.monotonic() - self.began
-            self.over = True
-            self.idle.set()
+            self.over.set()
 
     def join(self) -> None:
         if self.began:
@@ -67,21 +65,18 @@ class Side:
 
 
 def try_all(sides: Sequence[Side], language: str | None) -> None:
-    """Try each, the next once the one before only waits for idle connections; shown in *language*, if in any.
+    """Try each, one after the other: they often lead to one far end. Shown in *language*, if in any.
 
-    Raises what a battery raises, once all have ended.
+    Raises what a battery raises, once it has ended.
     """
     shown = _Shown(sides, language)
     try:
         for side in sides:
             side.start()
-            while not side.idle.wait(_LOOK):
+            while not side.over.wait(_LOOK):
                 shown.update()
             if side.error is not None or side.unreachable is not None:
                 break
-        while any(side.began and not side.over for side in sides):
-            shown.update()
-            time.sleep(_LOOK)
     finally:
         for side in sides:
             side.join()
@@ -129,12 +124,12 @@ class _Shown:
             if self._line == 0 and ready:
                 lines.append(side.name)
             for result in ready[self._line :]:
-                if result.finding.seen == "needs":  # told together, at the end
+                if result.finding.seen in ("needs", "needs-more"):  # told together, at the end
                     continue
                 lines.append(report.line(result, language))
                 lines += report.behind(result, language, spawned=side.spawned)
             self._line = len(ready)
-            if not side.over or side.error is not None:
+            if not side.over.is_set() or side.error is not None:
                 break
             lines += report.unjudged(ready, language)
             lines.append(report.closing(ready, side.seconds, language))
@@ -142,7 +137,7 @@ class _Shown:
         return lines
 
     def _status(self) -> str:
-        running = [f"{name}" for side in self._sides for name in sorted(side.battery.running)]
+        running = [name for side in self._sides for name in sorted(side.battery.running.copy())]
         began = min((side.began for side in self._sides if side.began), default=time.monotonic())
         return f"  ...   {', '.join(running)} ({time.monotonic() - began:.0f} s)" if running else ""
 

@@ -16,9 +16,9 @@ from .junit import Case
 _CAUSES = 3  # shown; JSON has all
 _LABEL = {Verdict.UNKNOWN: "?"}
 _WORDS = {
-    "likely": {"en": "likely", "ko": "아마도"},
-    "remedy": {"en": "do", "ko": "할 일"},
-    "source": {"en": "see", "ko": "볼 곳"},
+    "likely": {"en": "likely", "ko": "추정 원인"},
+    "remedy": {"en": "do", "ko": "해결"},
+    "source": {"en": "see", "ko": "참고"},
 }
 
 
@@ -32,7 +32,7 @@ def line(result: Result, language: str) -> str:
 
 def unjudged(results: Sequence[Result], language: str) -> Iterator[str]:
     """One line for all that could not be tried, for the same reason."""
-    waiting = [result for result in results if result.finding.seen == "needs"]
+    waiting = [result for result in results if result.finding.seen in ("needs", "needs-more")]
     for said in dict.fromkeys(sentence(result, language) for result in waiting):
         names = [result.name for result in waiting if sentence(result, language) == said]
         yield f"  {label(Verdict.UNKNOWN):4}  {', '.join(names)}"
@@ -68,15 +68,12 @@ def _in_english(n: int, counts: Counter[Verdict], minutes: int, seconds: str) ->
 
 
 def _in_korean(n: int, counts: Counter[Verdict], minutes: int, seconds: str) -> str:
-    failed, warned, unknown = counts[Verdict.FAIL], counts[Verdict.WARN], counts[Verdict.UNKNOWN]
-    if failed:
-        first = f"속성 {n}개 가운데 {failed}개가 성립하지 않습니다"
-    elif unknown:
-        first = f"속성 {n}개 가운데 성립하지 않는 것은 없습니다"
-    else:
-        first = f"속성 {n}개가 모두 성립합니다"
-    rest = [f"{warned}개는 알아 둘 것이 있습니다"] * bool(warned) + [f"{unknown}개는 알 수 없습니다"] * bool(unknown)
-    return f"{', '.join([first, *rest])} ({f'{minutes}분 ' if minutes else ''}{seconds}초)"
+    took = f"({f'{minutes}분 ' if minutes else ''}{seconds}초)"
+    named = ((Verdict.FAIL, "실패"), (Verdict.WARN, "경고"), (Verdict.UNKNOWN, "판단 불가"))
+    told = [f"{word} {counts[verdict]}" for verdict, word in named if counts[verdict]]
+    if told:
+        return f"속성 {n}개 중 {', '.join(told)} {took}"
+    return f"속성 {n}개가 모두 성립합니다 {took}" if n > 1 else f"속성이 성립합니다 {took}"
 
 
 def document(far_end: str, spawned: bool, results: Sequence[Result], plan: Plan, seconds: float, language: str) -> dict[str, typing.Any]:
@@ -125,9 +122,9 @@ def added(through: Sequence[Result], direct: Sequence[Result], first: str, secon
     beside = {result.name: result for result in direct}
     worse = [result for result in through if result.name in beside and _rank(result) > _rank(beside[result.name])]
     if language == "ko":
-        yield f"{second}에 견주어 {first}가 더하는 것:" if worse else f"{first}에서는 {second}와 같은 속성이 성립합니다"
+        yield f"{first}에서만 나타난 것 (비교: {second}):" if worse else f"{first}에서 더 나빠진 속성은 없습니다 (비교: {second})"
     else:
-        yield f"what {first} adds to {second}:" if worse else f"through {first} the same properties hold as through {second}"
+        yield f"what {first} adds to {second}:" if worse else f"{first} adds nothing to {second}"
     yield from (line(result, language) for result in worse)
     names = {"echo_s": {"en": "round trip", "ko": "왕복"}, "rate": {"en": "rate", "ko": "속도"}}
     for name, key, shown in (("middle", "echo_s", time_of), ("bytes", "rate", lambda rate: f"{size_of(rate)}/s")):

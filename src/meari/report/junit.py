@@ -24,7 +24,7 @@ def junit(suites: Sequence[tuple[str, Sequence[Case]]]) -> str:
     for name, cases in suites:
         suite = ElementTree.SubElement(root, "testsuite", {"name": _text(name), **_counts(cases)})
         for case in cases:
-            _add(suite, case)
+            _add(suite, name, case)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -35,8 +35,8 @@ def _counts(cases: Sequence[Case]) -> dict[str, str]:
     return {**{name: str(n) for name, n in counts.items()}, "time": f"{sum(case.seconds for case in cases):.3f}"}
 
 
-def _add(suite: ElementTree.Element, case: Case) -> None:
-    about = {"classname": "meari", "name": _text(case.name), "time": f"{case.seconds:.3f}"}
+def _add(suite: ElementTree.Element, name: str, case: Case) -> None:
+    about = {"classname": _text(name), "name": _text(case.name), "time": f"{case.seconds:.3f}"}
     element = ElementTree.SubElement(suite, "testcase", about)
     if case.failure is not None:
         ElementTree.SubElement(element, "failure", {"message": _text(case.failure.partition("\n")[0])}).text = _text(case.failure)

@@ -15,7 +15,7 @@ from ..path import Path
 _VALUES = bytes(value for value in range(256) if value != 0x0A) + b"\n"  # one line
 _WINDOW = 1 << 17  # bytes under way at the most: what buffers do when they are full, other properties ask
 _MOST = 10**9
-_ONE_BY_ONE = 3.0  # seconds
+_SEARCH = 5.0  # seconds
 _TOLD = 8  # values
 
 
@@ -72,7 +72,7 @@ def _values(path: Path) -> Finding | None:
             came = error.partial
         except OSError as error:
             return fail("ended", how=error.strerror or "")
-    damaged, tried = _one_by_one(path)
+    damaged, tried = _search(path)
     if not damaged and not came:
         return fail("nothing", patience_s=path.patience)
     if not damaged:
@@ -82,26 +82,23 @@ def _values(path: Path) -> Finding | None:
     return fail("values", values=values, some=some, first=damaged[0], number=len(damaged), tried=tried)
 
 
-def _one_by_one(path: Path) -> tuple[list[int], int]:
-    """The values that do not come back, each asked for alone, and how many there was time for."""
-    damaged = []
-    tried = 0
-    until = time.monotonic() + _ONE_BY_ONE
-    rio: Rio | None = None
-    try:
-        for value in range(256):
-            if time.monotonic() > until:
-                break
-            rio = rio or path.rio()
-            tried += 1
-            if not _comes_back(path, rio, bytes([value]) + b"\n"):
-                damaged.append(value)
-                rio.close()
-                rio = None
-    finally:
-        if rio is not None:
-            rio.close()
-    return damaged, tried
+def _search(path: Path) -> tuple[list[int], int]:
+    """The values that do not come back, found by halves; and of how many it is known."""
+    damaged: list[int] = []
+    known = 0
+    until = time.monotonic() + _SEARCH
+    left = [_VALUES[:-1]]
+    while left and time.monotonic() < until:
+        values = left.pop()
+        with path.rio() as rio:
+            if _comes_back(path, rio, values + b"\n"):
+                known += len(values)
+            elif len(values) == 1:
+                known += 1
+                damaged.append(values[0])
+            else:
+                left += [values[len(values) // 2 :], values[: len(values) // 2]]
+    return damaged, known
 
 
 def _comes_back(path: Path, rio: Rio, line: bytes) -> bool:

@@ -18,7 +18,7 @@ _MIXED = "bytes that were not sent"
 
 def check(path: Path) -> Finding:
     wanted = _CONNECTIONS // (10 if path.plan.quick else 1)
-    at_once = min(_AT_ONCE, path.known.capacity or _AT_ONCE)
+    at_once = min(_AT_ONCE, path.known.capacity or max(1, path.plan.clients // 4))
     tried = 0
     reasons: Counter[str] = Counter()
     began = time.monotonic()

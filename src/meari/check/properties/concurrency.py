@@ -18,6 +18,7 @@ _SYN_AGAIN = 0.9  # seconds: a SYN that finds no room in the accept queue is dro
 
 def check(path: Path) -> Finding:
     wanted = path.plan.clients
+    base = path.known.base.connect if path.known.base is not None else 0.0
     with contextlib.ExitStack() as opened:
         lines: list[Line] = []
         refused = ""
@@ -37,15 +38,17 @@ def check(path: Path) -> Finding:
             return fail("mixed", clients=len(lines), wrong=len(mixed), first=str(mixed[0]))
         if len(served) == wanted:
             path.ends(*lines)
-            late = [line.took for line in lines if line.took > _SYN_AGAIN]
+            late = [line.took for line in lines if line.took > _SYN_AGAIN + base]
             return warn("queue", clients=wanted, late=len(late), most_s=max(late)) if late else ok("ok", clients=wanted)
         path.known.capacity = max(1, len(served))
         turned_away = sum(line.end is not None for line in lines if line not in served)
         later = _later(path, lines, served)
         path.ends(*(line for line in lines if line.end is None))
     found = {"clients": wanted, "served": len(served), "later": later, "turned_away": turned_away}
-    path.known.turns_away = bool(refused or turned_away)
-    if path.known.turns_away:
+    if later:
+        return fail("one-by-one" if len(served) == 1 else "some-at-a-time", **found)
+    path.known.turns_away = bool(turned_away or (refused and "no answer" not in refused))
+    if refused or turned_away:
         return fail("refused", **found, reason=refused or "closed by the far end")
     if not served:
         return fail("nobody", **found)

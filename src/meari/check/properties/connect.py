@@ -37,10 +37,11 @@ def check(path: Path) -> Finding:
         "refused": len(reasons),
         "reasons": "; ".join(reasons),
     }
+    families = {target[0] for target in answering}
+    apart = families.isdisjoint(target[0] for target in path.targets if target not in answering)
     path.targets[:] = answering  # the others are not tried again
     if not reasons:
         return ok("ok" if len(there) > 1 else "one", **found)
-    families = {target[0] for target in answering}
     if path.spawned is not None and len(families) == 1:
         return warn("ipv4-alone" if socket.AF_INET in families else "ipv6-alone", **found)
-    return warn("some", **found)
+    return warn("one-family" if apart else "some", **found)

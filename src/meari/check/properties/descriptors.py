@@ -23,6 +23,6 @@ def check(path: Path) -> Finding:
         come_and_go(path, 1)
     until = time.monotonic() + _SETTLE
     while (left := server.descriptors() - before) > 0 and time.monotonic() < until:
-        path.stop.wait(0.02)
+        path.wait(0.02)
     found = {"connections": _CONNECTIONS, "left": left, "before": before}
     return fail("leak", **found) if left > _FEW else ok("ok", **found)

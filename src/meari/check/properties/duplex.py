@@ -9,15 +9,15 @@ from __future__ import annotations
 from ..finding import Finding, fail, ok, unknown, warn
 from ..path import Path
 
-_UNREAD = 64 << 20  # bytes: no kernel's buffers for four ends (tcp_rmem, tcp_wmem) hold as much
+_UNREAD = 128 << 20  # bytes: the buffers of four ends, with a proxy between, of the 32 and 4 MiB that Linux has at the most
 _MORE = 8 << 20
 
 
 def check(path: Path) -> Finding:
-    with path.stream() as line:
+    with path.line() as line:
         line.ask(path.amount(_UNREAD, seconds=8))
-        path.fills(line)
-        taken = line.written
+        blocked = path.fills(line)
+        asked, taken = line.asked, line.written
         line.reading = True
         line.asked = max(taken, line.returned)
         line.ask(path.amount(_MORE))
@@ -31,4 +31,6 @@ def check(path: Path) -> Finding:
         return fail("ended", **found, how=line.end)
     if not complete:
         return fail("stuck", **found, patience_s=path.patience)
-    return warn("unbounded", **found) if taken >= _UNREAD else ok("ok", **found)
+    if blocked:
+        return ok("ok", **found)
+    return warn("unbounded", **found) if asked >= _UNREAD else ok("not-blocked", **found)

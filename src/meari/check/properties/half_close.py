@@ -1,4 +1,4 @@
-"""After our FIN the far end still owes us what was under way, and then its own FIN (RFC 9293, 3.6; CS:APP's shutdown).
+"""After our FIN the far end still owes us what was under way, and then its own FIN (RFC 9293, 3.6; shutdown(2)).
 
 Four ways: a FIN behind data that is under way, a FIN at once, and a FIN that comes while the far end is blocked, because
 we read slowly, or nothing for a while. A reset in place of the FIN loses what was still in the kernel's buffers.
@@ -22,16 +22,16 @@ _HOLD = 0.7  # seconds: longer than half a second, after which some do not wait 
 
 
 def check(path: Path) -> Finding:
-    ways: list[tuple[str, Callable[[Path, Line], None]]] = [
+    ways: list[tuple[str, Callable[[Path, Line], bool]]] = [
         ("data", _with_data),
         ("nothing", _at_once),
         ("slowly", _read_slowly),
         ("blocked", _while_blocked),
     ]
-    sent = 0
+    sent = filled = 0
     for way, prepare in ways:
         with path.stream() as line:
-            prepare(path, line)
+            filled += prepare(path, line)
             ended = path.ends(line)
             missing = line.missing
             sent += line.asked
@@ -45,34 +45,37 @@ def check(path: Path) -> Finding:
                 return fail("never", **found, patience_s=path.patience)
             if line.end != FIN:
                 return fail("reset", **found, how=line.end or "")
-    return ok("ok", sent=sent)
+    return ok("ok" if filled else "not-blocked", sent=sent)
 
 
-def _with_data(path: Path, line: Line) -> None:
+def _with_data(path: Path, line: Line) -> bool:
     line.ask(path.amount(_UNDER_WAY))
+    return False
 
 
-def _at_once(path: Path, line: Line) -> None:
+def _at_once(path: Path, line: Line) -> bool:
     """Nothing is sent but the FIN."""
+    return False
 
 
-def _read_slowly(path: Path, line: Line) -> None:
+def _read_slowly(path: Path, line: Line) -> bool:
     """Our FIN comes to whoever is between, and to the far end, while what they owe us goes out slowly, to the last byte."""
     line.ask(path.amount(_BLOCKING))
-    path.fills(line)
+    blocked = path.fills(line)
     line.parting = True
     until = time.monotonic() + _SLOWLY
     path.sips(line, lambda: time.monotonic() > until)
+    return blocked
 
 
-def _while_blocked(path: Path, line: Line) -> None:
+def _while_blocked(path: Path, line: Line) -> bool:
     """The same while it cannot go out at all.
 
     A FIN waits behind the data before it. So we read, slowly, until it is acknowledged, and then stop some more times:
     wherever it is just then, who has seen it has to wait for us, and keep what is not written.
     """
     line.ask(path.amount(_BLOCKING))
-    path.fills(line)
+    blocked = path.fills(line)
     line.parting = True
     until = time.monotonic() + _SLOWLY
     path.sips(line, lambda: unsent(line.sock) == 0 or time.monotonic() > until)
@@ -82,4 +85,5 @@ def _while_blocked(path: Path, line: Line) -> None:
         hold = time.monotonic() + _HOLD
         while line.end is None and time.monotonic() < hold:
             path.fills(line, quiet=_HOLD / 4, most=_HOLD / 4)
-            path.stop.wait(0.01)
+            path.wait(0.01)
+    return blocked

@@ -23,7 +23,7 @@ _FIRST = 0.5  # seconds; shorter times are not worth a connection
 
 
 def check(path: Path) -> Finding:
-    room = path.known.capacity or len(_SHARES)
+    room = path.known.capacity or max(1, path.plan.clients // 2)  # the other half is for what runs beside them
     times = [share * path.plan.idle for share in _SHARES if share * path.plan.idle >= _FIRST or share == 1][:room]
     with contextlib.ExitStack() as opened:
         lines: list[tuple[float, Line]] = []
@@ -38,6 +38,15 @@ def check(path: Path) -> Finding:
             lines.append((seconds, line))
         ended = _wait(path, lines)
         path.ends(*(line for _, line in lines if line.end is None))
+    if ended:
+        try:
+            with path.line() as line:
+                line.ask(1)
+                served = path.returns(line)
+        except ConnectError:
+            served = False
+        if not served:
+            return unknown("gone", lost=len(ended))
     return _judge(times, ended)
 
 
@@ -51,10 +60,13 @@ def _wait(path: Path, lines: list[tuple[float, Line]]) -> dict[float, tuple[str,
         if line.end is not None:
             ended[seconds] = ("closed" if line.end == FIN else "reset", line.ended_at - line.moved)
             continue
+        idled = time.monotonic() - line.moved
         line.ask(1)
-        if not path.returns(line):
+        watched = [other for _, other in lines if other.end is None]
+        pump(watched, lambda: not line.missing or line.end is not None, path.stop, quiet=path.patience)  # noqa: B023
+        if line.missing:
             unacked = line.end is None and tcp_info(line.sock).unacked
-            ended[seconds] = ("reset-when-used" if line.end is not None else "silence" if unacked else "no-answer", seconds)
+            ended[seconds] = ("reset-when-used" if line.end is not None else "silence" if unacked else "no-answer", idled)
     return ended
 
 
@@ -71,5 +83,5 @@ def _judge(times: list[float], ended: dict[float, tuple[str, float]]) -> Finding
         "lost": len(ended),
     }
     if any(seconds > first for seconds in alive):
-        found["survivors"] = sum(seconds > first for seconds in alive)
+        return fail("some", **found, survived_s=max(alive))
     return fail(how, **found)

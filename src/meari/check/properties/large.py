@@ -7,9 +7,7 @@ nothing moves, the same is tried with segments of 536 bytes (TCP_MAXSEG, tcp(7))
 
 from __future__ import annotations
 
-import socket
-
-from ...net import kernel
+from ...errors import ConnectError
 from ...tcpinfo import tcp_info
 from ..finding import Finding, fail, ok, unknown, warn
 from ..line import Line
@@ -54,7 +52,7 @@ def _large(path: Path, line: Line) -> tuple[bool, dict[str, int]]:
         "missing": line.missing,
         "mss": info.send_mss,
         "retransmitted": info.retransmitted - before.retransmitted,
-        "segments": info.segments_sent - before.segments_sent,
+        "segments": info.data_sent - before.data_sent,
         "unacked": info.unacked,
         "ours": int(info.unacked > 0 and info.retransmitting > 0),  # it is our segments that are lost
     }
@@ -62,17 +60,9 @@ def _large(path: Path, line: Line) -> tuple[bool, dict[str, int]]:
 
 def _passes(path: Path, mss: int | None) -> bool:
     """Whether some segments come back, of *mss* bytes at the most, or as long as the path is said to take."""
-    family, kind, protocol, address = path.targets[0]
-    sock = kernel.open(family, kind, protocol)
     try:
-        if mss is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
-        sock.settimeout(path.patience)
-        sock.connect(address)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
+        with path.line(mss) as line:
+            line.ask(_STEP)
+            return path.returns(line)
+    except ConnectError:
         return False
-    with Line(sock, 0.0, next(path.known.numbers)) as line:
-        line.ask(_STEP)
-        return path.returns(line)

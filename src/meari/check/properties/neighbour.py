@@ -1,7 +1,7 @@
 """One client's manners are no other's business: some send half a line and wait, some never read, and a newcomer is served.
 
 A server that waits in a read for the rest of a line (CS:APP 11.4, echo), or in a write for room, serves nobody else
-meanwhile; one with a pool of threads serves until all of them wait (CS:APP 12.5.4).
+meanwhile; one with a pool of threads serves until all of them wait (CS:APP 12.5.5).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ..path import Different, Path
 
 _NEVER_READ = 2
 _UNREAD = 16 << 20
+_HALF = 20  # bytes
+_SILENCE = ""
 _TIMES = 20
 _SLOWED = 5  # times as long as alone, and more than the margin
 
@@ -29,43 +31,40 @@ def check(path: Path) -> Finding:
 
 def _beside(path: Path) -> Finding:
     alone = _newcomer(path)
-    if alone is None:
+    if isinstance(alone, str):
         return unknown("alone")
-    clients = path.plan.clients
-    if path.known.turns_away:  # too many are another property's question
-        clients = (path.known.capacity or 2) - 1
+    clients = (path.known.capacity or 1) if path.known.turns_away else path.plan.clients  # too many are another's question
+    readers = min(_NEVER_READ, (clients - 1) // 2)
+    if clients < 2:
+        return unknown("no-room")
     with contextlib.ExitStack() as opened:
         lines: list[Line] = []
-        halves: list[Line] = []
         try:
-            for _ in range(min(_NEVER_READ, clients)):
+            for n in range(clients - 1):  # one more is the newcomer
                 lines.append(opened.enter_context(path.line()))
-                lines[-1].ask(_UNREAD)
-            for _ in range(max(1, clients - _NEVER_READ)):
-                halves.append(opened.enter_context(path.line()))
-                halves[-1].ask(16)
-                halves[-1].asked -= 1  # its newline
+                lines[-1].ask(path.amount(_UNREAD) if n < readers else _HALF)
         except (ConnectError, LocalError) as error:
             return unknown("not-that-many", reason=str(error))
+        for half in lines[readers:]:
+            half.asked -= 1  # its newline
         path.fills(*lines, most=1.0)
-        path.fills(*halves)
-        for line in lines:
-            line.asked = line.written
+        for reader in lines[:readers]:
+            reader.asked = reader.written
         beside = _newcomer(path)
-        for half in halves:
+        for half in lines[readers:]:
             half.asked += 1
-        path.ends(*lines, *halves)  # all of them end well: they are not this property's to break
-    found = {"neighbours": len(lines) + len(halves), "alone_s": alone}
-    if beside is None:
-        return fail("starved", **found, patience_s=path.patience)
+        path.ends(*lines)  # all of them end well: they are not this property's to break
+    found = {"neighbours": len(lines), "alone_s": alone, "patience_s": path.patience}
+    if isinstance(beside, str):
+        return fail("starved", **found) if beside == _SILENCE else fail("turned-away", **found, how=beside)
     found["beside_s"] = beside
     if beside > _SLOWED * alone and beside > alone + path.margin:
         return warn("slowed", **found)
     return ok("ok", **found)
 
 
-def _newcomer(path: Path) -> float | None:
-    """What a round trip takes a client that connects now, or None if it is not served."""
+def _newcomer(path: Path) -> float | str:
+    """What a round trip takes a client that connects now, or why it is not served. Raises Different."""
     try:
         with path.rio() as rio:
             times = [path.round_trip(rio) for _ in range(_TIMES)]
@@ -74,5 +73,11 @@ def _newcomer(path: Path) -> float | None:
                 path.renew(rio, 0.1 + path.margin)
                 rio.read()
             return statistics.median(times)
-    except (OSError, DeadlineError, IncompleteRead, ConnectError):
-        return None
+    except DeadlineError:
+        return _SILENCE
+    except IncompleteRead:
+        return "FIN"
+    except ConnectError as error:
+        return "; ".join(error.reasons)
+    except OSError as error:
+        return error.strerror or str(error)

@@ -10,8 +10,8 @@ from ...rio import Rio
 from ..finding import Finding, fail, ok, unknown
 from ..path import Path
 
-_LINES = 100
-_MESSAGE = b"".join(b"line %03d\n" % i for i in range(_LINES))  # 900 bytes: one segment on any path
+_LINES = 50
+_MESSAGE = b"".join(b"line %03d\n" % i for i in range(_LINES))  # 450 bytes: one segment on any path
 _NUDGE = b"one more\n"
 
 

@@ -21,7 +21,7 @@ def check(path: Path) -> Finding:
         line.ask(1)
         path.returns(line)
         began, before = time.monotonic(), server.processor()
-        path.stop.wait(_WATCHED / 2 if path.plan.quick else _WATCHED)
+        path.wait(_WATCHED / 2 if path.plan.quick else _WATCHED)
         share = (server.processor() - before) / (time.monotonic() - began)
         path.ends(line)
     return fail("spins", share=share) if share > _SPINS else ok("ok", share=share)

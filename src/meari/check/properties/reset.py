@@ -20,7 +20,7 @@ from ..path import Different, Path
 _AMOUNTS = (0, 4096, 65536)  # bytes under way at the reset
 _MUCH = 8 << 20  # more than buffers hold: the far end waits in a write
 _STEP = 32768
-_WAITS = 2  # times a far end that waits in a write is reset
+_TWICE = 2
 _SETTLE = 0.02  # seconds for the far end to meet what was done
 
 
@@ -42,11 +42,10 @@ def check(path: Path) -> Finding:
         try:
             for amount in _AMOUNTS:
                 _in_mid_echo(path, amount)
-            waits = 1 if path.plan.quick else _WAITS
-            for _ in range(waits):
-                _while_blocked(path, fin=False)
-                _while_blocked(path, fin=True)
-            resets = len(_AMOUNTS) + 2 * waits
+                resets += 1
+            for fin in (False, True) * (1 if path.plan.quick else _TWICE):
+                _while_blocked(path, fin=fin)
+                resets += 1
             if not alone and not _served(path, bystander):
                 return fail("bystander", resets=resets)
             with path.rio() as newcomer:
@@ -94,12 +93,12 @@ def _while_blocked(path: Path, *, fin: bool) -> None:
 
 def _acknowledged(path: Path, line: Line, until: float) -> None:
     while unsent(line.sock) and time.monotonic() < until:
-        path.stop.wait(0.001)
+        path.wait(0.001)
 
 
 def _reset(path: Path, line: Line) -> None:
     line.abort()
-    path.stop.wait(_SETTLE)
+    path.wait(_SETTLE)
 
 
 def _served(path: Path, rio: Rio, seconds: float | None = None) -> bool:

@@ -38,10 +38,11 @@ def check(path: Path) -> Finding:
             for pieces in _PIECES:
                 if path.known.large_lost and pieces is _PIECES[-1]:
                     continue
-                delayed = statistics.median(_times(lambda: _pieces(path, rio, pieces, 0), _EACH))  # noqa: B023
-                prompt = statistics.median(_times(lambda: _pieces(path, rio, pieces, 1), _EACH))  # noqa: B023
-                if delayed > prompt + _DELAYED and delayed > 2 * prompt:
-                    return warn("nagle", **found, delayed_s=delayed, prompt_s=prompt)
+                delayed = _times(lambda: _pieces(path, rio, pieces, 0), _EACH)  # noqa: B023
+                prompt = _times(lambda: _pieces(path, rio, pieces, 1), _EACH)  # noqa: B023
+                waited, usual = statistics.median(delayed), statistics.median(prompt)
+                if waited - usual > max(_DELAYED, statistics.pstdev(prompt)) and min(delayed[1:]) > usual:
+                    return warn("nagle", **found, delayed_s=waited, prompt_s=usual)
         except DeadlineError:
             return fail("stuck", patience_s=path.patience)
         except (OSError, IncompleteRead):

@@ -22,6 +22,6 @@ def check(path: Path) -> Finding:
         come_and_go(path, at_once)
     until = time.monotonic() + _SETTLE
     while (zombies := server.zombies()) > 0 and time.monotonic() < until:
-        path.stop.wait(0.02)
+        path.wait(0.02)
     found = {"connections": at_once * _TIMES, "zombies": zombies}
     return fail("left", **found) if zombies > _FEW else ok("ok", **found)
