@@ -1,4 +1,4 @@
-"""What `make demo` runs: a server on a free port, real files through it, what came back compared; a ping, a load; a lie found.
+"""What `make demo` runs: a server on a free port, real files through it, what came back compared; a ping, a load, a check; a lie found.
 
 Ends with 1 if one byte differs, or if the lie is not noticed.
 """
@@ -67,6 +67,7 @@ def main() -> int:
         try:
             results = [through(found[1], path) for path in files(Path(folder))]
             results += [told("ping", found[1], "-c", "3", "-i", "0.1"), told("load", found[1], "-c", "16", "-t", "1")]
+            results.append(told("check", found[1], "--quick"))
         finally:
             server.send_signal(signal.SIGTERM)
             log.write(server.communicate(timeout=60)[0])

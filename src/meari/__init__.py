@@ -6,7 +6,8 @@ The public API, by name, and the floors of the house; a module imports from floo
               pattern, naming, verify, histogram        ... of the near end: the keyed stream, and what became of it
     floor 1   stop, rio, events                         primitives
     floor 2   net                                       sockets, as CS:APP opens them
-    floor 3   engines, client                           the two ends, which know nothing of each other
+              reach, tcpinfo                            ... of the near end: connecting, what the kernel knows
+    floor 3   engines, client, check                    the two ends, which know nothing of each other
     floor 4   supervisor, server, writer                compositions
               testing, report                           ... a far end that lies; a result as text, JSON, a page
     floor 5   cli                                       the only place that speaks to a person, or exits
