@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
+_LOG = 12  # lines shown
 MEARI = [sys.executable, "-m", "meari"]
 
 
@@ -29,7 +30,8 @@ def through(port: str, path: Path) -> bool:
     with path.open("rb") as source:
         done = subprocess.run([*MEARI, "talk", "127.0.0.1", port], stdin=source, capture_output=True, timeout=60, check=False)
     same = done.returncode == 0 and done.stdout == path.read_bytes()
-    print(f"{'ok  ' if same else 'FAIL'}  {path.name}: {done.stderr.decode().strip()}", flush=True)
+    if not same:
+        print(f"FAIL  {path.name}: {done.stderr.decode().strip()}", flush=True)
     return same
 
 
@@ -66,14 +68,16 @@ def main() -> int:
         print(first, end="")
         try:
             results = [through(found[1], path) for path in files(Path(folder))]
+            print(f"{sum(results)} of {len(results)} files came back as they were", flush=True)
             results += [told("ping", found[1], "-c", "3", "-i", "0.1"), told("load", found[1], "-c", "16", "-t", "1")]
             results.append(told("check", found[1], "--quick"))
         finally:
             server.send_signal(signal.SIGTERM)
             log.write(server.communicate(timeout=60)[0])
-        print("\nthe server's log:")
         log.seek(0)
-        print("".join(f"  {line}" for line in log))
+        lines = log.readlines()
+        print(f"\nthe first of {len(lines)} lines of the server's log:")
+        print("".join(f"  {line}" for line in lines[:_LOG]))
     results.append(lied_to())
     good = all(results) and server.returncode == 0
     print(f"\n{sum(results)} of {len(results)} went as they should; the server ended with {server.returncode}")

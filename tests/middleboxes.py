@@ -76,10 +76,10 @@ def haproxy(port: int, directory: Path, defaults: str = SHIPPED) -> Iterator[int
 
 
 @contextlib.contextmanager
-def socat(port: int, *options: str) -> Iterator[int]:
+def socat(port: int, *options: str, listening: str = "", connecting: str = "") -> Iterator[int]:
     need("socat")
     own = free_port()
-    with running(own, "socat", *options, f"TCP-LISTEN:{own},bind=127.0.0.1,reuseaddr,fork,backlog=128", f"TCP:127.0.0.1:{port}"):
+    with running(own, "socat", *options, f"TCP-LISTEN:{own},bind=127.0.0.1,reuseaddr,fork{listening}", f"TCP:127.0.0.1:{port}{connecting}"):
         yield own
 
 

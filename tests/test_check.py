@@ -209,9 +209,9 @@ def test_by_default_all_but_those_of_a_server_of_our_own() -> None:
     assert "idle" not in [each.name for each in choose(skip=["idle"])]
 
 
-@pytest.mark.parametrize("name", ["", "nothing", "descriptors"])
-def test_a_property_that_there_is_not(name: str) -> None:
-    with pytest.raises(UsageError, match="there is no property"):
+@pytest.mark.parametrize(("name", "said"), [("", "there is no property"), ("nothing", "there is no property"), ("descriptors", "--spawn")])
+def test_a_property_that_there_is_not(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
         choose([name])
 
 
@@ -385,7 +385,10 @@ def test_what_cannot_be_is_one_clear_line(words: list[str], said: str) -> None:
 
 def test_nobody_there() -> None:
     done = run("check", str(free_port()), "--json")
-    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.returncode == 2
+    found = json.loads(done.stdout)
+    jsonschema.validate(found, SCHEMA)
+    assert verdicts(found)["connect"] == "FAIL"
     assert re.fullmatch(
         r"meari check: cannot connect to tcp://localhost:\d+: .*Connection refused; does a server listen there\?\n", done.stderr.decode()
     )

@@ -81,12 +81,14 @@ def test_haproxy_as_mended(far: int, tmp_path: Path) -> None:
 
 def test_socat_as_shipped_ends_half_a_second_after_an_end_of_file(far: int) -> None:
     with socat(far) as port:
-        assert verdicts(port, "--idle", "3") == {"half-close": ("FAIL", "lost"), "small": ("warn", "nagle")}
+        found = verdicts(port, "--idle", "3")
+    assert found.pop("concurrency", ("warn", "queue")) == ("warn", "queue")  # its backlog is 5: a race, who is first
+    assert found == {"half-close": ("FAIL", "lost"), "small": ("warn", "nagle")}
 
 
 def test_socat_as_mended(far: int) -> None:
-    with socat(far, "-t", "60") as port:
-        assert verdicts(port, "--idle", "3") == {"small": ("warn", "nagle")}
+    with socat(far, "-t", "60", listening=",nodelay,backlog=128", connecting=",nodelay") as port:
+        assert verdicts(port, "--idle", "3") == {}
 
 
 def test_ssh(far: int, tmp_path: Path) -> None:
@@ -118,7 +120,10 @@ def test_what_a_proxy_adds(far: int) -> None:
         done = run("check", str(port), "--against", f"localhost:{far}", "--idle", "2", "--lang", "en", timeout=120)
     lines = done.stdout.decode().splitlines()
     (heading,) = (i for i, line in enumerate(lines) if line.startswith("what "))
-    assert {line.split()[1] for line in lines[heading + 1 :] if line.split()[0] in ("FAIL", "warn")} == {"half-close", "small"}
+    assert {line.split()[1] for line in lines[heading + 1 :] if line.split()[0] in ("FAIL", "warn")} - {"concurrency"} == {
+        "half-close",
+        "small",
+    }
     assert done.returncode == 1
 
 

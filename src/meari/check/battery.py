@@ -100,6 +100,8 @@ def choose(only: Iterable[str] = (), skip: Iterable[str] = (), *, quick: bool = 
     """The properties to tell of, in their order. Raises UsageError for a name that is none of theirs."""
     names = [each.name for each in PROPERTIES if each.spawned <= spawned]
     for name in (*only, *skip):
+        if name not in names and any(each.name == name for each in PROPERTIES):
+            raise UsageError(f"{name!r} is of a server that is started for it: --spawn COMMAND")
         if name not in names:
             raise UsageError(f"there is no property {name!r}: {', '.join(names)}")
     wanted = set(only) or {name for name in names if not (quick and name == "idle")}

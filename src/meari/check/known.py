@@ -46,7 +46,7 @@ class _Numbers(string.Formatter):
             unit = {"en": " s", "ko": "초"}[self._language]
             return f"{round(value, 1):,.10g}{unit}"
         if spec == "word":
-            return self._words[value][self._language]
+            return self._words[value][self._language] if value in self._words else str(value)
         return str(super().format_field(value, spec))
 
 

@@ -18,7 +18,7 @@ from .spawned import Spawned
 
 _MOST_PATIENT = 20.0  # seconds, whatever one bad round trip took
 _LONG = 300.0  # seconds that any one wait may last, while bytes move
-_SIP = 0.002  # seconds from one piece to the next, for a slow reader
+_SIP = 0.001  # seconds from one piece to the next, for a slow reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,11 @@ class Path:
         return least if self.known.base is None else max(least, min(50 * self.known.base.worst, _MOST_PATIENT))
 
     @property
+    def connecting(self) -> float:
+        """Seconds that connecting may take: a SYN that was dropped is sent again after 1, and once more after 3 (RFC 6298)."""
+        return max(self.patience, 2.5)
+
+    @property
     def margin(self) -> float:
         """Seconds by which two waits of one round trip may differ for no reason but the path's and this machine's own."""
         return 0.02 if self.known.base is None else 0.02 + min(5 * self.known.base.worst, _MOST_PATIENT / 10)
@@ -77,17 +82,17 @@ class Path:
 
     def line(self, mss: int | None = None) -> Line:
         """A connection that carries lines of text, in segments of *mss* bytes at the most. Raises ConnectError, LocalError, Stopped."""
-        sock, _, took = connect(self.targets, self.patience, self.stop, mss)
+        sock, _, took = connect(self.targets, self.connecting, self.stop, mss)
         return Line(sock, took / 1e9, next(self.known.numbers))
 
     def stream(self) -> Line:
         """A connection that carries the keyed stream. Raises as line()."""
-        sock, _, took = connect(self.targets, self.patience, self.stop)
+        sock, _, took = connect(self.targets, self.connecting, self.stop)
         return Line(sock, took / 1e9, next(self.known.numbers), self.known.run)
 
     def rio(self) -> Rio:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
-        sock, _, _ = connect(self.targets, self.patience, self.stop)
+        sock, _, _ = connect(self.targets, self.connecting, self.stop)
         return Rio(sock, deadline=time.monotonic() + self.patience, stop=self.stop, poll=kernel.poll)
 
     def wait(self, seconds: float) -> None:

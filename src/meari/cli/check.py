@@ -33,7 +33,7 @@ _PATIENCE = 3.0  # seconds
 
 
 @click.command("check", short_help="Tell what a path does to a connection.")
-@click.argument("address", metavar="HOST PORT", nargs=-1)
+@click.argument("address", metavar="[HOST PORT]", nargs=-1)
 @click.option(
     "--idle", type=Seconds(), default=60.0, show_default=True, metavar="SECONDS", help="The longest that connections are left idle."
 )
@@ -105,16 +105,16 @@ def command(
             return 130
         suites = [(f"meari check {side.name}", report.cases(side.results, language, spawned=side.spawned)) for side in sides]
         written = saved.write(lambda: junit(suites))
+        if as_json:
+            documents = [report.document(side.name, side.spawned, side.results, plan, side.seconds, language) for side in sides]
+            show(json.dumps(documents[0] | ({"against": documents[1]} if len(documents) > 1 else {})))
+        elif len(sides) > 1 and all(side.unreachable is None for side in sides):
+            for line in report.added(sides[0].results, sides[1].results, sides[0].name, sides[1].name, language):
+                show(line)
         for side in sides:
             if side.unreachable is not None:
                 say(f"meari check: cannot connect to {side.name}: {side.unreachable}{_hint(side.unreachable)}")
                 return 2
-        if as_json:
-            documents = [report.document(side.name, side.spawned, side.results, plan, side.seconds, language) for side in sides]
-            show(json.dumps(documents[0] | ({"against": documents[1]} if len(documents) > 1 else {})))
-        elif len(sides) > 1:
-            for line in report.added(sides[0].results, sides[1].results, sides[0].name, sides[1].name, language):
-                show(line)
     if any(result.finding.verdict is Verdict.FAIL for side in sides for result in side.results):
         return 1
     return 0 if written else 2

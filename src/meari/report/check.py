@@ -14,9 +14,11 @@ from ..check.path import Plan
 from .junit import Case
 
 _CAUSES = 3  # shown; JSON has all
+_BESIDE = {"en": "beside", "ko": "비교"}
 _LABEL = {Verdict.UNKNOWN: "?"}
 _WORDS = {
     "likely": {"en": "likely", "ko": "추정 원인"},
+    "or": {"en": "or", "ko": "또는"},
     "remedy": {"en": "do", "ko": "해결"},
     "source": {"en": "see", "ko": "참고"},
 }
@@ -40,12 +42,13 @@ def unjudged(results: Sequence[Result], language: str) -> Iterator[str]:
 
 
 def behind(result: Result, language: str, *, spawned: bool) -> Iterator[str]:
-    """What may be behind it, and what to do: lines to stand below its own."""
+    """What may be behind it, and what to do, then what else may be: lines to stand below its own."""
     words = {key: found[language] for key, found in _WORDS.items()}
-    for cause in list(causes(result, language, spawned=spawned))[:_CAUSES]:
-        yield f"          {words['likely']}: {cause.cause}"
-        yield f"            {words['remedy']}: {cause.remedy}"
-        yield f"            {words['source']}: {cause.title}, {cause.url}"
+    for n, cause in enumerate(list(causes(result, language, spawned=spawned))[:_CAUSES]):
+        yield f"          {words['or' if n else 'likely']}: {cause.cause}"
+        if not n:
+            yield f"            {words['remedy']}: {cause.remedy}"
+            yield f"            {words['source']}: {cause.title}, {cause.url}"
 
 
 def closing(results: Sequence[Result], seconds: float, language: str) -> str:
@@ -82,7 +85,7 @@ def document(far_end: str, spawned: bool, results: Sequence[Result], plan: Plan,
         "meari": __version__,
         "far_end": far_end,
         "spawned": spawned,
-        "idle_s": plan.idle,
+        "idle_s": plan.idle if any(result.name == "idle" for result in results) else 0,
         "clients": plan.clients,
         "quick": plan.quick,
         "seconds": round(seconds, 3),
@@ -131,7 +134,7 @@ def added(through: Sequence[Result], direct: Sequence[Result], first: str, secon
         figures = [r.finding.evidence.get(key) for results in (through, direct) for r in results if r.name == name]
         if len(figures) == 2 and isinstance(figures[0], float) and isinstance(figures[1], float):
             ratio = figures[0] / figures[1]
-            yield f"  {'':4}  {names[key][language]:11}  {shown(figures[0])}; {shown(figures[1])}: {ratio:.2f}x"
+            yield f"  {'':4}  {names[key][language]:11}  {shown(figures[0])} ({_BESIDE[language]} {shown(figures[1])}): {ratio:.2f}x"
 
 
 def _rank(result: Result) -> int:

@@ -46,6 +46,8 @@ def come_and_go(path: Path, n: int) -> Counter[str]:
             except ConnectError as error:
                 reasons["; ".join(error.reasons)] += 1
         path.returns(*lines)
-        reasons += Counter(_MIXED if line.faults else f"no echo ({line.end or 'silence'})" for line in lines if line.missing or line.faults)
+        reasons += Counter(
+            _MIXED if line.faults else (f"no-echo-{line.end}" if line.end else "silence") for line in lines if line.missing or line.faults
+        )
         path.ends(*lines, quiet=path.margin + 0.1)  # whether the far end's FIN comes is another property's
     return reasons

@@ -44,12 +44,12 @@ def check(path: Path) -> Finding:
         turned_away = sum(line.end is not None for line in lines if line not in served)
         later = _later(path, lines, served)
         path.ends(*(line for line in lines if line.end is None))
-    found = {"clients": wanted, "served": len(served), "later": later, "turned_away": turned_away}
+    found = {"clients": wanted, "served": len(served), "later": later, "turned_away": turned_away, "unconnected": wanted - len(lines)}
     if later:
         return fail("one-by-one" if len(served) == 1 else "some-at-a-time", **found)
     path.known.turns_away = bool(turned_away or (refused and "no answer" not in refused))
     if refused or turned_away:
-        return fail("refused", **found, reason=refused or "closed by the far end")
+        return fail("refused", **found, reason=refused or "closed")
     if not served:
         return fail("nobody", **found)
     return fail("one-by-one" if len(served) == 1 else "some-at-a-time", **found)

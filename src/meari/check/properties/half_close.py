@@ -15,7 +15,7 @@ from ..line import FIN, Line
 from ..path import Path
 
 _UNDER_WAY = 1 << 20
-_BLOCKING = 8 << 20
+_BLOCKING, _BLOCKING_QUICKLY = 40 << 20, 24 << 20  # what the buffers of four ends and a proxy or two hold is less
 _SLOWLY = 2.0  # seconds until our FIN is acknowledged, at the most
 _SHARES = (0.75, 0.5, 0.25, 0.12)  # of what is left then, at which we read nothing for a while
 _HOLD = 0.7  # seconds: longer than half a second, after which some do not wait any more (socat's -t)
@@ -60,7 +60,7 @@ def _at_once(path: Path, line: Line) -> bool:
 
 def _read_slowly(path: Path, line: Line) -> bool:
     """Our FIN comes to whoever is between, and to the far end, while what they owe us goes out slowly, to the last byte."""
-    line.ask(path.amount(_BLOCKING))
+    line.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
     blocked = path.fills(line)
     line.parting = True
     until = time.monotonic() + _SLOWLY
@@ -74,7 +74,7 @@ def _while_blocked(path: Path, line: Line) -> bool:
     A FIN waits behind the data before it. So we read, slowly, until it is acknowledged, and then stop some more times:
     wherever it is just then, who has seen it has to wait for us, and keep what is not written.
     """
-    line.ask(path.amount(_BLOCKING))
+    line.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
     blocked = path.fills(line)
     line.parting = True
     until = time.monotonic() + _SLOWLY
