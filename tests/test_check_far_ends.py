@@ -52,23 +52,27 @@ def test_the_right_one_holds_whole() -> None:
     assert len(found["properties"]) == 21
 
 
+def long(*values: str) -> typing.Any:
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
 @pytest.mark.parametrize(
     ("name", "only", "seen", "cause"),
     [
         ("right", "partial", "ok", None),
         ("string", "bytes", "values", "nul-ends-a-string"),
         ("by_value", "pipelined", "lost", "buffer-copied-by-value"),
-        ("held", "pipelined", "held", "ready-in-its-own-buffer"),
-        ("lines", "partial", "lines", "book-echo-reads-lines"),
+        long("held", "pipelined", "held", "ready-in-its-own-buffer"),
+        long("lines", "partial", "lines", "book-echo-reads-lines"),
         ("sigpipe", "reset", "died", "sigpipe"),
-        ("exits", "reset", "died", "exits-at-any-error"),
+        long("exits", "reset", "died", "exits-at-any-error"),
         ("iterative", "concurrency", "one-by-one", "iterative"),
-        ("prethreaded", "concurrency", "some-at-a-time", "all-threads-held"),
-        ("resets", "close", "reset", "closed-with-unread-data"),
+        long("prethreaded", "concurrency", "some-at-a-time", "all-threads-held"),
+        long("resets", "close", "reset", "closed-with-unread-data"),
         ("exit_0", "exit-code", "zero", "exit-0-on-failure"),
         ("ipv4", "connect", "ipv4-alone", "ipv4-alone"),
-        ("spins", "processor", "spins", "spins"),
-        ("nagle", "small", "nagle", "nagle"),
+        long("spins", "processor", "spins", "spins"),
+        long("nagle", "small", "nagle", "nagle"),
     ],
 )
 def test_what_was_seen_and_the_likely_cause(name: str, only: str, seen: str, cause: str | None) -> None:

@@ -264,7 +264,9 @@ def drained(server: Server) -> Callable[[], float]:
     return wait
 
 
-@pytest.mark.parametrize("engine", ["event", "thread"])  # of the running program test_endurance.py tests it on every engine
+@pytest.mark.parametrize(
+    "engine", ["event", pytest.param("thread", marks=pytest.mark.long)]
+)  # of the running program test_endurance.py tests it on every engine
 def test_the_stop_echoes_what_is_under_way_and_resets_nobody(engine: str) -> None:
     server = Server("127.0.0.1:0", engine=engine, limits=Limits(connections=4, threads=4, drain=20)).__enter__()
     places = 1 if engine == "iterative" else 4
@@ -347,7 +349,7 @@ def test_a_server_needs_an_address_and_a_limit_a_positive_number() -> None:
         Limits(drain=-1)
 
 
-@pytest.mark.parametrize("engine", ["event", "iterative"])  # the blocking engines share what is tested
+@pytest.mark.parametrize("engine", ["event", pytest.param("iterative", marks=pytest.mark.long)])  # the blocking engines share it
 def test_a_slow_reader_gets_all_after_our_end_of_file(engine: str) -> None:
     """It is idle when the stop comes, and the kernel still holds its echo: the end of file has to wait behind that."""
     server = Server("127.0.0.1:0", engine=engine, limits=Limits(drain=20)).__enter__()

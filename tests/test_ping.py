@@ -115,7 +115,7 @@ def test_a_lost_connection_is_made_anew_and_its_outage_told() -> None:
     assert any(row["type"] == "lost" and row["reason"] == "not connected" for row in found)
 
 
-@pytest.mark.parametrize("kind", ["flip", "drop", "insert", "duplicate", "replay"])
+@pytest.mark.parametrize("kind", ["flip", pytest.param("drop", marks=pytest.mark.long), "insert", "duplicate", "replay"])
 def test_a_lie_is_found(kind: str) -> None:
     with Serving("--lie", kind, "--lie-every", "1024") as server:
         done = run("ping", str(server.address), "-s", "500", "-i", "0", "-c", "60", "-W", "0.5", "--json")

@@ -18,8 +18,8 @@ _SHOWN = 40  # bytes of it
 def check(path: Path) -> Finding:
     with path.rio() as rio:
         began = time.perf_counter()
-        rio.writen(_ALONE)
         try:
+            rio.writen(_ALONE)
             came = rio.readexactly(1)
             took = time.perf_counter() - began
             return ok("ok", took_s=took) if came == _ALONE else _different(rio, came)

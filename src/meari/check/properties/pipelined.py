@@ -17,9 +17,10 @@ _NUDGE = b"one more\n"
 
 def check(path: Path) -> Finding:
     with path.rio() as rio:
-        rio.writen(_MESSAGE)
         came = bytearray()
+        first = 0
         try:
+            rio.writen(_MESSAGE)
             _read(path, rio, came, len(_MESSAGE))
             if bytes(came) == _MESSAGE:
                 return ok("ok", lines=_LINES, bytes=len(_MESSAGE))
