@@ -116,7 +116,7 @@ time.sleep(60)
 
 
 def test_a_server_that_puts_itself_in_the_background_is_told_so_and_ended() -> None:
-    done = run("check", "--spawn", f"{sys.executable} -c {shlex.quote(BACKGROUND)} {{port}}", "--only", "partial")
+    done = run("check", "--spawn", f"{sys.executable} -c {shlex.quote(BACKGROUND)} {{port}}", "--only", "partial", "--quick")
     assert done.returncode == 2
     assert b"puts itself in the background" in done.stderr
     assert marked() == []
