@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import pty
 import re
 import signal
 import socket
-import string
 import subprocess
 import time
-import tomllib
 import typing
 from collections.abc import Iterator
 from importlib import resources
@@ -23,179 +20,16 @@ import jsonschema
 import pytest
 
 from meari import Server
-from meari.check import properties
-from meari.check.battery import PROPERTIES, Result, choose, with_needs
-from meari.check.finding import Finding, Verdict, fail, ok, unknown, warn
-from meari.check.known import LANGUAGES, about, causes, size_of, time_of
+from meari.check.battery import PROPERTIES, choose, with_needs
+from meari.check.finding import Verdict
 from meari.errors import UsageError
-from meari.report import check as report
 from meari.report.junit import Case, junit
 
 from . import servers
 from .program import MEARI, run
 
-PACKAGE = resources.files("meari.check")
-SENTENCES = tomllib.loads(PACKAGE.joinpath("sentences.toml").read_text(encoding="utf-8"))
-CAUSES = tomllib.loads(PACKAGE.joinpath("causes.toml").read_text(encoding="utf-8"))["cause"]
 NAMES = [each.name for each in PROPERTIES]
-SOURCE = Path(properties.__file__).parent
 SCHEMA = json.loads(resources.files("meari.report").joinpath("check.schema.json").read_text())
-OF_ANY = {"needs", "needs-more", "unreachable", "here", "stuck", "broke", "died", "unfinished"}  # what the battery itself may find
-
-
-def strings(name: str) -> set[str]:
-    """Every text in the file of a property: what it may have seen is among them."""
-    tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
-    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-
-
-def names_in(call: ast.Call) -> set[str]:
-    """What its first argument may be."""
-    first = call.args[0] if call.args else ast.Constant("ok")
-    parts = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
-    return {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
-
-
-def seen(name: str) -> set[str]:
-    """The first arguments of ok, warn, fail and unknown in the file of a property."""
-    tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    return {what for call in calls if getattr(call.func, "id", "") in ("ok", "warn", "fail", "unknown") for what in names_in(call)}
-
-
-# What is said
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_all_that_may_be_seen_has_a_sentence(name: str) -> None:
-    told = set(SENTENCES[name]) | set(SENTENCES["any"])
-    assert seen(name) <= told
-    assert set(SENTENCES[name]) <= strings(name), "a sentence that nothing leads to"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_a_sentence_says_is_in_its_evidence(name: str) -> None:
-    tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("ok", "warn", "fail", "unknown")):
-            continue
-        given = {word.arg for word in node.keywords if word.arg}
-        if any(word.arg is None for word in node.keywords):
-            given |= strings(name)  # of the dicts that are unpacked
-        for what in names_in(node):
-            text = (SENTENCES[name].get(what) or SENTENCES["any"][what])["en"]
-            assert {field for _, field, _, _ in string.Formatter().parse(text) if field} <= given, what
-
-
-@pytest.mark.parametrize("path", [(name, what) for name, group in SENTENCES.items() for what in group], ids="/".join)
-def test_every_sentence_is_in_both_languages_with_the_same_numbers(path: tuple[str, str]) -> None:
-    texts = SENTENCES[path[0]][path[1]]
-    assert set(texts) == set(LANGUAGES)
-    assert set(re.findall(r"{[^}]*}", texts["en"])) == set(re.findall(r"{[^}]*}", texts["ko"]))
-    assert re.search("[가-힣]", texts["ko"])
-    assert not re.search("[가-힣]", texts["en"])
-
-
-def test_every_property_is_listed_in_both_languages() -> None:
-    assert set(SENTENCES["about"]) == set(NAMES)
-    assert about("idle", "ko") != about("idle", "en")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_whatever_fails_has_a_likely_cause(name: str) -> None:
-    """Of what may be seen, of a server of ours or of any path."""
-    tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    bad = {what for call in calls if getattr(call.func, "id", "") in ("fail", "warn") for what in names_in(call)} | {"died"}
-    known = {what for cause in CAUSES if name in cause["property"] for what in cause["seen"]}
-    assert bad - known <= {"none"}, "that nobody answers ends the check"
-
-
-@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: str(cause["name"]))
-def test_every_cause_is_of_something_that_can_be_seen(cause: dict[str, typing.Any]) -> None:
-    assert set(cause["property"]) <= set(NAMES)
-    for what in cause["seen"]:
-        assert any(what in SENTENCES[name] or what in OF_ANY for name in cause["property"]), what
-    for name in cause["property"]:
-        assert any(what in SENTENCES[name] or what in OF_ANY for what in cause["seen"]), name
-    for text in ("cause", "remedy"):
-        assert set(cause[text]) == set(LANGUAGES)
-        assert re.search("[가-힣]", cause[text]["ko"])
-    assert cause["source"]["title"]
-    assert re.fullmatch(r"https?://\S+", cause["source"]["url"])
-    assert set(cause) <= {"name", "property", "seen", "when", "spawned", "cause", "remedy", "source"}
-
-
-def test_there_are_causes_enough_and_none_twice() -> None:
-    assert len(CAUSES) >= 25
-    assert len({cause["name"] for cause in CAUSES}) == len(CAUSES)
-
-
-def named(result: Result, *, spawned: bool = False) -> list[str]:
-    return [cause.name for cause in causes(result, "en", spawned=spawned)]
-
-
-@pytest.mark.parametrize(
-    ("alive", "dead", "what", "expected"),
-    [
-        (340.0, 360.0, "reset-when-used", "aws-350"),
-        (240.0, 270.0, "silence", "conntrack"),  # 240 lived: it is not the 4 minutes
-        (228.0, 240.0, "silence", "azure-4-minutes"),
-        (40.0, 50.1, "closed", "haproxy-debian-50-seconds"),
-        (40.0, 47.0, "closed", "idle-timeout-of-a-proxy"),
-        (50.0, 60.2, "reset", "classic-elb-60-seconds"),
-    ],
-)
-def test_the_evidence_chooses_among_the_causes(alive: float, dead: float, what: str, expected: str) -> None:
-    found = Result("idle", fail(what, longest_alive_s=alive, dead_s=dead), 1.0)
-    assert named(found)[0] == expected
-
-
-def test_what_holds_and_what_cannot_be_told_has_no_cause() -> None:
-    assert named(Result("half-close", ok(sent=1), 1.0)) == []
-    assert named(Result("half-close", unknown("needs", property="bytes"), 1.0)) == []
-
-
-def test_a_cause_of_servers_of_somebodys_own_is_told_of_those_alone() -> None:
-    found = Result("half-close", fail("lost", way="data", sent=10, missing=1, how="FIN", patience_s=3.0), 1.0)
-    assert "nginx-half-close" in named(found)
-    assert "nginx-half-close" not in named(found, spawned=True)
-    assert "returns-before-writing-the-rest" in named(found, spawned=True)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0000581, "58.1 us"), (0.00231, "2.31 ms"), (1.5, "1.5 s"), (0, "0 us"), (0.9998, "1 s"), (0.00099984, "1 ms"), (3600, "3,600 s")],
-)
-def test_times_as_people_read_them(seconds: float, text: str) -> None:
-    assert time_of(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(1, "1 byte"), (64, "64 bytes"), (999_960, "1.0 MB"), (16_777_216, "16.8 MB"), (1e9, "1.0 GB"), (2600, "2.6 kB")]
-)
-def test_sizes_as_people_read_them(count: float, text: str) -> None:
-    assert size_of(count) == text
-
-
-def test_what_could_not_be_tried_is_one_line() -> None:
-    results = [Result(name, unknown("needs", property="partial"), 0.0) for name in ("bytes", "close")]
-    assert list(report.unjudged(results, "en")) == ["  ?     bytes, close", "                     can't tell: partial does not hold"]
-
-
-@pytest.mark.parametrize(
-    ("findings", "english"),
-    [
-        ([ok(), ok()], "all 2 properties hold (1.5 s)"),
-        ([ok(), warn("x")], "all 2 properties hold, 1 with a warning (1.5 s)"),
-        ([fail("x"), warn("x"), unknown("x")], "1 of 3 properties does not hold, 1 with a warning, 1 can't be told (1.5 s)"),
-        ([ok(), unknown("x")], "none of 2 properties fails, 1 can't be told (1.5 s)"),
-    ],
-)
-def test_the_last_line(findings: list[Finding], english: str) -> None:
-    results = [Result("close", finding, 0.1) for finding in findings]
-    assert report.closing(results, 1.5, "en") == english
-    assert re.search("[가-힣]", report.closing(results, 401.0, "ko"))
 
 
 # What is chosen
@@ -334,11 +168,12 @@ def test_both_paths_beside_each_other(port: int, tmp_path: Path) -> None:
     ("serve", "name", "what"),
     [
         (servers.swallow, "partial", "nothing"),
+        (servers.deaf, "partial", "nothing"),
         (servers.chatter, "partial", "different"),
         (lambda sock, over: None, "partial", "ended"),
         (lambda sock, over: servers.reset(sock), "partial", "ended"),
     ],
-    ids=["swallow", "chatter", "closes", "resets"],
+    ids=["swallow", "deaf", "chatter", "closes", "resets"],
 )
 def test_far_ends_that_are_no_echo(serve: servers.Serve, name: str, what: str) -> None:
     with servers.far_end(serve) as address:
@@ -346,6 +181,14 @@ def test_far_ends_that_are_no_echo(serve: servers.Serve, name: str, what: str) -
     failed = [each for each in found["properties"] if each["verdict"] == "FAIL"]
     assert [(each["name"], each["seen"]) for each in failed] == [(name, what)]
     assert {each["verdict"] for each in found["properties"]} <= {"ok", "FAIL", "can't tell"}
+
+
+@pytest.mark.parametrize(("cleanly", "how"), [(True, "FIN"), (False, "RST")])
+def test_a_far_end_that_ends_in_the_middle(cleanly: bool, how: str) -> None:
+    with servers.far_end(servers.breaking(1_000_000, cleanly=cleanly)) as address:
+        found = told(address.port, "--quick", "--only", "bytes")
+    (bulk,) = found["properties"]
+    assert (bulk["verdict"], bulk["seen"], bulk["evidence"]["ended"]) == ("FAIL", "faults", how)
 
 
 def test_an_honest_echo_of_single_bytes_is_all_right() -> None:
@@ -444,6 +287,35 @@ def test_out_of_descriptors_is_no_fault_of_the_far_end(port: int) -> None:
     )  # fmt: skip
     (found,) = json.loads(done.stdout)["properties"]
     assert (found["verdict"], found["seen"]) == (str(Verdict.UNKNOWN), "here")
+
+
+def test_an_output_that_nobody_reads_holds_up_no_measuring(port: int) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    filled = 0
+    while True:
+        try:
+            filled += os.write(write, bytes(4096))
+        except BlockingIOError:
+            break
+    os.set_blocking(write, True)
+    running = subprocess.Popen([*MEARI, "check", str(port), "--only", "connect,partial,close", "--lang", "en"], stdout=write)
+    os.close(write)
+    time.sleep(1.5)
+    assert running.poll() is None
+    with os.fdopen(read, "rb") as pipe:
+        lines = pipe.read()[filled:].decode().splitlines()
+    assert running.wait(10) == 0
+    assert len(lines) == 5
+    assert float(lines[-1].partition("(")[2].split()[0]) < 1  # seconds that it took to measure
+
+
+@pytest.mark.parametrize("word", ["메아리:7", "--only=메아리", "--spawn=메아리 {port}", "--spawn=\udcff {port}"])
+def test_arguments_that_are_not_ascii(word: str) -> None:
+    done = run("check", *(["7"] if word.startswith("--only") else []), word)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.count(b"\n") <= 2
+    assert b"Traceback" not in done.stderr and b"fault of meari" not in done.stderr
 
 
 # JUnit

@@ -90,6 +90,22 @@ static inline void thread_each(int listener, void (*serve)(int)) {
     }
 }
 
+/* A process for each connection, which echoes; the parent closes its copy of the descriptor, or forgets to. */
+static inline void process_each(int listener, int parent_closes) {
+    signal(SIGPIPE, SIG_IGN);
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        no_delay(fd);
+        if (fork() == 0) {
+            close(listener);
+            echo(fd);
+            exit(0);
+        }
+        if (parent_closes)
+            close(fd);
+    }
+}
+
 /* What most of them are, but for their fault. */
 static inline int run(const char *port, void (*serve)(int)) {
     signal(SIGPIPE, SIG_IGN);
