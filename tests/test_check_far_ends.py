@@ -88,17 +88,18 @@ def test_nothing_that_was_spawned_is_left() -> None:
     done = run("check", "--spawn", f"{program} {{port}}", "--only", "zombies,churn", "--quick", "--json")
     assert done.returncode == 1
     assert named(json.loads(done.stdout)) == {"zombies"}
-    assert marked() == []
+    assert marked(program) == []
 
 
-def marked() -> list[str]:
-    """The processes that a check has started."""
-    return [pid for pid in os.listdir("/proc") if pid.isdigit() and b"MEARI_SPAWNED=" in _environment(pid)]
+def marked(part: str) -> list[str]:
+    """The processes that a check has started, with *part* in their command."""
+    there = [pid for pid in os.listdir("/proc") if pid.isdigit() and part.encode() in _of(pid, "cmdline")]
+    return [pid for pid in there if b"MEARI_SPAWNED=" in _of(pid, "environ")]
 
 
-def _environment(pid: str) -> bytes:
+def _of(pid: str, what: str) -> bytes:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
+        with open(f"/proc/{pid}/{what}", "rb") as file:
             return file.read()
     except OSError:
         return b""
@@ -119,7 +120,7 @@ def test_a_server_that_puts_itself_in_the_background_is_told_so_and_ended() -> N
     done = run("check", "--spawn", f"{sys.executable} -c {shlex.quote(BACKGROUND)} {{port}}", "--only", "partial", "--quick")
     assert done.returncode == 2
     assert b"puts itself in the background" in done.stderr
-    assert marked() == []
+    assert marked("os.setsid()") == []
 
 
 def test_a_signal_is_no_verdict() -> None:
@@ -130,7 +131,7 @@ def test_a_signal_is_no_verdict() -> None:
     out, errors = running.communicate(timeout=10)
     assert (running.returncode, errors) == (130, b"")
     assert b"hold" not in out
-    assert marked() == []
+    assert marked(built("right")) == []
 
 
 def test_a_reset_that_ends_the_far_end_does_not_spoil_what_is_idle(tmp_path: Path) -> None:

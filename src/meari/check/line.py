@@ -90,6 +90,7 @@ class Line:
         self.end: str | None = None  # how the far end ended it: FIN, RESET or the kernel's word for it
         self.moved = time.monotonic()  # when the last byte moved, either way
         self.ended_at = 0.0
+        self._failed: int | None = None  # why a write did
         self._verifier = _Text(number, self._fault) if run is None else _Keyed(run, number, self._fault, PIECE)
         self._out: bytes | bytearray = b""
         self._at = 0
@@ -118,7 +119,9 @@ class Line:
         """What poll(2) is to say of it; 0: nothing more is expected. (POLLERR comes unasked: it stands for "watched".)"""
         if self.end is not None:
             return 0
-        return (select.POLLIN if self.reading else select.POLLERR) | (select.POLLOUT if self.written < self.asked else 0)
+        return (select.POLLIN if self.reading else select.POLLERR) | (
+            select.POLLOUT if self.written < self.asked and self._failed is None else 0
+        )
 
     def step(self, event: int) -> None:
         """Do what poll(2) says is possible."""
@@ -152,7 +155,10 @@ class Line:
             self._ended(error.errno or 0)
             return
         if not data:
-            self._end(FIN)
+            if self._failed is None:
+                self._end(FIN)
+            else:
+                self._ended(self._failed)
             return
         self.moved = time.monotonic()
         self._verifier.receive(data)
@@ -163,7 +169,12 @@ class Line:
         piece = memoryview(self._out)[self._at : self._at + self.asked - self.written]
         try:
             n = kernel.write(self.sock.fileno(), piece)
-        except OSError:  # full, or gone: the next read says which
+        except BlockingIOError:
+            return
+        except OSError as error:  # told once: the read after it would find an end of file
+            self._failed = error.errno or 0
+            if not self.reading:
+                self._ended(self._failed)
             return
         if n:
             self.moved = time.monotonic()
