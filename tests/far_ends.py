@@ -44,6 +44,9 @@ FAULTS = {
     "zombies": {"zombies"},
 }
 
+# What it may be named as well: nothing comes back any more if all that was still to come had been dropped, as in a deadlock.
+PERHAPS = {"short_counts": {"duplex"}}
+
 
 @functools.cache
 def _directory() -> tempfile.TemporaryDirectory[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from ..finding import Finding, fail, ok, unknown, warn
 from ..path import Path
 
-_UNREAD = 128 << 20  # bytes: the buffers of four ends, with a proxy between, of the 32 and 4 MiB that Linux has at the most
+_HELD = 72 << 20  # bytes: the buffers of four ends, with a proxy between, of the 32 and 4 MiB that Linux has at the most
+_UNREAD = 128 << 20
 _MORE = 8 << 20
 
 
@@ -25,7 +26,8 @@ def check(path: Path) -> Finding:
         missing, sent = line.missing, line.asked
         faults = line.conclude()
     found = {"sent": sent, "taken": taken, "missing": missing}
-    if any(fault.kind != "truncated" for fault in faults):
+    dropped = taken > _HELD and not complete and line.end is None  # it went on reading: nothing waits there to be read
+    if dropped or any(fault.kind != "truncated" for fault in faults):
         return unknown("lost", **found, first=str(faults[0]))  # whoever reads slowly is asked that
     if line.end is not None and not complete:
         return fail("ended", **found, how=line.end)
