@@ -28,7 +28,7 @@ def check(path: Path) -> Finding:
     found = {"sent": sent, "taken": taken, "missing": missing}
     dropped = taken > _HELD and not complete and line.end is None  # it went on reading: nothing waits there to be read
     if dropped or any(fault.kind != "truncated" for fault in faults):
-        return unknown("lost", **found, first=str(faults[0]))  # whoever reads slowly is asked that
+        return unknown("lost", **found, first=str(faults[0]) if faults else f"{missing:,}")  # whoever reads slowly is asked that
     if line.end is not None and not complete:
         return fail("ended", **found, how=line.end)
     if not complete:
