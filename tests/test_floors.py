@@ -14,13 +14,13 @@ FLOORS = [
     {"errors", "address", "limits", "words", "histogram", "pattern", "naming", "verify", "wire"},
     {"rio", "stop", "events"},
     {"net", "reach", "tcpinfo"},
-    {"engines", "client", "check"},
+    {"engines", "client", "check", "explain"},
     {"supervisor", "server", "writer", "testing", "report"},
     {"cli", "__main__"},
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
-NEAR_END = {"client", "check", "web", "report", "reach", "tcpinfo", "histogram", "pattern", "naming", "verify"}
+NEAR_END = {"client", "check", "explain", "web", "report", "reach", "tcpinfo", "histogram", "pattern", "naming", "verify"}
 
 
 def name(path: Path) -> str:

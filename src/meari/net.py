@@ -1,7 +1,7 @@
 """Sockets: open_client and open_listeners, as CS:APP 11.4 writes them, for every address and with every error told.
 
 Whatever makes a socket or a poller goes through *kernel*, so that another kind (one that records, say) can take its
-place by being put there; a socket that accept gives comes from it as well.
+place; a socket that accept gives comes from it as well.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import socket
 import struct
 import termios
 import time
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,26 +55,19 @@ def waits(sock: socket.socket) -> bool:
 
 
 class Kernel:
-    """How sockets and pollers are made, and how the event engine reads and writes them."""
+    """The calls of an end that are about its sockets: whoever wants them made otherwise (recorded, say) sets its own on *kernel*."""
 
-    def open(self, family: int, kind: int, protocol: int) -> socket.socket:
-        """socket(2), close-on-exec."""
-        return socket.socket(family, kind, protocol)
-
-    def accept(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
-        sock, sockaddr = listener.accept()
-        return sock, sockaddr
-
-    def poll(self) -> Poller:
-        return select.poll()
-
-    def epoll(self) -> select.epoll:
-        return select.epoll()
-
+    open: Callable[[int, int, int], socket.socket] = staticmethod(socket.socket)  # socket(2), close-on-exec
+    accept: Callable[[socket.socket], tuple[socket.socket, tuple[str, int]]] = staticmethod(socket.socket.accept)
+    poll: Callable[[], Poller] = staticmethod(select.poll)
+    epoll: Callable[[], select.epoll] = staticmethod(select.epoll)
     # On a descriptor, read(2) and write(2) do what recv and send do; Python calls them with less ado, and a message
     # of the event engine is little more than the two.
     read: Callable[[int, int], bytes] = staticmethod(os.read)
     write: Callable[[int, bytes | bytearray | memoryview], int] = staticmethod(os.write)
+    getaddrinfo: Callable[..., list[tuple[int, int, int, str, tuple[str, int]]]] = staticmethod(socket.getaddrinfo)  # type: ignore[assignment]
+    fork: Callable[[], int] = staticmethod(os.fork)
+    exit: Callable[[int], typing.NoReturn] = staticmethod(os._exit)
 
 
 kernel = Kernel()
@@ -87,10 +81,10 @@ def getaddrinfo(address: Address, family: int, flags: int) -> list[tuple[int, in
     """
     flags |= socket.AI_NUMERICSERV
     try:
-        found = socket.getaddrinfo(address.host, str(address.port), family, socket.SOCK_STREAM, 0, flags)
+        found = kernel.getaddrinfo(address.host, str(address.port), family, socket.SOCK_STREAM, 0, flags)
     except UnicodeError:  # what IDNA does not take: a label that is empty or too long
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
-    return list(dict.fromkeys((f, t, p, sockaddr) for f, t, p, _, sockaddr in found))  # type: ignore[misc]
+    return list(dict.fromkeys((f, t, p, sockaddr) for f, t, p, _, sockaddr in found))
 
 
 def _no_delay(sock: socket.socket) -> None:

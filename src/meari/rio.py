@@ -62,7 +62,8 @@ class Rio:
         stop: Stop | None = None,
         poll: Callable[[], Poller] = select.poll,
     ) -> None:
-        sock.setblocking(True)
+        if sock.gettimeout() is not None:
+            sock.setblocking(True)
         self.sock = sock
         self.deadline = deadline
         self.stop = stop

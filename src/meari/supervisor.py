@@ -65,7 +65,7 @@ class Supervisor:
     def _start(self, job: Job) -> None:
         job.started = time.monotonic()
         try:
-            job.pid = os.fork()
+            job.pid = kernel.fork()
         except OSError as error:
             self._events.tell(Event(Kind.TOLD, detail=f"no process could be started: {error.strerror}; once more in a second"))
             return
@@ -96,7 +96,7 @@ class Supervisor:
             self._events.tell(Event(Kind.TOLD, detail=f"process {os.getpid()}: {type(error).__name__}: {error}"))
         finally:
             self._events.flush()
-            os._exit(code)
+            kernel.exit(code)
 
     def _wait(self, timeout: float | None) -> list[Job]:
         """Until the stop, an exit or the timeout; the jobs whose process has ended."""
@@ -142,7 +142,7 @@ def fork_alone() -> int:
     until = time.monotonic() + 0.1
     while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
         time.sleep(0.001)  # one that has ended for Python may still be on its way out of the kernel
-    return os.fork()
+    return kernel.fork()
 
 
 def _close(listeners: Sequence[Listener]) -> None:

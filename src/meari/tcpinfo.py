@@ -18,7 +18,8 @@ class TcpInfo:
     state: int  # as in <netinet/tcp.h>: 1 is ESTABLISHED
     retransmitting: int  # how often the first that is not acknowledged was sent again without an answer
     send_mss: int
-    unacked: int
+    unacked: int  # of a listener: how many connections wait to be accepted
+    sacked: int  # of a listener: how many may
     round_trip: float  # smoothed
     retransmitted: int  # in all
     least_round_trip: float  # 0 if it is not known
@@ -37,6 +38,7 @@ def tcp_info(sock: socket.socket) -> TcpInfo:
         retransmitting=small[2],
         send_mss=numbers[2],
         unacked=numbers[4],
+        sacked=numbers[5],
         round_trip=numbers[15] / 1e6,
         retransmitted=numbers[23],
         least_round_trip=0.0 if least == 0xFFFFFFFF else least / 1e6,

@@ -295,7 +295,7 @@ class _Loop:
         c.kind, c.detail = kind, detail
         self.close(c, reset)
 
-    def close(self, c: _Open, how: Callable[[socket.socket], None] = socket.socket.close) -> None:
+    def close(self, c: _Open, how: Callable[[socket.socket], None] = lambda sock: sock.close()) -> None:
         fd = c.sock.fileno()
         self.connections.pop(fd, None)
         self.mirrors.pop(fd, None)

@@ -17,7 +17,7 @@ from functools import partial
 from ..address import Address
 from ..events import Event, Events, Kind
 from ..limits import Limits
-from ..net import Listener
+from ..net import Listener, kernel
 from ..rio import reset
 from ..stop import Stop
 from .door import MOST_SERVED, Porch, room
@@ -39,7 +39,7 @@ def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: L
     with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
         for sock, peer, handler in porch.arrivals():
             try:
-                pid = os.fork()
+                pid = kernel.fork()
                 if pid == 0:
                     _child(sock, peer, handler, porch, children)
                 children[pid] = _watch(pid)
@@ -74,4 +74,4 @@ def _child(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Ha
         porch.events.reset()
         serve(sock, peer, handler, porch)
         porch.events.flush()
-    os._exit(0)
+    kernel.exit(0)

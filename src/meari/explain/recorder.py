@@ -1,0 +1,315 @@
+"""What takes the place of net.kernel's calls and makes a row of each.
+
+Around the call itself nothing is done but reading the clock and the thread's count of voluntary context switches
+(getrusage(2), ru_nvcsw): if it has grown, the thread slept in the call, and the call blocked. After it the kernel is asked
+what has become of the socket. That asking (TCP_INFO, SIOCINQ, SIOCOUTQ, /proc/net/tcp, /proc/self/fd) is the recorder's
+own and makes no rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import termios
+import threading
+import time
+import typing
+import weakref
+from collections.abc import Callable
+
+from ..net import Kernel, kernel, unsent
+from ..rio import Poller
+from ..tcpinfo import tcp_info
+from . import words
+from .recorded import RecordedEpoll, RecordedPoll, RecordedSocket
+from .row import Entry, Row, View
+from .table import STATES, table
+
+T = typing.TypeVar("T")
+
+_LONGEST, _MOST = 500, 12  # characters of what a call gave, ends in a table: a row goes through a pipe in one piece
+
+
+class Sink(typing.Protocol):
+    """Where rows go."""
+
+    def begin(self, row: Row) -> None:
+        """A call is about to be made: as far as it is known."""
+
+    def row(self, row: Row) -> None:
+        """It has returned, with a result or an error."""
+
+
+class Recorder(Kernel):
+    """Records each call for *sink*. In a scene it is *part* of it that is recorded, and *port* the server's: the table of
+    all ends on it is kept with each row."""
+
+    def __init__(self, sink: Sink, *, part: str = "", port: int | None = None) -> None:
+        self.sink = sink
+        self.part = part
+        self.port = port
+        self.note = ""  # for the next row
+        self.forked: Callable[[], None] = lambda: None  # called first in a child
+        self._sockets: weakref.WeakValueDictionary[int, RecordedSocket] = weakref.WeakValueDictionary()
+
+    def install(self) -> None:
+        """Take the place of the plain calls, in this process and those that it forks."""
+        for name in ("open", "accept", "poll", "epoll", "read", "write", "getaddrinfo", "fork", "exit"):
+            setattr(kernel, name, getattr(self, name))
+
+    def call(
+        self,
+        name: str,
+        arguments: tuple[object, ...],
+        do: Callable[[], T],
+        *,
+        sock: RecordedSocket | None = None,
+        fd: int | None = None,
+        returned: Callable[[T], int] = lambda _: 0,
+        gave: Callable[[T], str] = lambda _: "",
+        of: Callable[[T], RecordedSocket | None] = lambda _: None,
+    ) -> T:
+        """Make the call *do*, which is about *sock* (or the socket that *fd* is), and record it.
+
+        *returned* and *gave* tell from its result what C's function returns and gives through a pointer; *of* the socket
+        that it made. An error is recorded and raised as it is.
+        """
+        if sock is None and fd is not None:
+            sock = self._sockets.get(fd)
+        asked = tuple(str(argument) for argument in arguments)
+        whose = fd if sock is None else sock.fileno()
+        row = _Draft(name, asked, self.part, whose, inode(whose), view(sock) if name == "close" else None, self._take_note())
+        self.sink.begin(row.make(None))
+        slept, row.began = _switches(), time.monotonic_ns()
+        try:
+            result = do()
+        except OSError as error:
+            row.over(slept)
+            unknown = isinstance(error, socket.gaierror)
+            row.error = words.resolver(error.errno) if unknown else words.error(error.errno)
+            self._tell(row, (error.errno or 0) if unknown else -1, sock)
+            raise
+        except BaseException:  # a signal's handler raised
+            row.over(slept)
+            row.error = "EINTR"
+            self._tell(row, -1, sock)
+            raise
+        row.over(slept)
+        row.part = self.part  # another, if this is a child that was forked just now
+        row.gave = gave(result)[:_LONGEST]
+        if (made := of(result)) is not None:
+            sock = self._sockets[made.fileno()] = made
+            if name == "socket":
+                row.fd, row.inode = made.fileno(), inode(made.fileno())
+        self._tell(row, returned(result), sock)
+        return result
+
+    def _tell(self, row: _Draft, returned: int, sock: RecordedSocket | None) -> None:
+        about = self._sockets.get(row.fd, sock) if row.fd is not None else sock  # of accept, the listener
+        after = None if about is None or about.fileno() < 0 else view(about)
+        entries = self._table()
+        self.sink.row(row.make(returned, after, entries, holds() if self.port is not None else ()))
+
+    def _table(self) -> tuple[Entry, ...]:
+        return () if self.port is None else tuple(itertools.islice(table(self.port), _MOST))
+
+    def _take_note(self) -> str:
+        note, self.note = self.note, ""
+        return note
+
+    # What takes the place of the plain calls
+
+    def open(self, family: int, kind: int, protocol: int) -> socket.socket:
+        return self.call(
+            "socket",
+            (words.one(family, words.FAMILIES), words.one(kind, words.KINDS), protocol and words.one(protocol, words.PROTOCOLS)),
+            lambda: RecordedSocket(self, family, kind, protocol),
+            returned=lambda made: made.fileno(),
+            of=lambda made: made,
+        )
+
+    def accept(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
+        made, where = self.call(
+            "accept",
+            (listener.fileno(), "&addr", "&len"),
+            lambda: typing.cast(RecordedSocket, listener).take(),
+            fd=listener.fileno(),
+            returned=lambda one: one[0].fileno(),
+            gave=lambda one: words.sockaddr(one[1]),
+            of=lambda one: one[0],
+        )
+        return made, where
+
+    def read(self, fd: int, size: int) -> bytes:
+        return self.call("read", (fd, "buf", size), lambda: os.read(fd, size), fd=fd, returned=len, gave=words.text)
+
+    def write(self, fd: int, data: bytes | bytearray | memoryview) -> int:
+        return self.call("write", (fd, words.text(data), len(data)), lambda: os.write(fd, data), fd=fd, returned=lambda n: n)
+
+    def poll(self) -> Poller:
+        return RecordedPoll(self)
+
+    def epoll(self) -> select.epoll:
+        return typing.cast(select.epoll, RecordedEpoll(self))  # which cannot be inherited from
+
+    def select(self, fds: list[int]) -> list[int]:
+        """select(2) for reading, without a limit in time."""
+        named = "{" + ", ".join(map(str, fds)) + "}"
+        ready, _, _ = self.call(
+            "select",
+            (max(fds) + 1, named, "NULL", "NULL", "NULL"),
+            lambda: select.select(fds, [], []),
+            returned=lambda found: len(found[0]),
+            gave=lambda found: "{" + ", ".join(map(str, found[0])) + "}",
+        )
+        return ready
+
+    def getaddrinfo(
+        self, host: str | None, port: str, family: int = 0, kind: int = 0, protocol: int = 0, flags: int = 0
+    ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        hints = f"{{{words.of_addrinfo(flags)}, {words.one(family, words.FAMILIES)}, {words.one(kind, words.KINDS)}}}"
+        return self.call(
+            "getaddrinfo",
+            ("NULL" if host is None else f'"{host}"', f'"{port}"', hints, "&list"),
+            lambda: typing.cast(
+                list[tuple[int, int, int, str, tuple[str, int]]], socket.getaddrinfo(host, port, family, kind, protocol, flags)
+            ),
+            gave=lambda found: ", ".join(words.sockaddr(each[4]) for each in found),
+        )
+
+    def getnameinfo(self, sockaddr: tuple[str, int], flags: int = 0) -> tuple[str, str]:
+        return self.call(
+            "getnameinfo",
+            (words.sockaddr(sockaddr), "host", "port", words.of_nameinfo(flags)),
+            lambda: socket.getnameinfo(sockaddr, flags),
+            gave=lambda found: f'"{found[0]}", "{found[1]}"',
+        )
+
+    # Processes and signals
+
+    def fork(self) -> int:
+        def do() -> int:
+            pid = os.fork()
+            if pid == 0:
+                self.forked()
+            return pid
+
+        return self.call("fork", (), do, returned=lambda pid: pid)
+
+    def waitpid(self, pid: int) -> int:
+        """The status of the child *pid*, as waitstatus_to_exitcode has it, once it has ended."""
+        _, status = self.call(
+            "waitpid",
+            (pid, "&status", 0),
+            lambda: os.waitpid(pid, 0),
+            returned=lambda found: found[0],
+            gave=lambda found: ended(os.waitstatus_to_exitcode(found[1])),
+        )
+        return os.waitstatus_to_exitcode(status)
+
+    def kill(self, pid: int, number: signal.Signals) -> None:
+        self.call("kill", (pid, number.name), lambda: os.kill(pid, number))
+
+    def signal(self, number: signal.Signals, handler: Callable[[int, object], None] | signal.Handlers) -> None:
+        told = handler.name if isinstance(handler, signal.Handlers) else "handler"
+        self.call("signal", (number.name, told), lambda: signal.signal(number, handler))
+
+    def exit(self, code: int) -> typing.NoReturn:
+        row = _Draft("exit", (str(code),), self.part, None, 0, None, self._take_note())
+        row.began = row.ended = time.monotonic_ns()
+        self.sink.begin(row.make(None))
+        self.sink.row(row.make(None, None, self._table()))
+        os._exit(code)
+
+
+class _Draft:
+    """A row that is being made."""
+
+    __slots__ = ("arguments", "before", "began", "ended", "error", "fd", "gave", "inode", "name", "note", "part", "waited")
+
+    def __init__(
+        self, name: str, arguments: tuple[str, ...], part: str, fd: int | None, inode: int, before: View | None, note: str
+    ) -> None:
+        self.name, self.arguments, self.part, self.fd, self.inode = name, arguments, part, fd, inode
+        self.before, self.note = before, note
+        self.began = self.ended = self.waited = 0
+        self.error: str | None = None
+        self.gave = ""
+
+    def over(self, slept: int) -> None:
+        """It has returned: whether it had to wait shows in the thread's own count, *slept* before it."""
+        self.ended = time.monotonic_ns()
+        self.waited = self.ended - self.began if _switches() > slept else 0
+
+    def make(
+        self, returned: int | None, after: View | None = None, entries: tuple[Entry, ...] = (), holds: tuple[tuple[int, int], ...] = ()
+    ) -> Row:
+        return Row(
+            self.name,
+            self.arguments,
+            returned,
+            self.error,
+            self.gave,
+            self.began or time.monotonic_ns(),
+            self.ended,
+            self.waited,
+            os.getpid(),
+            threading.get_native_id(),
+            self.part,
+            self.fd,
+            self.inode,
+            self.before,
+            after,
+            entries,
+            holds,
+            self.note,
+        )
+
+
+def _switches() -> int:
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+def ended(code: int) -> str:
+    """How a process ended: "exited with 0", "killed by SIGPIPE"."""
+    return f"exited with {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+def inode(fd: int | None) -> int:
+    """The kernel's number for what a descriptor is open on; 0 for none."""
+    with contextlib.suppress(OSError):
+        return 0 if fd is None or fd < 0 else os.fstat(fd).st_ino
+    return 0
+
+
+def holds() -> tuple[tuple[int, int], ...]:
+    """The sockets that this process has open, as /proc tells: (descriptor, inode)."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            kind, _, rest = os.readlink(f"/proc/self/fd/{name}").partition(":")
+            if kind == "socket":
+                found.append((int(name), int(rest[1:-1])))
+    return tuple(sorted(found))
+
+
+def view(sock: RecordedSocket | None) -> View | None:
+    """What the kernel says of *sock* now, or None if it has nothing to say."""
+    if sock is None or sock.fileno() < 0 or sock.type != socket.SOCK_STREAM:
+        return None
+    try:
+        info = tcp_info(sock)
+        state = STATES.get(info.state, str(info.state))
+        if state == "LISTEN":
+            return View(state, queue=info.unacked, limit=info.sacked)
+        unread = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))[0]
+        return View(state, unread, unsent(sock))
+    except OSError:
+        return None

@@ -1,0 +1,259 @@
+"""A scene on its stage: a process for each part, forked from this one, and what each recorded.
+
+The parts give each other cues through memory that all share (a Board): what has been done, and which call each is in. A
+part that waits for another to wait asks the kernel whether that one sleeps (proc(5), the state in /proc/PID/stat). So a
+scene plays the same on a slow machine as on a fast one. Rows come through one pipe, each in one write(2), which a pipe
+keeps whole up to PIPE_BUF.
+
+With *hold*, a part waits after each call until hold(row) has returned, and meanwhile the kernel can be asked by others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import mmap
+import os
+import random
+import select
+import signal
+import socket
+import struct
+import time
+import typing
+from collections.abc import Callable, Iterator
+
+from ..errors import LocalError
+from .recorder import Recorder, ended
+from .row import Row
+from .table import table
+
+PATIENCE = 10.0  # seconds without a row after which a scene is given up
+_AWAY = 200  # the stage's own descriptors are from here on, so that a part's first socket is 3, as in the book
+_SLOT = struct.Struct("i28s")  # of the board: a process, and the call that it is in
+_SLOTS, _MARKS = 8, 64
+_LOOK = 0.0005  # seconds from one look at the board to the next
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_FIRST_PORT = 7007
+
+
+class Part(typing.NamedTuple):
+    """A program of the scene: *name* is "server", "client", or one of these with a number; the first word is its column."""
+
+    name: str
+    plays: Callable[[typing.Any], None]
+
+
+class Board:
+    """What the parts know of each other."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _SLOTS * _SLOT.size + _MARKS)  # shared with whoever is forked
+
+    def enter(self, slot: int) -> None:
+        self.calls(slot, "")
+
+    def calls(self, slot: int, name: str) -> None:
+        _SLOT.pack_into(self._memory, slot * _SLOT.size, os.getpid(), name.encode())
+
+    def sleeps(self, slot: int, name: str) -> bool:
+        """Whether the process of *slot* is in the call *name*, and the kernel has put it to sleep."""
+        pid, calling = _SLOT.unpack_from(self._memory, slot * _SLOT.size)
+        return calling.rstrip(b"\0") == name.encode() and _state(pid) == "S"
+
+    def process(self, slot: int) -> int:
+        return int(_SLOT.unpack_from(self._memory, slot * _SLOT.size)[0])
+
+    def gone(self, slot: int) -> bool:
+        """Whether the process of *slot* was there, and has ended."""
+        pid = self.process(slot)
+        return pid != 0 and _state(pid) in ("", "Z", "X")
+
+    def mark(self, number: int) -> None:
+        self._memory[_SLOTS * _SLOT.size + number] = 1
+
+    def marked(self, number: int) -> bool:
+        return bool(self._memory[_SLOTS * _SLOT.size + number])
+
+    def close(self) -> None:
+        self._memory.close()
+
+
+class Wire:
+    """A part's way to tell what it does: the sink of its recorder."""
+
+    def __init__(self, board: Board, slot: int, fd: int, gates: list[tuple[int, int]]) -> None:
+        self.board, self.slot = board, slot
+        self._fd, self._gates = fd, gates
+
+    def begin(self, row: Row) -> None:
+        self.board.calls(self.slot, row.name)
+        self._write("begin", row)
+
+    def row(self, row: Row) -> None:
+        self.board.calls(self.slot, "")
+        self._write("row", row)
+        if self._gates and not os.read(self._gates[self.slot][0], 1):
+            os._exit(1)  # nobody is there any more to open it
+
+    def failed(self, why: str) -> None:
+        self._tell({"failed": why[:1000]})
+
+    def _write(self, what: str, row: Row) -> None:
+        self._tell({what: row.to_json(), "slot": self.slot})
+
+    def _tell(self, told: dict[str, typing.Any]) -> None:
+        os.write(self._fd, json.dumps(told).encode() + b"\n")
+
+
+class Stage:
+    """Plays the *parts* once, on *port*. rows() gives what they did, in the order in which it became known."""
+
+    def __init__(self, parts: list[Part], book: Callable[..., typing.Any], port: int, hold: Callable[[Row], None] | None = None) -> None:
+        self._parts, self._book, self._port, self._hold = parts, book, port, hold
+        self._board = Board()
+        self._reads, self._writes = _pipe()
+        self._gates = [_pipe() for _ in range(_SLOTS if hold is not None else 0)]  # a byte for each row lets a part go on
+        self._children: dict[int, str] = {}
+        self._begun: dict[int, Row] = {}
+
+    def rows(self) -> Iterator[Row]:
+        """Each call as it has returned, and those that never did. Raises LocalError if a part fails, or nothing moves any more."""
+        for slot, part in enumerate(self._parts):
+            self._start(slot, part)
+        os.close(self._writes)
+        self._writes = -1
+        poller = select.poll()
+        poller.register(self._reads, select.POLLIN)
+        rest = b""
+        while True:
+            if not poller.poll(PATIENCE * 1000):
+                raise LocalError(f"nothing happened for {PATIENCE:g} s: {', '.join(self._doing()) or 'no call is under way'}")
+            data = os.read(self._reads, 1 << 16)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                told = json.loads(line)
+                if "failed" in told:
+                    raise LocalError(told["failed"])
+                if "begin" in told:
+                    row = Row.from_json(told["begin"])
+                    self._begun[row.process] = row
+                    continue
+                row = Row.from_json(told["row"])
+                self._begun.pop(row.process, None)
+                yield row
+                if self._hold is not None:
+                    self._hold(row)
+                    os.write(self._gates[told["slot"]][1], b".")
+            yield from self._reap(os.WNOHANG)
+        yield from self._reap(0)
+
+    def _doing(self) -> list[str]:
+        return [f"{row.part} is in {row.call}" for row in self._begun.values()]
+
+    def _start(self, slot: int, part: Part) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._play(slot, part, parent)
+        self._children[pid] = part.name
+
+    def _play(self, slot: int, part: Part, parent: int) -> typing.NoReturn:
+        """In the child: the part, and nothing of the parent's after it."""
+        wire = Wire(self._board, slot, self._writes, self._gates)
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to hear
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            die_with(parent)
+            for _, opens in self._gates:
+                os.close(opens)
+            os.closerange(3, _AWAY)
+            self._board.enter(slot)
+            recorder = Recorder(wire, part=part.name, port=self._port)
+            recorder.install()
+            part.plays(self._book(recorder, wire, {part.name: slot for slot, part in enumerate(self._parts)}))
+            recorder.exit(0)
+        except Exception as error:  # no traceback reaches a user
+            with contextlib.suppress(OSError):
+                wire.failed(f"{part.name}: {type(error).__name__}: {error}")
+        os._exit(1)
+
+    def _reap(self, how: int) -> Iterator[Row]:
+        """Those that have ended; one that a signal killed has a row for that, after the call in which it was."""
+        for pid, name in list(self._children.items()):
+            found, status = os.waitpid(pid, how)
+            if not found:
+                continue
+            del self._children[pid]
+            code = os.waitstatus_to_exitcode(status)
+            if code < 0:
+                now = time.monotonic_ns()
+                if (row := self._begun.pop(pid, None)) is not None:
+                    yield row
+                entries = tuple(table(self._port))
+                number = signal.Signals(-code).name
+                yield Row("killed", (number,), gave=ended(code), began=now, ended=now, process=pid, thread=pid, part=name, table=entries)
+
+    def close(self) -> None:
+        """End whoever is still on the stage, and let go of everything."""
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self._children.clear()
+        for fd in (self._reads, self._writes, *(fd for gate in self._gates for fd in gate)):
+            if fd >= 0:
+                os.close(fd)
+        self._board.close()
+
+    def __enter__(self) -> typing.Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def die_with(parent: int) -> None:
+    """To be called first in a child: it is killed when its parent ends, however that may be (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # too late
+        os._exit(1)
+
+
+def _state(pid: int) -> str:
+    """R, S, Z, ... as proc(5) has it; empty for none."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def look(ready: Callable[[], bool]) -> None:
+    """Wait for a cue. Without a limit of its own: the stage's ends it."""
+    while not ready():
+        time.sleep(_LOOK)
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe()
+    moved = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _AWAY) for fd in ends)
+    for fd in ends:
+        os.close(fd)
+    return moved[0], moved[1]
+
+
+def free_port() -> int:
+    """A port that nothing at all is bound to, not even a connection in TIME_WAIT: the book's, or else a random one.
+
+    It is below those that the kernel gives to clients, so that no client connects to itself. Raises LocalError.
+    """
+    for port in (_FIRST_PORT, *random.sample(range(10_000, 30_000), 50)):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET) as four:
+            four.bind(("", port))
+            return port
+    raise LocalError("no port is free on this machine")
