@@ -17,6 +17,7 @@ from ..errors import MeariError
 COMMANDS = {
     "serve": "Be the far end: send back every byte.",
     "talk": "Be the near end: send lines, compare what comes back.",
+    "explain": "See what the kernel does: a run of both ends, call by call.",
     "check": "Tell what a path does to a connection, property by property.",
     "ping": "Time one round trip after another.",
     "load": "Load a far end, and verify every byte.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from ..report.junit import Case, junit
 from ..stop import Stop
 from . import say
 from .addresses import families, parse_one
+from .language import language, of_environment
 from .output import Saved, show
 from .seconds import Seconds
 from .sides import Side, try_all
@@ -46,7 +46,7 @@ _PATIENCE = 3.0  # seconds
 @click.option("--spawn", metavar="COMMAND", help="Start this server, {port} put in, and watch it too: './echoserver {port}'.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False), metavar="FILE", help="The result as JUnit's XML, for a CI system.")
-@click.option("--lang", type=click.Choice(["en", "ko"]), help="English or Korean.  [default: as LANG has it]")
+@language
 @families
 def command(
     address: tuple[str, ...],
@@ -74,11 +74,11 @@ def command(
     meari check lb.example:7007 --idle 400 --against backend.example:7007
     meari check --spawn './echoserver {port}'
     """
-    language = lang or _language()
+    spoken = lang or of_environment()
     chosen = choose(_names(only), _names(skip), quick=quick, spawned=spawn is not None or as_list)
     if as_list:
         for each in chosen:
-            show(f"  {each.name:11}  {about(each.name, language)}")
+            show(f"  {each.name:11}  {about(each.name, spoken)}")
         return 0
     if (spawn is None) == (not address) or (spawn is not None and against is not None):
         wrong = "either HOST PORT, perhaps --against another, or --spawn COMMAND was expected"
@@ -95,7 +95,7 @@ def command(
                 sides = [Side(str(one), Battery(resolve(one, family or 0), chosen, plan, stop), chosen) for one in where]
                 if len(sides) > 1:  # whether the last is there is known before the first has taken its time
                     connect(resolve(where[1], family or 0), _PATIENCE, stop)[0].close()
-            try_all(sides, None if as_json else language)
+            try_all(sides, None if as_json else spoken)
         except (ConnectError, LocalError) as error:
             say(f"meari check: {error}")
             start = [(f"meari check {spawn or ' '.join(address)}", [Case("start", 0.0, failure=str(error))])]
@@ -103,13 +103,13 @@ def command(
             return 2
         except Stopped:
             return 130
-        suites = [(f"meari check {side.name}", report.cases(side.results, language, spawned=side.spawned)) for side in sides]
+        suites = [(f"meari check {side.name}", report.cases(side.results, spoken, spawned=side.spawned)) for side in sides]
         written = saved.write(lambda: junit(suites))
         if as_json:
-            documents = [report.document(side.name, side.spawned, side.results, plan, side.seconds, language) for side in sides]
+            documents = [report.document(side.name, side.spawned, side.results, plan, side.seconds, spoken) for side in sides]
             show(json.dumps(documents[0] | ({"against": documents[1]} if len(documents) > 1 else {})))
         elif len(sides) > 1 and all(side.unreachable is None for side in sides):
-            for line in report.added(sides[0].results, sides[1].results, sides[0].name, sides[1].name, language):
+            for line in report.added(sides[0].results, sides[1].results, sides[0].name, sides[1].name, spoken):
                 show(line)
         for side in sides:
             if side.unreachable is not None:
@@ -122,12 +122,6 @@ def command(
 
 def _names(given: tuple[str, ...]) -> list[str]:
     return [name.strip() for each in given for name in each.split(",") if name.strip()]
-
-
-def _language() -> str:
-    """As the environment has it, in the order of locale(7)."""
-    said = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
-    return "ko" if said.startswith("ko") else "en"
 
 
 def _hint(reason: str) -> str:

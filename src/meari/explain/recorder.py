@@ -22,7 +22,7 @@ import threading
 import time
 import typing
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..net import Kernel, kernel, unsent
 from ..rio import Poller
@@ -49,12 +49,13 @@ class Sink(typing.Protocol):
 
 class Recorder(Kernel):
     """Records each call for *sink*. In a scene it is *part* of it that is recorded, and *port* the server's: the table of
-    all ends on it is kept with each row."""
+    all ends on it, but those that are *old* (a local and a remote name), is kept with each row."""
 
-    def __init__(self, sink: Sink, *, part: str = "", port: int | None = None) -> None:
+    def __init__(self, sink: Sink, *, part: str = "", port: int | None = None, old: Collection[tuple[str, str]] = ()) -> None:
         self.sink = sink
         self.part = part
         self.port = port
+        self._old = old
         self.note = ""  # for the next row
         self.forked: Callable[[], None] = lambda: None  # called first in a child
         self._sockets: weakref.WeakValueDictionary[int, RecordedSocket] = weakref.WeakValueDictionary()
@@ -118,7 +119,9 @@ class Recorder(Kernel):
         self.sink.row(row.make(returned, after, entries, holds() if self.port is not None else ()))
 
     def _table(self) -> tuple[Entry, ...]:
-        return () if self.port is None else tuple(itertools.islice(table(self.port), _MOST))
+        if self.port is None:
+            return ()
+        return tuple(itertools.islice((entry for entry in table(self.port) if (entry.local, entry.remote) not in self._old), _MOST))
 
     def _take_note(self) -> str:
         note, self.note = self.note, ""

@@ -5,7 +5,9 @@ part that waits for another to wait asks the kernel whether that one sleeps (pro
 scene plays the same on a slow machine as on a fast one. Rows come through one pipe, each in one write(2), which a pipe
 keeps whole up to PIPE_BUF.
 
-With *hold*, a part waits after each call until hold(row) has returned, and meanwhile the kernel can be asked by others.
+They take turns: after each call a part waits until whoever asks for the steps wants the next, and until nothing else
+happens any more. So what the kernel says just after a call is not yet what comes of the next; and while one is looked at,
+nothing moves: the kernel can be asked by others (ss -tan), too.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import socket
 import struct
 import time
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import LocalError
 from .recorder import Recorder, ended
@@ -37,6 +39,7 @@ _SLOTS, _MARKS = 8, 64
 _LOOK = 0.0005  # seconds from one look at the board to the next
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _FIRST_PORT = 7007
+_QUIET = 0.002  # seconds without news after which all have come as far as they come by themselves
 
 
 class Part(typing.NamedTuple):
@@ -95,7 +98,7 @@ class Wire:
     def row(self, row: Row) -> None:
         self.board.calls(self.slot, "")
         self._write("row", row)
-        if self._gates and not os.read(self._gates[self.slot][0], 1):
+        if not os.read(self._gates[self.slot][0], 1):
             os._exit(1)  # nobody is there any more to open it
 
     def failed(self, why: str) -> None:
@@ -108,49 +111,80 @@ class Wire:
         os.write(self._fd, json.dumps(told).encode() + b"\n")
 
 
-class Stage:
-    """Plays the *parts* once, on *port*. rows() gives what they did, in the order in which it became known."""
+class Step(typing.NamedTuple):
+    """A call that has returned, or (*waits*) one in which a part now sleeps."""
 
-    def __init__(self, parts: list[Part], book: Callable[..., typing.Any], port: int, hold: Callable[[Row], None] | None = None) -> None:
-        self._parts, self._book, self._port, self._hold = parts, book, port, hold
+    row: Row
+    waits: bool = False
+
+
+class Stage:
+    """Plays the *parts* once, on *port*, each with what *book* makes of its recorder, its wire and the parts' slots."""
+
+    def __init__(self, parts: Sequence[Part], book: Callable[[Recorder, Wire, dict[str, int]], typing.Any], port: int) -> None:
+        self._parts, self._book, self._port = parts, book, port
         self._board = Board()
         self._reads, self._writes = _pipe()
-        self._gates = [_pipe() for _ in range(_SLOTS if hold is not None else 0)]  # a byte for each row lets a part go on
+        self._gates = [_pipe() for _ in range(_SLOTS)]  # a byte lets the part of that slot go on
         self._children: dict[int, str] = {}
-        self._begun: dict[int, Row] = {}
+        self._begun: dict[int, Row] = {}  # of each process, the call that it is in
+        self._held: list[tuple[Row, int]] = []  # calls that have returned and are not told, each with its part's slot
+        self._told: set[int] = set()  # processes that are in a call, and it is told that they wait
+        self._rest = b""
+        self._old = frozenset((entry.local, entry.remote) for entry in table(port))  # of others, before
 
-    def rows(self) -> Iterator[Row]:
-        """Each call as it has returned, and those that never did. Raises LocalError if a part fails, or nothing moves any more."""
+    def steps(self) -> Iterator[Step]:
+        """What happens, in its order; a part goes on when the step after its own is asked for.
+
+        Raises LocalError if a part fails, or nothing happens any more.
+        """
         for slot, part in enumerate(self._parts):
             self._start(slot, part)
         os.close(self._writes)
         self._writes = -1
         poller = select.poll()
         poller.register(self._reads, select.POLLIN)
-        rest = b""
         while True:
-            if not poller.poll(PATIENCE * 1000):
+            if poller.poll(1000 * (_QUIET if self._held else PATIENCE)):
+                if not self._hear():
+                    break
+            elif self._held:
+                yield from self._settled()
+            else:
                 raise LocalError(f"nothing happened for {PATIENCE:g} s: {', '.join(self._doing()) or 'no call is under way'}")
-            data = os.read(self._reads, 1 << 16)
-            if not data:
-                break
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                told = json.loads(line)
-                if "failed" in told:
-                    raise LocalError(told["failed"])
-                if "begin" in told:
-                    row = Row.from_json(told["begin"])
-                    self._begun[row.process] = row
-                    continue
-                row = Row.from_json(told["row"])
-                self._begun.pop(row.process, None)
-                yield row
-                if self._hold is not None:
-                    self._hold(row)
-                    os.write(self._gates[told["slot"]][1], b".")
             yield from self._reap(os.WNOHANG)
         yield from self._reap(0)
+
+    def _hear(self) -> bool:
+        """Take what the parts tell; False if none of them is there any more. Raises LocalError if one has failed."""
+        data = os.read(self._reads, 1 << 16)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            told = json.loads(line)
+            if "failed" in told:
+                raise LocalError(told["failed"])
+            if "begin" in told:
+                row = Row.from_json(told["begin"])
+                self._begun[row.process] = row
+            else:
+                row = Row.from_json(told["row"])
+                self._begun.pop(row.process, None)
+                self._held.append((row, told["slot"]))
+        return bool(data)
+
+    def _settled(self) -> Iterator[Step]:
+        """Nothing moves: tell the first that has returned, after who has begun to wait before that, and let it go on."""
+        self._held.sort(key=lambda held: _moment(held[0]))
+        row, slot = self._held.pop(0)
+        asleep = [one for one in self._begun.values() if _state(one.process) == "S"]
+        asleep += [one for one, _ in self._held if one.waited]
+        for one in sorted(asleep, key=lambda one: one.began):
+            if one.began < _moment(row) and one.process not in self._told:
+                self._told.add(one.process)
+                yield Step(one, waits=True)
+        self._told.discard(row.process)
+        yield Step(row)
+        os.write(self._gates[slot][1], b".")
 
     def _doing(self) -> list[str]:
         return [f"{row.part} is in {row.call}" for row in self._begun.values()]
@@ -173,7 +207,7 @@ class Stage:
                 os.close(opens)
             os.closerange(3, _AWAY)
             self._board.enter(slot)
-            recorder = Recorder(wire, part=part.name, port=self._port)
+            recorder = Recorder(wire, part=part.name, port=self._port, old=self._old)
             recorder.install()
             part.plays(self._book(recorder, wire, {part.name: slot for slot, part in enumerate(self._parts)}))
             recorder.exit(0)
@@ -182,7 +216,7 @@ class Stage:
                 wire.failed(f"{part.name}: {type(error).__name__}: {error}")
         os._exit(1)
 
-    def _reap(self, how: int) -> Iterator[Row]:
+    def _reap(self, how: int) -> Iterator[Step]:
         """Those that have ended; one that a signal killed has a row for that, after the call in which it was."""
         for pid, name in list(self._children.items()):
             found, status = os.waitpid(pid, how)
@@ -193,10 +227,10 @@ class Stage:
             if code < 0:
                 now = time.monotonic_ns()
                 if (row := self._begun.pop(pid, None)) is not None:
-                    yield row
-                entries = tuple(table(self._port))
-                number = signal.Signals(-code).name
-                yield Row("killed", (number,), gave=ended(code), began=now, ended=now, process=pid, thread=pid, part=name, table=entries)
+                    yield Step(row)
+                entries = tuple(entry for entry in table(self._port) if (entry.local, entry.remote) not in self._old)
+                how_ = (signal.Signals(-code).name,)
+                yield Step(Row("killed", how_, gave=ended(code), began=now, ended=now, process=pid, thread=pid, part=name, table=entries))
 
     def close(self) -> None:
         """End whoever is still on the stage, and let go of everything."""
@@ -215,6 +249,11 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _moment(row: Row) -> int:
+    """Where a call stands among those of others: one that had to wait, when that was over; else when it began."""
+    return row.ended if row.waited else row.began
 
 
 def die_with(parent: int) -> None:

@@ -1,0 +1,128 @@
+"""meari explain: see what the kernel does."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+
+import click
+
+from ..errors import LocalError
+from ..explain import known
+from ..explain.book import Book
+from ..explain.scenes import SCENES
+from ..explain.stage import Stage, free_port
+from ..explain.timeline import Moment, Timeline
+from ..report.explain import Teller
+from . import say
+from .language import language, of_environment
+from .output import Saved, show
+
+_WIDTH = 100  # columns, where there is no terminal
+_WIDEST = 160
+
+
+@click.command("explain", short_help="See what the kernel does: a run of both ends, call by call.")
+@click.argument("scenes", metavar="[SCENE...]", nargs=-1, type=click.Choice([*SCENES, "all"]))
+@click.option("--list", "as_list", is_flag=True, help="What the scenes are.")
+@click.option("--step", is_flag=True, help="Wait for a key after each step; nothing moves meanwhile, so that ss can look, too.")
+@click.option("--json", "as_json", is_flag=True, help="The steps as one JSON document.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="One page with the scenes as diagrams.")
+@language
+def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, html_file: str | None, lang: str | None) -> int:
+    """Run a far end and a near end for real, two processes on this machine, and show each call of both, with what it
+    returned and what the kernel says of the connection just after. Without a SCENE: echo.
+
+    Each scene answers a question (--list). The programs are the echo server and the echo client of CS:APP, and their
+    kin; nothing that is shown is made up.
+
+    \b
+    meari explain
+    meari explain fork --lang ko
+    meari explain --html page.html all
+    """
+    spoken = lang or of_environment()
+    if as_list:
+        for name in SCENES:
+            show(f"  {name:16} {known.question(name, spoken)}")
+        return 0
+    if step and (as_json or html_file):
+        raise click.UsageError("--step is for a terminal: it goes without --json and --html", click.get_current_context())
+    chosen = list(SCENES) if "all" in scenes else list(dict.fromkeys(scenes)) or ["echo"]
+    with Saved(html_file) as saved:
+        try:
+            if as_json or html_file:
+                played = {name: list(play(name)) for name in chosen}
+                if as_json:
+                    show(json.dumps({"scenes": [_document(name, moments, spoken) for name, moments in played.items()]}))
+                if html_file:
+                    from ..report.explain_page import page
+
+                    if not saved.write(lambda: page(played, spoken)):
+                        return 2
+                return 0
+            for number, name in enumerate(chosen):
+                if number:
+                    show("")
+                step = _tell(name, spoken, step)
+        except LocalError as error:
+            say(f"meari explain: {error}")
+            return 2
+    return 0
+
+
+def play(name: str) -> Iterator[Moment]:
+    """Run one scene. A moment is made when it is asked for, and nothing moves until the next is. Raises LocalError."""
+    port = free_port()
+    timeline = Timeline(port, known.calls())
+    with Stage(SCENES[name], functools.partial(Book, port=port), port) as stage:
+        for step in stage.steps():
+            yield timeline.take(step)
+
+
+def _tell(name: str, spoken: str, step: bool) -> bool:
+    """One scene as text; whether the next is still to be gone through step by step."""
+    colour = sys.stdout is not None and os.isatty(1) and "NO_COLOR" not in os.environ
+    width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDEST)
+    teller = Teller(name, spoken, width, colour=colour)
+    show(teller.opening().rstrip("\n"))
+    if step:
+        say(known.word("step", spoken))
+    for moment in play(name):
+        show(teller.moment(moment).rstrip("\n"))
+        step = step and _key()
+    show(teller.closing().rstrip("\n"))
+    return step
+
+
+def _key() -> bool:
+    """Wait for a key; False if it is one that means to see the rest at once, or nothing more will come. Raises KeyboardInterrupt."""
+    if not os.isatty(0):
+        return os.read(0, 1) not in (b"", b"q")
+    before = termios.tcgetattr(0)
+    try:
+        tty.setcbreak(0)
+        return os.read(0, 16) not in (b"", b"q", b"\x04")
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _document(name: str, moments: list[Moment], spoken: str) -> dict[str, object]:
+    return {
+        "scene": name,
+        "question": known.question(name, spoken),
+        "answer": known.answer(name, spoken),
+        "steps": [moment.to_json() | {"says": _says(name, moment, spoken)} for moment in moments],
+    }
+
+
+def _says(scene: str, moment: Moment, spoken: str) -> list[str]:
+    return ([known.call(moment.told, spoken)] if moment.told else []) + (
+        [known.note(scene, moment.row.note, spoken)] if moment.row.note else []
+    )

@@ -1,0 +1,226 @@
+"""What was seen, in one order: each step with the ends of every connection as they were just after it, and the segments that
+must have crossed.
+
+Nothing is captured on the way. That a segment crossed is told from what the kernel says afterwards: a connect that returned
+0 has had its handshake; bytes have crossed that the other end's kernel has (read, or in its queue), or has acknowledged; a
+FIN has, once the other end is in CLOSE_WAIT or TIME_WAIT; a reset, once an end is gone that nobody closed. Acknowledgements
+are not told, but for the handshake's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+
+from .row import Entry, Row
+from .stage import Step
+
+CLIENT, SERVER = "client", "server"
+_HAVE_FIN = frozenset({"CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT"})  # states of who has got the other's FIN
+_ENDED_BY_RESET = frozenset({"ESTABLISHED", "CLOSE_WAIT", "SYN_SENT"})  # states that only a reset, or the end's own doing, ends
+_OWN_DOING = frozenset({"close", "exit", "killed"})
+_READS, _WRITES = frozenset({"recv", "read"}), frozenset({"send", "write"})
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """From the end *source* to the other: SYN, SYN ACK, ACK, FIN, RST or data, of so many bytes."""
+
+    source: str
+    kind: str
+    size: int = 0
+    name: str = CLIENT  # of the connection
+
+
+@dataclass(slots=True)
+class End:
+    """One end of a connection, as the kernel's table has it; *state* is None when it is in it no more, or not yet."""
+
+    state: str | None = None
+    unread: int = 0  # bytes
+    unsent: int = 0
+    held: bool = False  # a descriptor is open on it
+
+
+@dataclass(slots=True)
+class Ends:
+    """A connection. *name* is the part that made it: "client", "client 2"."""
+
+    name: str
+    client: End = field(default_factory=End)
+    server: End = field(default_factory=End)
+
+    def side(self, name: str) -> End:
+        return self.client if name == CLIENT else self.server
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A step, and what is to be drawn of it. *at* is in nanoseconds from the first."""
+
+    number: int
+    at: int
+    row: Row
+    waits: bool
+    side: str
+    segments: tuple[Segment, ...]
+    ends: tuple[Ends, ...]
+    changed: tuple[str, ...]  # names of the connections whose ends are not what they were
+    queue: tuple[int, int] | None  # of the listener: how many wait, how many may
+    told: str  # the key of what there is to say of this call, the first time that it appears; else ""
+
+    def to_json(self) -> dict[str, typing.Any]:
+        return {
+            "number": self.number,
+            "at_ns": self.at,
+            "waits": self.waits,
+            "side": self.side,
+            "segments": [dataclasses.asdict(segment) for segment in self.segments],
+            "connections": [dataclasses.asdict(ends) for ends in self.ends],
+            "queue": self.queue,
+            **self.row.to_json(),
+        }
+
+
+class Timeline:
+    """Takes the steps of one scene, played on *port*, and makes moments of them."""
+
+    def __init__(self, port: int, known: frozenset[str]) -> None:
+        """*known* are the keys of what can be said of calls."""
+        self._port = port
+        self._known = known
+        self._began: int | None = None
+        self._number = 0
+        self._said: set[str] = set()
+        self._names: dict[str, str] = {}  # the client's address -> the part that connected
+        self._connection: dict[int, str] = {}  # a socket's inode -> the client's address of its connection
+        self._ends: dict[str, Ends] = {}  # by the client's address
+        self._counts: dict[tuple[str, str, str], int] = {}  # bytes: (client's address, side, "read" or "crossed")
+        self._written: dict[tuple[str, str], int] = {}
+
+    def take(self, step: Step) -> Moment:
+        row = step.row
+        self._began = row.began if self._began is None else self._began
+        self._number += 1
+        side = row.part.split()[0] if row.part else SERVER
+        moment = row.began if step.waits or not row.waited else row.ended
+        if step.waits or (row.returned is None and row.name not in ("exit", "killed")):
+            return self._moment(step, moment, side, (), ())
+        before = {address: _copy(ends) for address, ends in self._ends.items()}
+        self._look(row)
+        self._count(row, side)
+        segments = (*self._handshake(row), *self._crossed(), *self._endings(row, side, before))
+        changed = tuple(ends.name for address, ends in self._ends.items() if before.get(address) != ends)
+        result = self._moment(step, moment, side, segments, changed)
+        for address in [address for address, ends in self._ends.items() if ends.client.state is None and ends.server.state is None]:
+            del self._ends[address]
+        return result
+
+    def _moment(self, step: Step, at: int, side: str, segments: tuple[Segment, ...], changed: tuple[str, ...]) -> Moment:
+        listeners = [entry for entry in step.row.table if entry.state == "LISTEN"]
+        queue = (listeners[0].unread, listeners[0].unsent) if listeners else None
+        ends = tuple(_copy(ends) for ends in self._ends.values())
+        began = self._began if self._began is not None else at
+        return Moment(self._number, at - began, step.row, step.waits, side, segments, ends, changed, queue, self._tell(step.row))
+
+    def _tell(self, row: Row) -> str:
+        """What is said of a call the first time: as special as there is something to say."""
+        option = row.arguments[2] if row.name in ("setsockopt", "epoll_ctl") and len(row.arguments) > 2 else None
+        special = [row.error, option, "0" if row.returned == 0 else None, None]
+        for each in special:
+            key = row.name if each is None else f"{row.name}-{each}"
+            if key in self._known and (each is None or row.name in ("recv", "read", "fork") or each != "0"):
+                if key in self._said:
+                    return ""
+                self._said.add(key)
+                return key
+        return ""
+
+    # The ends
+
+    def _look(self, row: Row) -> None:
+        """The table as it was just after *row*."""
+        for ends in self._ends.values():
+            ends.client, ends.server = End(), End()
+        for entry in row.table:
+            if entry.state == "LISTEN" or entry.remote.endswith(":0"):
+                continue
+            is_server = entry.local.endswith(f":{self._port}")
+            address = entry.remote if is_server else entry.local
+            if not is_server and row.name == "connect" and entry.inode and entry.inode == row.inode:
+                self._names[address] = row.part
+            if entry.inode:
+                self._connection[entry.inode] = address
+            ends = self._ends.setdefault(address, Ends(self._names.get(address, CLIENT)))
+            ends.name = self._names.get(address, ends.name)
+            end = _end(entry)
+            if is_server:
+                ends.server = end
+            else:
+                ends.client = end
+
+    def _count(self, row: Row, side: str) -> None:
+        address = self._connection.get(row.inode)
+        if address is None or not row.returned or row.returned < 0:
+            return
+        if row.name in _WRITES:
+            self._written[address, side] = self._written.get((address, side), 0) + row.returned
+        elif row.name in _READS and "MSG_PEEK" not in row.call:
+            key = (address, side, "read")
+            self._counts[key] = self._counts.get(key, 0) + row.returned
+
+    def _handshake(self, row: Row) -> tuple[Segment, ...]:
+        if row.name != "connect":
+            return ()
+        syn = Segment(CLIENT, "SYN", name=row.part)
+        if row.error == "ECONNREFUSED":
+            return (syn, Segment(SERVER, "RST", name=row.part))
+        if row.failed:
+            return (syn,)
+        return (syn, Segment(SERVER, "SYN ACK", name=row.part), Segment(CLIENT, "ACK", name=row.part))
+
+    def _crossed(self) -> tuple[Segment, ...]:
+        """Bytes that the other end's kernel has by now."""
+        found = []
+        for address, ends in self._ends.items():
+            for source, target in ((CLIENT, SERVER), (SERVER, CLIENT)):
+                written = self._written.get((address, source), 0)
+                here, there = ends.side(source), ends.side(target)
+                has = self._counts.get((address, target, "read"), 0) + there.unread
+                if here.state is not None:
+                    has = max(has, written - here.unsent)
+                has = min(has, written)
+                key = (address, source, "crossed")
+                if has > self._counts.get(key, 0):
+                    found.append(Segment(source, "data", has - self._counts.get(key, 0), ends.name))
+                    self._counts[key] = has
+        return tuple(found)
+
+    def _endings(self, row: Row, side: str, before: dict[str, Ends]) -> tuple[Segment, ...]:
+        found = []
+        for address, ends in self._ends.items():
+            was = before.get(address)
+            if was is None:
+                continue
+            for source, target in ((CLIENT, SERVER), (SERVER, CLIENT)):
+                old, new = was.side(target).state, ends.side(target).state
+                if new in _HAVE_FIN and old is not None and old not in _HAVE_FIN:
+                    found.append(Segment(source, "FIN", name=ends.name))
+                own = row.name in _OWN_DOING and side == target
+                if new is None and old in _ENDED_BY_RESET and not own:
+                    if row.name in _WRITES and side == target and row.returned and row.returned > 0:  # that is what was answered so
+                        found.append(Segment(target, "data", row.returned, ends.name))
+                    found.append(Segment(source, "RST", name=ends.name))
+        return tuple(found)
+
+
+def _copy(ends: Ends) -> Ends:
+    return dataclasses.replace(ends, client=dataclasses.replace(ends.client), server=dataclasses.replace(ends.server))
+
+
+def _end(entry: Entry) -> End:
+    """In the table a FIN counts as a byte, in either queue; here it does not."""
+    came = entry.state in _HAVE_FIN and entry.unread > 0
+    went = entry.state in ("FIN_WAIT1", "LAST_ACK", "CLOSING") and entry.unsent > 0
+    return End(entry.state, entry.unread - came, entry.unsent - went, entry.inode != 0)

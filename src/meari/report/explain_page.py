@@ -1,0 +1,196 @@
+"""Scenes as one page that needs nothing else: sequence diagrams in inline SVG, in both languages, light and dark.
+
+Each step is a row of three: the client's call, the two life lines with what crossed between them, the server's call. So the
+calls wrap as text does, on a phone too, and the rows' pieces of SVG stand one under the other as one diagram. It reads
+without a script; the script adds the slider.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib import resources
+
+from ..explain import known
+from ..explain.timeline import CLIENT, SERVER, Ends, Moment, Segment
+from .explain import duration
+
+_LANGUAGES = ("en", "ko")
+_X = {CLIENT: 6, SERVER: 94}  # of the life lines, in percent of the width
+_TOP, _LINE, _BAR = 18, 24, 14  # pixels: the first line of a row, the height of one, and of one with a bar
+_LONGEST = 42  # percent of the width, of a bar
+_TEXTS = {
+    "title": {"en": "meari explain: what the kernel does", "ko": "meari explain: 커널이 하는 일"},
+    "how": {
+        "en": "Each row is a call that was made, in a real run of two programs, with what it returned and what the kernel said just"
+        " after. Left and right arrow: the steps of a scene; l: the language.",
+        "ko": "줄마다 두 프로그램을 실제로 실행하며 부른 호출 하나이고, 돌려준 값과 바로 뒤에 커널이 말한 것입니다. 왼쪽과 오른쪽 화살표:"
+        " 장면의 단계, l: 언어.",
+    },
+    "back": {"en": "back", "ko": "이전"},
+    "on": {"en": "next", "ko": "다음"},
+    "step": {"en": "step", "ko": "단계"},
+    "unread": {"en": "to be read", "ko": "읽을 것"},
+    "unsent": {"en": "not acknowledged", "ko": "확인 안 됨"},
+    "queue": {"en": "accept queue", "ko": "accept 큐"},
+}
+
+
+def page(scenes: Mapping[str, Sequence[Moment]], language: str) -> str:
+    """The whole page; *language* is the one that it opens in."""
+    style, script = (resources.files(__package__).joinpath(f"explain.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    chosen = "".join(
+        f'<input type="radio" name="language" id="in-{each}"{" checked" if each == language else ""} aria-label="{label}">'
+        for each, label in (("en", "English"), ("ko", "한국어"))
+    )
+    links = "".join(f'<a href="#{name}">{name}</a>' for name in scenes)
+    return (
+        f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>{_TEXTS['title'][language]}</title><style>\n{style}</style></head>\n<body>{chosen}\n"
+        f'<header><p class="languages"><label for="in-en">English</label> <label for="in-ko">한국어</label></p>'
+        f'<h1>{_both("title")}</h1><p class="mute">{_both("how")}</p><nav>{links}</nav></header>\n'
+        f"<main>{''.join(_scene(name, moments) for name, moments in scenes.items())}</main>\n<script>\n{script}</script></body></html>\n"
+    )
+
+
+def _both(key: str) -> str:
+    return _spans(_TEXTS[key])
+
+
+def _spans(texts: Mapping[str, str], tag: str = "span") -> str:
+    return "".join(f'<{tag} lang="{each}">{escape(texts[each])}</{tag}>' for each in _LANGUAGES)
+
+
+def _word(key: str, **values: object) -> dict[str, str]:
+    return {each: known.word(key, each, **values) for each in _LANGUAGES}
+
+
+def _scene(name: str, moments: Sequence[Moment]) -> str:
+    words = {key: _TEXTS[key] for key in ("unread", "unsent", "queue")} | {"gone": _word("gone")}
+    data = "".join(f' data-{key}-{each}="{escape(texts[each])}"' for key, texts in words.items() for each in _LANGUAGES)
+    heads = "".join(f"<div>{_spans(_word(each))}</div>" for each in (CLIENT, "kernel", SERVER))
+    asleep: dict[str, set[int]] = {CLIENT: set(), SERVER: set()}
+    rows = "".join(_row(name, moment, asleep) for moment in moments)
+    panel = (
+        f'<div class="panel"><div class="moves"><button type="button">{_both("back")}</button>'
+        f'<input type="range" min="1" max="{len(moments)}" value="{len(moments)}" aria-label="{_TEXTS["step"]["en"]}: {name}">'
+        f'<button type="button">{_both("on")}</button><output></output></div><div class="ends"></div></div>'
+    )
+    facts = json.dumps([_facts(moment) for moment in moments]).replace("<", "\\u003c")
+    return (
+        f'<section id="{name}"{data}><h2>{name}: {_spans({each: known.question(name, each) for each in _LANGUAGES})}</h2>\n'
+        f'{panel}<div class="heads">{heads}</div>\n<ol class="steps">{rows}</ol>\n'
+        f'<p class="answer">{_spans({each: known.answer(name, each) for each in _LANGUAGES})}</p>'
+        f'<script type="application/json">{facts}</script></section>\n'
+    )
+
+
+def _facts(moment: Moment) -> dict[str, object]:
+    """What the script draws of a moment."""
+    return {
+        "ends": [
+            {"name": ends.name}
+            | {side: [ends.side(side).state, ends.side(side).unread, ends.side(side).unsent] for side in (CLIENT, SERVER)}
+            for ends in moment.ends
+        ],
+        "queue": moment.queue,
+    }
+
+
+def _row(scene: str, moment: Moment, asleep: dict[str, set[int]]) -> str:
+    """*asleep* are the processes of each side that are in a call and wait; it is brought up to date."""
+    if moment.waits:
+        asleep[moment.side].add(moment.row.process)
+    else:
+        asleep[moment.side].discard(moment.row.process)
+    call = f'<div class="call {moment.side}">{_call(moment)}</div>'
+    between = _between(moment, {side for side, processes in asleep.items() if processes})
+    cells = (call, between, "<div></div>") if moment.side == CLIENT else ("<div></div>", between, call)
+    says = ""
+    if moment.told:
+        says += f'<p class="says">{_spans({each: known.call(moment.told, each) for each in _LANGUAGES})}</p>'
+    if moment.row.note and not (moment.waits and moment.row.returned is not None):
+        says += f'<p class="says note">{_spans({each: known.note(scene, moment.row.note, each) for each in _LANGUAGES})}</p>'
+    return f'<li><div class="row">{"".join(cells)}</div>{says}</li>\n'
+
+
+def _call(moment: Moment) -> str:
+    row = moment.row
+    parts = [f"<b>{escape(row.part)}</b>" if row.part not in (CLIENT, SERVER) else "", escape(row.call)]
+    if moment.waits:
+        parts.append(f' <span class="wait">… {_spans(_word("waits"))}</span>')
+        return "".join(parts)
+    if row.result:
+        parts.append(f' <span class="{"failed" if row.failed else "result"}">{escape(row.result)}</span>')
+    if row.waited:
+        parts.append(f' <span class="wait">({_spans(_word("waited", time=duration(row.waited)))})</span>')
+    if row.name in ("fork", "close") and row.holds:
+        parts.append(f' <span class="mute">[{_spans(_word("open", fds=", ".join(str(fd) for fd, _ in row.holds)))}]</span>')
+    return "".join(parts)
+
+
+# The middle
+
+
+def _between(moment: Moment, asleep: set[str]) -> str:
+    drawn = [f'<line class="life{" asleep" if side in asleep else ""}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>' for side, x in _X.items()]
+    y = _TOP
+    for segment in moment.segments:
+        drawn.append(_arrow(segment, y, named=len({ends.name for ends in moment.ends}) > 1))
+        y += _LINE
+    for ends in moment.ends:
+        if ends.name in moment.changed:
+            for piece, height in _states(ends, y):
+                drawn.append(piece)
+                y += height
+    if moment.queue is not None and moment.queue[0]:
+        drawn.append(_text(_word("queue", n=moment.queue[0], limit=moment.queue[1]), "50%", y, "queue", "middle"))
+        y += _LINE
+    told = ", ".join(segment.kind for segment in moment.segments) or "nothing crosses"
+    return (
+        f'<div class="between" style="min-height:{y - _TOP + 8}px"><svg role="img" aria-label="{escape(told)}">{"".join(drawn)}</svg></div>'
+    )
+
+
+def _arrow(segment: Segment, y: int, *, named: bool) -> str:
+    label = dict.fromkeys(_LANGUAGES, segment.kind)
+    if segment.kind == "data":
+        label = _word("byte" if segment.size == 1 else "data", n=segment.size)
+    if named:
+        label = {each: f"{segment.name}: {text}" for each, text in label.items()}
+    kind = segment.kind.replace(" ", "-")
+    start, end = (_X[CLIENT], _X[SERVER]) if segment.source == CLIENT else (_X[SERVER], _X[CLIENT])
+    back = -9 if segment.source == CLIENT else 9
+    head = f'<svg x="{end}%" y="{y}" overflow="visible"><path class="head {kind}" d="M0 0L{back} -5L{back} 5Z"/></svg>'
+    return f'<line class="arrow {kind}" x1="{start}%" x2="{end}%" y1="{y}" y2="{y}"/>{head}' + _text(label, "50%", y - 5, "", "middle")
+
+
+def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
+    """The two states, and a bar for each queue that has something: drawn, and its height."""
+    gone = _word("gone")
+    yield (
+        "".join(
+            _text({each: ends.side(side).state or gone[each] for each in _LANGUAGES}, f"{x}%", y, "state", anchor, shift)
+            for side, x, anchor, shift in ((CLIENT, _X[CLIENT], "start", 6), (SERVER, _X[SERVER], "end", -6))
+        ),
+        _BAR,
+    )
+    for side, x in _X.items():
+        end = ends.side(side)
+        for name, size in (("unread", end.unread), ("unsent", end.unsent)):
+            if size:
+                width = min(_LONGEST, 4 + size**0.5 / 12)
+                left = x if side == CLIENT else x - width
+                texts = {each: f"{size:,} {_TEXTS[name][each]}" for each in _LANGUAGES}
+                anchor, shift = ("start", 6) if side == CLIENT else ("end", -6)
+                bar = f'<rect class="fill" x="{left}%" y="{y + 2}" width="{width:.1f}%" height="7" rx="2"/>'
+                yield bar + _text(texts, f"{x}%", y + 20, "state", anchor, shift), _BAR + 10
+
+
+def _text(texts: Mapping[str, str], x: str, y: int, kind: str, anchor: str, shift: int = 0) -> str:
+    return "".join(
+        f'<text lang="{each}" class="{kind}" x="{x}" y="{y}" dx="{shift}" text-anchor="{anchor}">{escape(texts[each])}</text>'
+        for each in _LANGUAGES
+    )
