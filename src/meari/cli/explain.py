@@ -80,7 +80,7 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
 def play(name: str) -> Iterator[Moment]:
     """Run one scene. A moment is made when it is asked for, and nothing moves until the next is. Raises LocalError."""
     port = free_port()
-    timeline = Timeline(port, known.calls())
+    timeline = Timeline(port)
     with Stage(SCENES[name], functools.partial(Book, port=port), port) as stage:
         for step in stage.steps():
             yield timeline.take(step)

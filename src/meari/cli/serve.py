@@ -55,6 +55,11 @@ _COUNT = click.IntRange(min=1)
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
 @click.option("--spin", is_flag=True, help="Poll without sleeping (event only): steadier round trips, for a whole core.")
 @click.option(
+    "--explain",
+    is_flag=True,
+    help="Tell each call, what it returned and what the kernel says after it, on standard error. It waits for whoever reads that.",
+)
+@click.option(
     "--lie",
     "lies",
     multiple=True,
@@ -83,6 +88,7 @@ def command(
     allow: tuple[str, ...],
     once: bool,
     spin: bool,
+    explain: bool,
     lies: tuple[str, ...],
     lie_every: int | None,
     seed: int | None,
@@ -105,9 +111,15 @@ def command(
     asked = parse_all(addresses)
     if workers > 1 and once:
         raise click.UsageError("--once serves one connection: it cannot be shared among --workers", click.get_current_context())
+    if spin and explain:
+        raise click.UsageError("--spin looks without end, and --explain would tell each look", click.get_current_context())
     if spin and engine != "event":
         raise click.UsageError(f"--spin is the event engine's, not {engine}'s", click.get_current_context())
     _check_lies(lies, lie_every, seed, lines or workers > 1 or spin or bool(allow))
+    if explain:
+        from .narrator import narrate
+
+        narrate()
     limits = Limits(connections, per_source, 1 if once else None, idle, drain, line, threads, spin)
     service: Service = partial(LineEcho, limit=line) if lines else StreamEcho
     if allow:

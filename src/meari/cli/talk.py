@@ -24,8 +24,9 @@ class _OutputError(Exception):
 @click.command("talk", short_help="Be the near end: send lines, compare what comes back.")
 @click.argument("address", metavar="HOST PORT", nargs=-1, required=True)
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Give up when no byte came or went for so long.")
+@click.option("--explain", is_flag=True, help="Tell each call, what it returned and what the kernel says after it, on standard error.")
 @families
-def command(address: tuple[str, ...], timeout: float | None, family: int | None) -> int:
+def command(address: tuple[str, ...], timeout: float | None, explain: bool, family: int | None) -> int:
     """Send standard input to HOST PORT, print what comes back, and compare the two.
 
     At the end of the input the connection is half-closed and the rest is waited for. Exits 0 if every byte came back as
@@ -35,6 +36,10 @@ def command(address: tuple[str, ...], timeout: float | None, family: int | None)
     echo hello | meari talk localhost 7007
     meari talk localhost:7007 < file > copy
     """
+    if explain:
+        from .narrator import narrate
+
+        narrate()
     comparison = Comparison()
     trouble = None
     where = parse_one(address)

@@ -7,15 +7,24 @@ import tomllib
 import typing
 from importlib import resources
 
+from .row import Row
+
 
 @functools.cache
 def _file() -> dict[str, typing.Any]:
     return tomllib.loads(resources.files(__package__).joinpath("sentences.toml").read_text(encoding="utf-8"))
 
 
-def calls() -> frozenset[str]:
-    """The keys of what can be said of calls."""
-    return frozenset(_file()["call"])
+_ENDS = ("recv", "read", "fork")  # calls for which returning 0 is something of its own
+
+
+def saying(row: Row) -> str:
+    """The key of what can be said of a call, the most special that there is: its error, that it returned 0, its option, its
+    name; empty if there is nothing to say."""
+    option = row.arguments[2] if row.name == "setsockopt" else None
+    zero = "0" if row.returned == 0 and row.name in _ENDS else None
+    keys = [f"{row.name}-{each}" for each in (row.error, zero, option) if each is not None]
+    return next((key for key in (*keys, row.name) if key in _file()["call"]), "")
 
 
 def call(key: str, language: str) -> str:

@@ -66,7 +66,7 @@ class RecordedSocket(socket.socket):
             ("buf", size, words.message(flags)),
             lambda: super(RecordedSocket, self).recv(size, flags),
             returned=len,
-            gave=lambda data: words.text(data) if data else "",
+            gave=words.came,
         )
         return found
 

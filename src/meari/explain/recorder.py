@@ -151,7 +151,7 @@ class Recorder(Kernel):
         return made, where
 
     def read(self, fd: int, size: int) -> bytes:
-        return self.call("read", (fd, "buf", size), lambda: os.read(fd, size), fd=fd, returned=len, gave=words.text)
+        return self.call("read", (fd, "buf", size), lambda: os.read(fd, size), fd=fd, returned=len, gave=words.came)
 
     def write(self, fd: int, data: bytes | bytearray | memoryview) -> int:
         return self.call("write", (fd, words.text(data), len(data)), lambda: os.write(fd, data), fd=fd, returned=lambda n: n)
@@ -313,6 +313,6 @@ def view(sock: RecordedSocket | None) -> View | None:
         if state == "LISTEN":
             return View(state, queue=info.unacked, limit=info.sacked)
         unread = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))[0]
-        return View(state, unread, unsent(sock))
+        return View(state, unread, None if state == "CLOSED" else unsent(sock))
     except OSError:
         return None

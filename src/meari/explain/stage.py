@@ -129,6 +129,7 @@ class Stage:
         self._children: dict[int, str] = {}
         self._begun: dict[int, Row] = {}  # of each process, the call that it is in
         self._held: list[tuple[Row, int]] = []  # calls that have returned and are not told, each with its part's slot
+        self._next: list[int] = []  # slots of the parts whose calls are told, and which have not gone on
         self._told: set[int] = set()  # processes that are in a call, and it is told that they wait
         self._rest = b""
         self._old = frozenset((entry.local, entry.remote) for entry in table(port))  # of others, before
@@ -145,11 +146,13 @@ class Stage:
         poller = select.poll()
         poller.register(self._reads, select.POLLIN)
         while True:
-            if poller.poll(1000 * (_QUIET if self._held else PATIENCE)):
+            if poller.poll(1000 * (_QUIET if self._held or self._next else PATIENCE)):
                 if not self._hear():
                     break
             elif self._held:
                 yield from self._settled()
+            elif self._next:
+                os.write(self._gates[self._next.pop(0)][1], b".")
             else:
                 raise LocalError(f"nothing happened for {PATIENCE:g} s: {', '.join(self._doing()) or 'no call is under way'}")
             yield from self._reap(os.WNOHANG)
@@ -173,18 +176,23 @@ class Stage:
         return bool(data)
 
     def _settled(self) -> Iterator[Step]:
-        """Nothing moves: tell the first that has returned, after who has begun to wait before that, and let it go on."""
-        self._held.sort(key=lambda held: _moment(held[0]))
-        row, slot = self._held.pop(0)
+        """Nothing moves: tell what has returned, each after those who had begun to wait before it."""
         asleep = [one for one in self._begun.values() if _state(one.process) == "S"]
         asleep += [one for one, _ in self._held if one.waited]
-        for one in sorted(asleep, key=lambda one: one.began):
-            if one.began < _moment(row) and one.process not in self._told:
-                self._told.add(one.process)
-                yield Step(one, waits=True)
-        self._told.discard(row.process)
-        yield Step(row)
-        os.write(self._gates[slot][1], b".")
+        asleep.sort(key=lambda one: one.began)
+        for row, slot in sorted(self._held, key=lambda held: (held[0].name == "exit", _moment(held[0]))):
+            for one in asleep:
+                if one.began < _moment(row) and one is not row and one.process not in self._told:
+                    self._told.add(one.process)
+                    yield Step(one, waits=True)
+            self._told.add(row.process)  # its wait, if it was one, is over
+            yield Step(row)
+            if row.name == "exit":  # told before it is made: nothing of it is left that could tell it
+                os.write(self._gates[slot][1], b".")
+            else:
+                self._next.append(slot)
+        self._told -= {row.process for row, _ in self._held}
+        self._held.clear()
 
     def _doing(self) -> list[str]:
         return [f"{row.part} is in {row.call}" for row in self._begun.values()]

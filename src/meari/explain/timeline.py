@@ -13,6 +13,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass, field
 
+from . import known
 from .row import Entry, Row
 from .stage import Step
 
@@ -86,10 +87,8 @@ class Moment:
 class Timeline:
     """Takes the steps of one scene, played on *port*, and makes moments of them."""
 
-    def __init__(self, port: int, known: frozenset[str]) -> None:
-        """*known* are the keys of what can be said of calls."""
+    def __init__(self, port: int) -> None:
         self._port = port
-        self._known = known
         self._began: int | None = None
         self._number = 0
         self._said: set[str] = set()
@@ -125,17 +124,11 @@ class Timeline:
         return Moment(self._number, at - began, step.row, step.waits, side, segments, ends, changed, queue, self._tell(step.row))
 
     def _tell(self, row: Row) -> str:
-        """What is said of a call the first time: as special as there is something to say."""
-        option = row.arguments[2] if row.name in ("setsockopt", "epoll_ctl") and len(row.arguments) > 2 else None
-        special = [row.error, option, "0" if row.returned == 0 else None, None]
-        for each in special:
-            key = row.name if each is None else f"{row.name}-{each}"
-            if key in self._known and (each is None or row.name in ("recv", "read", "fork") or each != "0"):
-                if key in self._said:
-                    return ""
-                self._said.add(key)
-                return key
-        return ""
+        key = known.saying(row)
+        if key in self._said:
+            return ""
+        self._said.add(key)
+        return key
 
     # The ends
 

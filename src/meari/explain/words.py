@@ -102,4 +102,9 @@ def text(data: bytes | bytearray | memoryview) -> str:
     return f'"{inside}"' + ("..." if len(data) > _SHOWN else "")
 
 
+def came(data: bytes) -> str:
+    """What a read gave; nothing for the end of file."""
+    return text(data) if data else ""
+
+
 _ESCAPES = {10: "\\n", 13: "\\r", 9: "\\t", 34: '\\"', 92: "\\\\", 0: "\\0"}

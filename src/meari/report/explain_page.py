@@ -107,13 +107,12 @@ def _row(scene: str, moment: Moment, asleep: dict[str, set[int]]) -> str:
         asleep[moment.side].discard(moment.row.process)
     call = f'<div class="call {moment.side}">{_call(moment)}</div>'
     between = _between(moment, {side for side, processes in asleep.items() if processes})
-    cells = (call, between, "<div></div>") if moment.side == CLIENT else ("<div></div>", between, call)
     says = ""
     if moment.told:
-        says += f'<p class="says">{_spans({each: known.call(moment.told, each) for each in _LANGUAGES})}</p>'
+        says += f'<p class="says {moment.side}">{_spans({each: known.call(moment.told, each) for each in _LANGUAGES})}</p>'
     if moment.row.note and not (moment.waits and moment.row.returned is not None):
-        says += f'<p class="says note">{_spans({each: known.note(scene, moment.row.note, each) for each in _LANGUAGES})}</p>'
-    return f'<li><div class="row">{"".join(cells)}</div>{says}</li>\n'
+        says += f'<p class="says note {moment.side}">{_spans({each: known.note(scene, moment.row.note, each) for each in _LANGUAGES})}</p>'
+    return f'<li class="row">{call}{between}{says}</li>\n'
 
 
 def _call(moment: Moment) -> str:
