@@ -20,6 +20,9 @@ class _Narrator:
     def begin(self, row: Row) -> None:
         pass
 
+    def returned(self) -> None:
+        pass
+
     def row(self, row: Row) -> None:
         say(line(row))
         key = known.saying(row)

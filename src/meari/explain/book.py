@@ -12,7 +12,7 @@ import socket
 
 from ..rio import Rio
 from .recorder import Recorder
-from .stage import Wire, die_with, look
+from .stage import Wire, die_with
 
 LISTENQ = 1024
 MAXLINE = 8192
@@ -99,7 +99,7 @@ class Book:
         def forked() -> None:
             die_with(parent)
             self.kernel.part, self._wire.slot = child, slot
-            self._wire.board.enter(slot)
+            self._wire.board.calls(slot, "")
 
         self.kernel.forked = forked
         return self.kernel.fork()
@@ -115,15 +115,15 @@ class Book:
 
     def until(self, number: int) -> None:
         """Wait for the cue *number*."""
-        look(lambda: self._wire.board.marked(number))
+        self._wire.look(lambda: self._wire.board.marked(number))
 
     def until_waits(self, part: str, call: str) -> None:
         """Until the other *part* sleeps in *call*: the kernel has nothing for it yet."""
-        look(lambda: self._wire.board.sleeps(self._slots[part], call))
+        self._wire.look(lambda: self._wire.board.sleeps(self._slots[part], call))
 
     def until_gone(self, part: str) -> None:
         """Until the process of *part* has ended."""
-        look(lambda: self._wire.board.gone(self._slots[part]))
+        self._wire.look(lambda: self._wire.board.gone(self._slots[part]))
 
     def process(self, part: str) -> int:
         return self._wire.board.process(self._slots[part])

@@ -43,8 +43,11 @@ class Sink(typing.Protocol):
     def begin(self, row: Row) -> None:
         """A call is about to be made: as far as it is known."""
 
+    def returned(self) -> None:
+        """It has returned; what is seen of it is still to be asked of the kernel."""
+
     def row(self, row: Row) -> None:
-        """It has returned, with a result or an error."""
+        """What it returned, and what the kernel says."""
 
 
 class Recorder(Kernel):
@@ -92,17 +95,17 @@ class Recorder(Kernel):
         try:
             result = do()
         except OSError as error:
-            row.over(slept)
+            row.over(slept, self.sink)
             unknown = isinstance(error, socket.gaierror)
             row.error = words.resolver(error.errno) if unknown else words.error(error.errno)
             self._tell(row, (error.errno or 0) if unknown else -1, sock)
             raise
         except BaseException:  # a signal's handler raised
-            row.over(slept)
+            row.over(slept, self.sink)
             row.error = "EINTR"
             self._tell(row, -1, sock)
             raise
-        row.over(slept)
+        row.over(slept, self.sink)
         row.part = self.part  # another, if this is a child that was forked just now
         row.gave = gave(result)[:_LONGEST]
         if (made := of(result)) is not None:
@@ -228,6 +231,7 @@ class Recorder(Kernel):
         row = _Draft("exit", (str(code),), self.part, None, 0, None, self._take_note())
         row.began = row.ended = time.monotonic_ns()
         self.sink.begin(row.make(None))
+        self.sink.returned()
         self.sink.row(row.make(None, None, self._table()))
         os._exit(code)
 
@@ -246,10 +250,11 @@ class _Draft:
         self.error: str | None = None
         self.gave = ""
 
-    def over(self, slept: int) -> None:
+    def over(self, slept: int, sink: Sink) -> None:
         """It has returned: whether it had to wait shows in the thread's own count, *slept* before it."""
         self.ended = time.monotonic_ns()
         self.waited = self.ended - self.began if _switches() > slept else 0
+        sink.returned()
 
     def make(
         self, returned: int | None, after: View | None = None, entries: tuple[Entry, ...] = (), holds: tuple[tuple[int, int], ...] = ()

@@ -34,12 +34,12 @@ from .table import table
 
 PATIENCE = 10.0  # seconds without a row after which a scene is given up
 _AWAY = 200  # the stage's own descriptors are from here on, so that a part's first socket is 3, as in the book
-_SLOT = struct.Struct("i28s")  # of the board: a process, and the call that it is in
+_SLOT = struct.Struct("iI24s")  # of the board: a process, how often it has looked for a cue, and the call that it is in
 _SLOTS, _MARKS = 8, 64
 _LOOK = 0.0005  # seconds from one look at the board to the next
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _FIRST_PORT = 7007
-_QUIET = 0.002  # seconds without news after which all have come as far as they come by themselves
+_QUIET = 0.001  # seconds from one look at whether all have come as far as they come by themselves to the next
 
 
 class Part(typing.NamedTuple):
@@ -55,16 +55,27 @@ class Board:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SLOTS * _SLOT.size + _MARKS)  # shared with whoever is forked
 
-    def enter(self, slot: int) -> None:
-        self.calls(slot, "")
-
     def calls(self, slot: int, name: str) -> None:
-        _SLOT.pack_into(self._memory, slot * _SLOT.size, os.getpid(), name.encode())
+        """The process that has *slot* is in the call *name*; in none, if that is empty."""
+        _SLOT.pack_into(self._memory, slot * _SLOT.size, os.getpid(), self.looked(slot), name.encode())
+
+    def looks(self, slot: int) -> None:
+        """It has looked for a cue."""
+        pid, looked, name = _SLOT.unpack_from(self._memory, slot * _SLOT.size)
+        _SLOT.pack_into(self._memory, slot * _SLOT.size, pid, looked + 1, name)
+
+    def looked(self, slot: int) -> int:
+        """How often it has, in all."""
+        return int(_SLOT.unpack_from(self._memory, slot * _SLOT.size)[1])
 
     def sleeps(self, slot: int, name: str) -> bool:
         """Whether the process of *slot* is in the call *name*, and the kernel has put it to sleep."""
-        pid, calling = _SLOT.unpack_from(self._memory, slot * _SLOT.size)
-        return calling.rstrip(b"\0") == name.encode() and _state(pid) == "S"
+        return self.calling(slot) == name and _state(self.process(slot)) == "S"
+
+    def calling(self, slot: int) -> str:
+        """The call that the process of *slot* is in, or empty."""
+        name: bytes = _SLOT.unpack_from(self._memory, slot * _SLOT.size)[2]
+        return name.rstrip(b"\0").decode()
 
     def process(self, slot: int) -> int:
         return int(_SLOT.unpack_from(self._memory, slot * _SLOT.size)[0])
@@ -72,7 +83,7 @@ class Board:
     def gone(self, slot: int) -> bool:
         """Whether the process of *slot* was there, and has ended."""
         pid = self.process(slot)
-        return pid != 0 and _state(pid) in ("", "Z", "X")
+        return pid != 0 and _over(pid)
 
     def mark(self, number: int) -> None:
         self._memory[_SLOTS * _SLOT.size + number] = 1
@@ -95,11 +106,19 @@ class Wire:
         self.board.calls(self.slot, row.name)
         self._write("begin", row)
 
-    def row(self, row: Row) -> None:
+    def returned(self) -> None:
         self.board.calls(self.slot, "")
+
+    def row(self, row: Row) -> None:
         self._write("row", row)
         if not os.read(self._gates[self.slot][0], 1):
             os._exit(1)  # nobody is there any more to open it
+
+    def look(self, ready: Callable[[], bool]) -> None:
+        """Wait for a cue. Without a limit of its own: the stage's ends it."""
+        while not ready():
+            self.board.looks(self.slot)
+            time.sleep(_LOOK)
 
     def failed(self, why: str) -> None:
         self._tell({"failed": why[:1000]})
@@ -131,6 +150,8 @@ class Stage:
         self._held: list[tuple[Row, int]] = []  # calls that have returned and are not told, each with its part's slot
         self._next: list[int] = []  # slots of the parts whose calls are told, and which have not gone on
         self._told: set[int] = set()  # processes that are in a call, and it is told that they wait
+        self._forked: set[int] = set()  # processes that a part has made
+        self._looked = [0] * _SLOTS  # how often each part had looked for its cue at the last step
         self._rest = b""
         self._old = frozenset((entry.local, entry.remote) for entry in table(port))  # of others, before
 
@@ -145,18 +166,41 @@ class Stage:
         self._writes = -1
         poller = select.poll()
         poller.register(self._reads, select.POLLIN)
+        last = time.monotonic()  # when something happened
         while True:
-            if poller.poll(1000 * (_QUIET if self._held or self._next else PATIENCE)):
+            if poller.poll(1000 * _QUIET):
                 if not self._hear():
                     break
-            elif self._held:
-                yield from self._settled()
-            elif self._next:
-                os.write(self._gates[self._next.pop(0)][1], b".")
-            else:
+            elif (self._held or self._next) and self._still():
+                if self._held:
+                    yield from self._settled()
+                else:
+                    os.write(self._gates[self._next.pop(0)][1], b".")
+                self._looked = [self._board.looked(slot) for slot in range(_SLOTS)]
+            elif time.monotonic() > last + PATIENCE:
                 raise LocalError(f"nothing happened for {PATIENCE:g} s: {', '.join(self._doing()) or 'no call is under way'}")
-            yield from self._reap(os.WNOHANG)
+            else:
+                yield from self._reap(os.WNOHANG)
+                continue
+            last = time.monotonic()
         yield from self._reap(0)
+
+    def _still(self) -> bool:
+        """Whether each part has come as far as it comes by itself: its call is told or to be told, or it sleeps in one, or has
+        looked for a cue in vain since the last step."""
+        waiting = {slot for _, slot in self._held} | set(self._next)
+        processes = [self._board.process(slot) for slot in range(_SLOTS)]
+        if any(pid not in processes and not _over(pid) for pid in (*self._children, *self._forked)):
+            return False
+        for slot, pid in enumerate(processes):
+            if not pid or slot in waiting or _over(pid):
+                continue
+            if name := self._board.calling(slot):
+                if pid not in self._begun or not self._board.sleeps(slot, name):
+                    return False
+            elif not self._looked[slot] + 2 <= self._board.looked(slot):
+                return False
+        return True
 
     def _hear(self) -> bool:
         """Take what the parts tell; False if none of them is there any more. Raises LocalError if one has failed."""
@@ -172,6 +216,8 @@ class Stage:
             else:
                 row = Row.from_json(told["row"])
                 self._begun.pop(row.process, None)
+                if row.name == "fork" and row.returned:
+                    self._forked.add(row.returned)
                 self._held.append((row, told["slot"]))
         return bool(data)
 
@@ -189,6 +235,9 @@ class Stage:
             yield Step(row)
             if row.name == "exit":  # told before it is made: nothing of it is left that could tell it
                 os.write(self._gates[slot][1], b".")
+                until = time.monotonic() + PATIENCE
+                while not _over(row.process) and time.monotonic() < until:
+                    time.sleep(_LOOK)
             else:
                 self._next.append(slot)
         self._told -= {row.process for row, _ in self._held}
@@ -214,7 +263,7 @@ class Stage:
             for _, opens in self._gates:
                 os.close(opens)
             os.closerange(3, _AWAY)
-            self._board.enter(slot)
+            self._board.calls(slot, "")
             recorder = Recorder(wire, part=part.name, port=self._port, old=self._old)
             recorder.install()
             part.plays(self._book(recorder, wire, {part.name: slot for slot, part in enumerate(self._parts)}))
@@ -280,10 +329,9 @@ def _state(pid: int) -> str:
         return ""
 
 
-def look(ready: Callable[[], bool]) -> None:
-    """Wait for a cue. Without a limit of its own: the stage's ends it."""
-    while not ready():
-        time.sleep(_LOOK)
+def _over(pid: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    return _state(pid) in ("", "Z", "X")
 
 
 def _pipe() -> tuple[int, int]:
