@@ -6,12 +6,21 @@ import os
 import select
 import socket
 import typing
+from collections.abc import Callable
 
+from ..rio import Poller
 from ..stop import milliseconds
 from . import words
 
-if typing.TYPE_CHECKING:
-    from .recorder import Recorder
+T = typing.TypeVar("T")
+
+
+class Records(typing.Protocol):
+    """The recorder that these tell their calls to."""
+
+    def call(self, name: str, arguments: tuple[object, ...], do: Callable[[], T], **more: typing.Any) -> T: ...
+    def accept(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]: ...
+    def poll(self) -> Poller: ...
 
 
 class RecordedSocket(socket.socket):
@@ -20,7 +29,7 @@ class RecordedSocket(socket.socket):
     With a timeout, Python makes several calls of one; here connect makes them one by one, so that each is a row.
     """
 
-    def __init__(self, recorder: Recorder, family: int, kind: int, protocol: int, fileno: int | None = None) -> None:
+    def __init__(self, recorder: Records, family: int, kind: int, protocol: int, fileno: int | None = None) -> None:
         super().__init__(family, kind, protocol, fileno)
         self._recorder = recorder
         self._patience: float | None = None  # seconds
@@ -120,7 +129,7 @@ class RecordedSocket(socket.socket):
 class RecordedPoll:
     """select.poll(). What it watches is the program's own until it polls: that alone is a call."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Records) -> None:
         self._recorder = recorder
         self._poll = select.poll()
         self._watched: dict[int, int] = {}
@@ -147,7 +156,7 @@ class RecordedPoll:
 class RecordedEpoll:
     """select.epoll()."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Records) -> None:
         self._recorder = recorder
         self._epoll = recorder.call("epoll_create1", ("EPOLL_CLOEXEC",), select.epoll, returned=lambda made: made.fileno())
 

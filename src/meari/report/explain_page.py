@@ -18,7 +18,7 @@ from .explain import duration
 
 _LANGUAGES = ("en", "ko")
 _X = {CLIENT: 6, SERVER: 94}  # of the life lines, in percent of the width
-_TOP, _LINE, _BAR = 18, 24, 14  # pixels: the first line of a row, the height of one, and of one with a bar
+_TOP, _LINE, _TWO, _BAR = 20, 24, 16, 26  # pixels: the first line of a row, the height of one, of two states, of a bar with its text
 _LONGEST = 42  # percent of the width, of a bar
 _TEXTS = {
     "title": {"en": "meari explain: what the kernel does", "ko": "meari explain: 커널이 하는 일"},
@@ -163,7 +163,7 @@ def _arrow(segment: Segment, y: int, *, named: bool) -> str:
     start, end = (_X[CLIENT], _X[SERVER]) if segment.source == CLIENT else (_X[SERVER], _X[CLIENT])
     back = -9 if segment.source == CLIENT else 9
     head = f'<svg x="{end}%" y="{y}" overflow="visible"><path class="head {kind}" d="M0 0L{back} -5L{back} 5Z"/></svg>'
-    return f'<line class="arrow {kind}" x1="{start}%" x2="{end}%" y1="{y}" y2="{y}"/>{head}' + _text(label, "50%", y - 5, "", "middle")
+    return f'<line class="arrow {kind}" x1="{start}%" x2="{end}%" y1="{y}" y2="{y}"/>{head}' + _text(label, "50%", y - 7, "", "middle")
 
 
 def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
@@ -171,11 +171,12 @@ def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
     gone = _word("gone")
     yield (
         "".join(
-            _text({each: ends.side(side).state or gone[each] for each in _LANGUAGES}, f"{x}%", y, "state", anchor, shift)
+            _text({each: ends.side(side).state or gone[each] for each in _LANGUAGES}, f"{x}%", y, f"state {side}", anchor, shift)
             for side, x, anchor, shift in ((CLIENT, _X[CLIENT], "start", 6), (SERVER, _X[SERVER], "end", -6))
         ),
-        _BAR,
+        _TWO,
     )
+    y += _TWO
     for side, x in _X.items():
         end = ends.side(side)
         for name, size in (("unread", end.unread), ("unsent", end.unsent)):
@@ -184,8 +185,9 @@ def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
                 left = x if side == CLIENT else x - width
                 texts = {each: f"{size:,} {_TEXTS[name][each]}" for each in _LANGUAGES}
                 anchor, shift = ("start", 6) if side == CLIENT else ("end", -6)
-                bar = f'<rect class="fill" x="{left}%" y="{y + 2}" width="{width:.1f}%" height="7" rx="2"/>'
-                yield bar + _text(texts, f"{x}%", y + 20, "state", anchor, shift), _BAR + 10
+                bar = f'<rect class="fill" x="{left}%" y="{y + 3}" width="{width:.1f}%" height="7" rx="2"/>'
+                yield bar + _text(texts, f"{x}%", y + 20, "state", anchor, shift), _BAR
+                y += _BAR
 
 
 def _text(texts: Mapping[str, str], x: str, y: int, kind: str, anchor: str, shift: int = 0) -> str:
