@@ -7,7 +7,7 @@ The public API, by name, and the floors of the house; a module imports from floo
     floor 1   stop, rio, events                         primitives
     floor 2   net                                       sockets, as CS:APP opens them
               reach, tcpinfo                            ... of the near end: connecting, what the kernel knows
-    floor 3   engines, client, check                    the two ends, which know nothing of each other
+    floor 3   engines, client, check, explain           the two ends, which know nothing of each other; what both ask of the kernel
     floor 4   supervisor, server, writer                compositions
               testing, report                           ... a far end that lies; a result as text, JSON, a page
     floor 5   cli                                       the only place that speaks to a person, or exits

@@ -123,6 +123,4 @@ def _document(name: str, moments: list[Moment], spoken: str) -> dict[str, object
 
 
 def _says(scene: str, moment: Moment, spoken: str) -> list[str]:
-    return ([known.call(moment.told, spoken)] if moment.told else []) + (
-        [known.note(scene, moment.row.note, spoken)] if moment.row.note else []
-    )
+    return ([known.call(moment.told, spoken)] if moment.told else []) + ([known.note(scene, moment.note, spoken)] if moment.note else [])

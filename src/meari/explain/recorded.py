@@ -18,7 +18,17 @@ T = typing.TypeVar("T")
 class Records(typing.Protocol):
     """The recorder that these tell their calls to."""
 
-    def call(self, name: str, arguments: tuple[object, ...], do: Callable[[], T], **more: typing.Any) -> T: ...
+    def call(
+        self,
+        name: str,
+        arguments: tuple[object, ...],
+        do: Callable[[], T],
+        *,
+        sock: RecordedSocket | None = None,
+        fd: int | None = None,
+        returned: Callable[[T], int] = ...,
+        gave: Callable[[T], str] = ...,
+    ) -> T: ...
     def accept(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]: ...
     def poll(self) -> Poller: ...
 

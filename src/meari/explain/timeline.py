@@ -70,6 +70,7 @@ class Moment:
     changed: tuple[str, ...]  # names of the connections whose ends are not what they were
     queue: tuple[int, int] | None  # of the listener: how many wait, how many may
     told: str  # the key of what there is to say of this call, the first time that it appears; else ""
+    note: str  # the key of what is special in the scene; of a call that waits, when it begins to
 
     def to_json(self) -> dict[str, typing.Any]:
         return {
@@ -92,6 +93,7 @@ class Timeline:
         self._began: int | None = None
         self._number = 0
         self._said: set[str] = set()
+        self._noted: set[int] = set()  # processes that wait, and what is special in that has been said
         self._names: dict[str, str] = {}  # the client's address -> the part that connected
         self._connection: dict[int, str] = {}  # a socket's inode -> the client's address of its connection
         self._ends: dict[str, Ends] = {}  # by the client's address
@@ -121,7 +123,9 @@ class Timeline:
         queue = (listeners[0].unread, listeners[0].unsent) if listeners else None
         ends = tuple(_copy(ends) for ends in self._ends.values())
         began = self._began if self._began is not None else at
-        return Moment(self._number, at - began, step.row, step.waits, side, segments, ends, changed, queue, self._tell(step.row))
+        return Moment(
+            self._number, at - began, step.row, step.waits, side, segments, ends, changed, queue, self._tell(step.row), self._note(step)
+        )
 
     def _tell(self, row: Row) -> str:
         key = known.saying(row)
@@ -129,6 +133,16 @@ class Timeline:
             return ""
         self._said.add(key)
         return key
+
+    def _note(self, step: Step) -> str:
+        process = step.row.process
+        if step.waits:
+            self._noted.add(process)
+            return step.row.note
+        if process in self._noted:
+            self._noted.discard(process)
+            return ""
+        return step.row.note
 
     # The ends
 

@@ -62,8 +62,8 @@ class Teller:
     def _sayings(self, moment: Moment) -> Iterator[tuple[str, str]]:
         if moment.told:
             yield known.call(moment.told, self._language), "dim"
-        if moment.row.note and not (moment.waits and moment.row.returned is not None):
-            yield "> " + known.note(self._scene, moment.row.note, self._language), "cyan"
+        if moment.note:
+            yield "> " + known.note(self._scene, moment.note, self._language), "cyan"
 
     def _call(self, moment: Moment) -> Text:
         row = moment.row

@@ -110,8 +110,8 @@ def _row(scene: str, moment: Moment, asleep: dict[str, set[int]]) -> str:
     says = ""
     if moment.told:
         says += f'<p class="says {moment.side}">{_spans({each: known.call(moment.told, each) for each in _LANGUAGES})}</p>'
-    if moment.row.note and not (moment.waits and moment.row.returned is not None):
-        says += f'<p class="says note {moment.side}">{_spans({each: known.note(scene, moment.row.note, each) for each in _LANGUAGES})}</p>'
+    if moment.note:
+        says += f'<p class="says note {moment.side}">{_spans({each: known.note(scene, moment.note, each) for each in _LANGUAGES})}</p>'
     return f'<li class="row">{call}{between}{says}</li>\n'
 
 
@@ -148,9 +148,7 @@ def _between(moment: Moment, asleep: set[str]) -> str:
         drawn.append(_text(_word("queue", n=moment.queue[0], limit=moment.queue[1]), "50%", y, "queue", "middle"))
         y += _LINE
     told = ", ".join(segment.kind for segment in moment.segments) or "nothing crosses"
-    return (
-        f'<div class="between" style="min-height:{y - _TOP + 8}px"><svg role="img" aria-label="{escape(told)}">{"".join(drawn)}</svg></div>'
-    )
+    return f'<div class="between" style="min-height:{y}px"><svg role="img" aria-label="{escape(told)}">{"".join(drawn)}</svg></div>'
 
 
 def _arrow(segment: Segment, y: int, *, named: bool) -> str:
