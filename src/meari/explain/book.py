@@ -11,8 +11,9 @@ import os
 import socket
 
 from ..rio import Rio
+from .board import Wire
 from .recorder import Recorder
-from .stage import Wire, die_with
+from .stage import die_with
 
 LISTENQ = 1024
 MAXLINE = 8192

@@ -16,27 +16,23 @@ import contextlib
 import ctypes
 import fcntl
 import json
-import mmap
 import os
 import random
 import select
 import signal
 import socket
-import struct
 import time
 import typing
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import LocalError
+from .board import LOOK, SLOTS, Board, Wire, over, state
 from .recorder import Recorder, ended
 from .row import Row
 from .table import table
 
 PATIENCE = 10.0  # seconds without a row after which a scene is given up
 _AWAY = 200  # the stage's own descriptors are from here on, so that a part's first socket is 3, as in the book
-_SLOT = struct.Struct("iI24s")  # of the board: a process, how often it has looked for a cue, and the call that it is in
-_SLOTS, _MARKS = 8, 64
-_LOOK = 0.0005  # seconds from one look at the board to the next
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _FIRST_PORT = 7007
 _QUIET = 0.001  # seconds from one look at whether all have come as far as they come by themselves to the next
@@ -47,87 +43,6 @@ class Part(typing.NamedTuple):
 
     name: str
     plays: Callable[[typing.Any], None]
-
-
-class Board:
-    """What the parts know of each other."""
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _SLOTS * _SLOT.size + _MARKS)  # shared with whoever is forked
-
-    def calls(self, slot: int, name: str) -> None:
-        """The process that has *slot* is in the call *name*; in none, if that is empty."""
-        _SLOT.pack_into(self._memory, slot * _SLOT.size, os.getpid(), self.looked(slot), name.encode())
-
-    def looks(self, slot: int) -> None:
-        """It has looked for a cue."""
-        pid, looked, name = _SLOT.unpack_from(self._memory, slot * _SLOT.size)
-        _SLOT.pack_into(self._memory, slot * _SLOT.size, pid, looked + 1, name)
-
-    def looked(self, slot: int) -> int:
-        """How often it has, in all."""
-        return int(_SLOT.unpack_from(self._memory, slot * _SLOT.size)[1])
-
-    def sleeps(self, slot: int, name: str) -> bool:
-        """Whether the process of *slot* is in the call *name*, and the kernel has put it to sleep."""
-        return self.calling(slot) == name and _state(self.process(slot)) == "S"
-
-    def calling(self, slot: int) -> str:
-        """The call that the process of *slot* is in, or empty."""
-        name: bytes = _SLOT.unpack_from(self._memory, slot * _SLOT.size)[2]
-        return name.rstrip(b"\0").decode()
-
-    def process(self, slot: int) -> int:
-        return int(_SLOT.unpack_from(self._memory, slot * _SLOT.size)[0])
-
-    def gone(self, slot: int) -> bool:
-        """Whether the process of *slot* was there, and has ended."""
-        pid = self.process(slot)
-        return pid != 0 and _over(pid)
-
-    def mark(self, number: int) -> None:
-        self._memory[_SLOTS * _SLOT.size + number] = 1
-
-    def marked(self, number: int) -> bool:
-        return bool(self._memory[_SLOTS * _SLOT.size + number])
-
-    def close(self) -> None:
-        self._memory.close()
-
-
-class Wire:
-    """A part's way to tell what it does: the sink of its recorder."""
-
-    def __init__(self, board: Board, slot: int, fd: int, gates: list[tuple[int, int]]) -> None:
-        self.board, self.slot = board, slot
-        self._fd, self._gates = fd, gates
-
-    def begin(self, row: Row) -> None:
-        self.board.calls(self.slot, row.name)
-        self._write("begin", row)
-
-    def returned(self) -> None:
-        self.board.calls(self.slot, "")
-
-    def row(self, row: Row) -> None:
-        self._write("row", row)
-        if not os.read(self._gates[self.slot][0], 1):
-            os._exit(1)  # nobody is there any more to open it
-
-    def look(self, ready: Callable[[], bool]) -> None:
-        """Wait for a cue. Without a limit of its own: the stage's ends it."""
-        while not ready():
-            self.board.looks(self.slot)
-            time.sleep(_LOOK)
-
-    def failed(self, why: str) -> None:
-        self._tell({"failed": why[:1000]})
-
-    def _write(self, what: str, row: Row) -> None:
-        self._tell({what: row.to_json(), "slot": self.slot})
-
-    def _tell(self, told: dict[str, typing.Any]) -> None:
-        os.write(self._fd, json.dumps(told).encode() + b"\n")
 
 
 class Step(typing.NamedTuple):
@@ -144,14 +59,14 @@ class Stage:
         self._parts, self._book, self._port = parts, book, port
         self._board = Board()
         self._reads, self._writes = _pipe()
-        self._gates = [_pipe() for _ in range(_SLOTS)]  # a byte lets the part of that slot go on
+        self._gates = [_pipe() for _ in range(SLOTS)]  # a byte lets the part of that slot go on
         self._children: dict[int, str] = {}
         self._begun: dict[int, Row] = {}  # of each process, the call that it is in
         self._held: list[tuple[Row, int]] = []  # calls that have returned and are not told, each with its part's slot
         self._next: list[int] = []  # slots of the parts whose calls are told, and which have not gone on
         self._told: set[int] = set()  # processes that are in a call, and it is told that they wait
         self._forked: set[int] = set()  # processes that a part has made
-        self._looked = [0] * _SLOTS  # how often each part had looked for its cue at the last step
+        self._looked = [0] * SLOTS  # how often each part had looked for its cue at the last step
         self._rest = b""
         self._old = frozenset((entry.local, entry.remote) for entry in table(port))  # of others, before
 
@@ -176,7 +91,7 @@ class Stage:
                     yield from self._settled()
                 else:
                     os.write(self._gates[self._next.pop(0)][1], b".")
-                self._looked = [self._board.looked(slot) for slot in range(_SLOTS)]
+                self._looked = [self._board.looked(slot) for slot in range(SLOTS)]
             elif time.monotonic() > last + PATIENCE:
                 raise LocalError(f"nothing happened for {PATIENCE:g} s: {', '.join(self._doing()) or 'no call is under way'}")
             else:
@@ -189,11 +104,11 @@ class Stage:
         """Whether each part has come as far as it comes by itself: its call is told or to be told, or it sleeps in one, or has
         looked for a cue in vain since the last step."""
         waiting = {slot for _, slot in self._held} | set(self._next)
-        processes = [self._board.process(slot) for slot in range(_SLOTS)]
-        if any(pid not in processes and not _over(pid) for pid in (*self._children, *self._forked)):
+        processes = [self._board.process(slot) for slot in range(SLOTS)]
+        if any(pid not in processes and not over(pid) for pid in (*self._children, *self._forked)):
             return False
         for slot, pid in enumerate(processes):
-            if not pid or slot in waiting or _over(pid):
+            if not pid or slot in waiting or over(pid):
                 continue
             if name := self._board.calling(slot):
                 if pid not in self._begun or not self._board.sleeps(slot, name):
@@ -223,7 +138,7 @@ class Stage:
 
     def _settled(self) -> Iterator[Step]:
         """Nothing moves: tell what has returned, each after those who had begun to wait before it."""
-        asleep = [one for one in self._begun.values() if _state(one.process) == "S"]
+        asleep = [one for one in self._begun.values() if state(one.process) == "S"]
         asleep += [one for one, _ in self._held if one.waited]
         asleep.sort(key=lambda one: one.began)
         for row, slot in sorted(self._held, key=lambda held: (held[0].name == "exit", _moment(held[0]))):
@@ -236,8 +151,8 @@ class Stage:
             if row.name == "exit":  # told before it is made: nothing of it is left that could tell it
                 os.write(self._gates[slot][1], b".")
                 until = time.monotonic() + PATIENCE
-                while not _over(row.process) and time.monotonic() < until:
-                    time.sleep(_LOOK)
+                while not over(row.process) and time.monotonic() < until:
+                    time.sleep(LOOK)
             else:
                 self._next.append(slot)
         self._told -= {row.process for row, _ in self._held}
@@ -281,6 +196,8 @@ class Stage:
                 continue
             del self._children[pid]
             code = os.waitstatus_to_exitcode(status)
+            if code > 0:
+                raise LocalError(f"{name} ended with {code}")
             if code < 0:
                 now = time.monotonic_ns()
                 if (row := self._begun.pop(pid, None)) is not None:
@@ -318,20 +235,6 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # too late
         os._exit(1)
-
-
-def _state(pid: int) -> str:
-    """R, S, Z, ... as proc(5) has it; empty for none."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
-
-
-def _over(pid: int) -> bool:
-    """Whether a process has ended, waited for or not."""
-    return _state(pid) in ("", "Z", "X")
 
 
 def _pipe() -> tuple[int, int]:
