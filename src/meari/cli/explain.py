@@ -6,9 +6,11 @@ import functools
 import json
 import os
 import shutil
+import signal
 import sys
 import termios
 import tty
+import typing
 from collections.abc import Iterator
 
 import click
@@ -55,6 +57,8 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
     if step and (as_json or html_file):
         raise click.UsageError("--step is for a terminal: it goes without --json and --html", click.get_current_context())
     chosen = list(SCENES) if "all" in scenes else list(dict.fromkeys(scenes)) or ["echo"]
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
     with Saved(html_file) as saved:
         try:
             if as_json or html_file:
@@ -68,13 +72,16 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
                         return 2
                 return 0
             for number, name in enumerate(chosen):
-                if number:
-                    show("")
-                step = _tell(name, spoken, step)
+                step = _tell(name, spoken, step, first=number == 0)
         except LocalError as error:
             say(f"meari explain: {error}")
             return 2
     return 0
+
+
+def _end(number: int, _: object) -> typing.NoReturn:
+    """What was begun is undone on the way out: the terminal's mode, a part of a file, the parts of a scene."""
+    sys.exit(128 + number)
 
 
 def play(name: str) -> Iterator[Moment]:
@@ -86,15 +93,17 @@ def play(name: str) -> Iterator[Moment]:
             yield timeline.take(step)
 
 
-def _tell(name: str, spoken: str, step: bool) -> bool:
+def _tell(name: str, spoken: str, step: bool, *, first: bool) -> bool:
     """One scene as text; whether the next is still to be gone through step by step."""
     colour = sys.stdout is not None and os.isatty(1) and "NO_COLOR" not in os.environ
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDEST)
-    teller = Teller(name, spoken, width, colour=colour)
-    show(teller.opening().rstrip("\n"))
-    if step:
-        say(known.word("step", spoken))
+    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
+    teller = Teller(name, spoken, width, colour=colour, line="─" if encoding.lower().startswith("utf") else "-")
     for moment in play(name):
+        if moment.number == 1:
+            show(("" if first else "\n") + teller.opening().rstrip("\n"))
+            if step:
+                say(known.word("step", spoken))
         show(teller.moment(moment).rstrip("\n"))
         step = step and _key()
     show(teller.closing().rstrip("\n"))

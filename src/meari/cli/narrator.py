@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
+
 from ..explain import known
 from ..explain.recorder import Recorder
 from ..explain.row import Row
@@ -9,13 +12,22 @@ from ..report.explain import line
 from . import say
 from .language import of_environment
 
+_PATIENCE = 1000  # milliseconds that a call waits for standard error to be read
+
 
 class _Narrator:
-    """A sink. The first time that a call appears, what there is to say of it stands below its row."""
+    """A sink. The first time that a call appears, what there is to say of it stands below its row.
+
+    If nobody reads, a row waits for a second, and from then on they are left out and counted until somebody does: a program
+    that is stopped would else never end.
+    """
 
     def __init__(self) -> None:
         self._language = of_environment()
         self._said: set[str] = set()
+        self._left_out = 0
+        self._poller = select.poll()
+        self._poller.register(2, select.POLLOUT)
 
     def begin(self, row: Row) -> None:
         pass
@@ -24,11 +36,21 @@ class _Narrator:
         pass
 
     def row(self, row: Row) -> None:
-        say(line(row))
+        self._say(line(row))
         key = known.saying(row)
         if key and key not in self._said:
             self._said.add(key)
-            say(f"    {known.call(key, self._language)}")
+            self._say(f"    {known.call(key, self._language)}")
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            if not self._poller.poll(0 if self._left_out else _PATIENCE):
+                self._left_out += 1
+                return
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            say(f"... {left_out:,} lines were not read in time")
+        say(text)
 
 
 def narrate() -> None:

@@ -57,7 +57,7 @@ _COUNT = click.IntRange(min=1)
 @click.option(
     "--explain",
     is_flag=True,
-    help="Tell each call, what it returned and what the kernel says after it, on standard error. It waits for whoever reads that.",
+    help="Tell each call, what it returned and what the kernel says after it, on standard error.",
 )
 @click.option(
     "--lie",

@@ -44,6 +44,9 @@ class RecordedSocket(socket.socket):
         self._recorder = recorder
         self._patience: float | None = None  # seconds
 
+    def __repr__(self) -> str:  # the plain one asks the kernel for both names
+        return f"<RecordedSocket {self.fileno()}>"
+
     def _call(self, name: str, arguments: tuple[object, ...], do: typing.Any, **more: typing.Any) -> typing.Any:
         return self._recorder.call(name, (self.fileno(), *arguments), do, sock=self, **more)
 

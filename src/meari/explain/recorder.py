@@ -30,11 +30,16 @@ from ..tcpinfo import tcp_info
 from . import words
 from .recorded import RecordedEpoll, RecordedPoll, RecordedSocket
 from .row import Entry, Row, View
-from .table import STATES, table
+from .table import STATES, WITH_FIN, table
 
 T = typing.TypeVar("T")
 
 _LONGEST, _MOST = 500, 12  # characters of what a call gave, ends in a table: a row goes through a pipe in one piece
+
+
+# Calls that can wait; the first only on a socket that is not told not to.
+_AS_THE_SOCKET = frozenset({"accept", "connect", "recv", "send", "read", "write"})
+_MAY_BLOCK = _AS_THE_SOCKET | {"poll", "select", "epoll_wait", "waitpid", "getaddrinfo", "getnameinfo"}
 
 
 class Sink(typing.Protocol):
@@ -59,6 +64,7 @@ class Recorder(Kernel):
         self.part = part
         self.port = port
         self._old = old
+        self._inherited = frozenset(() if port is None else holds())
         self.note = ""  # for the next row
         self.forked: Callable[[], None] = lambda: None  # called first in a child
         self._sockets: weakref.WeakValueDictionary[int, RecordedSocket] = weakref.WeakValueDictionary()
@@ -90,8 +96,11 @@ class Recorder(Kernel):
         asked = tuple(str(argument) for argument in arguments)
         whose = fd if sock is None else sock.fileno()
         row = _Draft(name, asked, self.part, whose, inode(whose), view(sock) if name == "close" else None, self._take_note())
+        row.blocks = name in _MAY_BLOCK and "MSG_DONTWAIT" not in asked
+        if name in _AS_THE_SOCKET and sock is not None and sock.gettimeout() == 0:
+            row.blocks = False
         self.sink.begin(row.make(None))
-        slept, row.began = _switches(), time.monotonic_ns()
+        slept, row.called = _switches(), time.monotonic_ns()
         try:
             result = do()
         except OSError as error:
@@ -109,22 +118,19 @@ class Recorder(Kernel):
         row.part = self.part  # another, if this is a child that was forked just now
         row.gave = gave(result)[:_LONGEST]
         if (made := of(result)) is not None:
-            sock = self._sockets[made.fileno()] = made
+            self._sockets[made.fileno()] = made
             if name == "socket":
-                row.fd, row.inode = made.fileno(), inode(made.fileno())
+                sock, row.fd, row.inode = made, made.fileno(), inode(made.fileno())
         self._tell(row, returned(result), sock)
         return result
 
     def _tell(self, row: _Draft, returned: int, sock: RecordedSocket | None) -> None:
-        about = self._sockets.get(row.fd, sock) if row.fd is not None else sock  # of accept, the listener
-        after = None if about is None or about.fileno() < 0 else view(about)
-        entries = self._table()
-        self.sink.row(row.make(returned, after, entries, holds() if self.port is not None else ()))
+        after = None if sock is None or sock.fileno() < 0 else view(sock)
+        row.looked = time.monotonic_ns()
+        self.sink.row(row.make(returned, after, ends(self.port, self._old), self._holds()))
 
-    def _table(self) -> tuple[Entry, ...]:
-        if self.port is None:
-            return ()
-        return tuple(itertools.islice((entry for entry in table(self.port) if (entry.local, entry.remote) not in self._old), _MOST))
+    def _holds(self) -> tuple[tuple[int, int], ...]:
+        return () if self.port is None else tuple(one for one in holds() if one not in self._inherited)
 
     def _take_note(self) -> str:
         note, self.note = self.note, ""
@@ -229,35 +235,58 @@ class Recorder(Kernel):
 
     def exit(self, code: int) -> typing.NoReturn:
         row = _Draft("exit", (str(code),), self.part, None, 0, None, self._take_note())
-        row.began = row.ended = time.monotonic_ns()
+        row.ended = row.began
         self.sink.begin(row.make(None))
         self.sink.returned()
-        self.sink.row(row.make(None, None, self._table()))
+        self.sink.row(row.make(None))
         os._exit(code)
 
 
 class _Draft:
     """A row that is being made."""
 
-    __slots__ = ("arguments", "before", "began", "ended", "error", "fd", "gave", "inode", "name", "note", "part", "waited")
+    __slots__ = (
+        "arguments",
+        "before",
+        "began",
+        "blocks",
+        "called",
+        "ended",
+        "error",
+        "fd",
+        "gave",
+        "inode",
+        "looked",
+        "name",
+        "note",
+        "part",
+        "waited",
+    )
 
     def __init__(
         self, name: str, arguments: tuple[str, ...], part: str, fd: int | None, inode: int, before: View | None, note: str
     ) -> None:
         self.name, self.arguments, self.part, self.fd, self.inode = name, arguments, part, fd, inode
         self.before, self.note = before, note
-        self.began = self.ended = self.waited = 0
+        self.began = time.monotonic_ns()
+        self.called = self.ended = self.waited = self.looked = 0
+        self.blocks = False
         self.error: str | None = None
         self.gave = ""
 
     def over(self, slept: int, sink: Sink) -> None:
-        """It has returned: whether it had to wait shows in the thread's own count, *slept* before it."""
+        """It has returned: whether it had to wait shows in the thread's own count, *slept* before it. (That grows as well when a
+        thread waits for Python's lock, after the call; so no other call is taken for one that waited.)"""
         self.ended = time.monotonic_ns()
-        self.waited = self.ended - self.began if _switches() > slept else 0
+        self.waited = self.ended - self.called if self.blocks and _switches() > slept else 0
         sink.returned()
 
     def make(
-        self, returned: int | None, after: View | None = None, entries: tuple[Entry, ...] = (), holds: tuple[tuple[int, int], ...] = ()
+        self,
+        returned: int | None,
+        after: View | None = None,
+        entries: tuple[Entry, ...] | None = None,
+        holds: tuple[tuple[int, int], ...] = (),
     ) -> Row:
         return Row(
             self.name,
@@ -265,7 +294,7 @@ class _Draft:
             returned,
             self.error,
             self.gave,
-            self.began or time.monotonic_ns(),
+            self.began,
             self.ended,
             self.waited,
             os.getpid(),
@@ -276,6 +305,7 @@ class _Draft:
             self.before,
             after,
             entries,
+            self.looked,
             holds,
             self.note,
         )
@@ -288,6 +318,14 @@ def _switches() -> int:
 def ended(code: int) -> str:
     """How a process ended: "exited with 0", "killed by SIGPIPE"."""
     return f"exited with {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+def ends(port: int | None, old: Collection[tuple[str, str]]) -> tuple[Entry, ...] | None:
+    """The table of the ends on *port*, but those that are *old*; None if there is no port, or the kernel does not tell."""
+    try:
+        return None if port is None else tuple(itertools.islice((end for end in table(port) if (end.local, end.remote) not in old), _MOST))
+    except OSError:
+        return None
 
 
 def inode(fd: int | None) -> int:
@@ -318,6 +356,7 @@ def view(sock: RecordedSocket | None) -> View | None:
         if state == "LISTEN":
             return View(state, queue=info.unacked, limit=info.sacked)
         unread = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))[0]
-        return View(state, unread, None if state == "CLOSED" else unsent(sock))
+        left = unsent(sock)
+        return View(state, unread, None if state == "CLOSED" else left - (left > 0 and state in WITH_FIN))
     except OSError:
         return None

@@ -13,7 +13,7 @@ class View:
 
     state: str  # of TCP, as RFC 9293 names it (3.3.2): TCP_INFO of tcp(7)
     unread: int | None = None  # bytes that came and are not read: SIOCINQ
-    unsent: int | None = None  # bytes that were written and are not acknowledged: SIOCOUTQ
+    unsent: int | None = None  # bytes that were written and are not acknowledged: SIOCOUTQ, without the FIN that it counts as one
     queue: int | None = None  # of a listener: how many connections wait to be accepted
     limit: int | None = None  # and how many may: the backlog of listen(2), net.core.somaxconn at the most
 
@@ -41,7 +41,7 @@ class Row:
     gave: str = ""  # what came through a pointer
     began: int = 0
     ended: int = 0
-    waited: int = 0  # how long it blocked: all of the time from *began* to *ended* if the thread slept in between, else 0
+    waited: int = 0  # how long it blocked: all of the time that it took, if the thread slept in it, else 0
     process: int = 0
     thread: int = 0
     part: str = ""  # of a scene: "server", "client", "client 2", "child"
@@ -49,7 +49,8 @@ class Row:
     inode: int = 0  # and the kernel's number for it, the same in every process that holds it
     before: View | None = None  # of a close: what was, since after it there is nothing to ask
     view: View | None = None
-    table: tuple[Entry, ...] = ()  # in a scene: every end on its port
+    table: tuple[Entry, ...] | None = None  # in a scene: every end on its port; None: not known
+    looked: int = 0  # when that was asked for
     holds: tuple[tuple[int, int], ...] = ()  # in a scene: the sockets that this process has open: (descriptor, inode)
     note: str = ""  # in a scene: what is to be said of it beside what is said of every such call
 
@@ -79,6 +80,7 @@ class Row:
         for name in ("before", "view"):
             kept[name] = kept[name] and View(**kept[name])
         kept["arguments"] = tuple(kept["arguments"])
-        kept["table"] = tuple(Entry(**each) for each in kept["table"])
+        if kept["table"] is not None:
+            kept["table"] = tuple(Entry(**each) for each in kept["table"])
         kept["holds"] = tuple((fd, inode) for fd, inode in kept["holds"])
         return Row(**kept)

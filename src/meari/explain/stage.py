@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
+import errno
 import fcntl
 import json
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -27,13 +30,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import LocalError
 from .board import LOOK, SLOTS, Board, Wire, over, state
-from .recorder import Recorder, ended
+from .recorder import Recorder, ended, ends
 from .row import Row
-from .table import table
 
 PATIENCE = 10.0  # seconds without a row after which a scene is given up
-_AWAY = 200  # the stage's own descriptors are from here on, so that a part's first socket is 3, as in the book
+_AWAY = 100  # the stage's own descriptors are from here on, so that a part's first socket is 3, as in the book
+_DESCRIPTORS = _AWAY + 2 * SLOTS + 16
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_CHILD_SUBREAPER = 36
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FIRST_PORT = 7007
 _QUIET = 0.001  # seconds from one look at whether all have come as far as they come by themselves to the next
 
@@ -56,6 +61,12 @@ class Stage:
     """Plays the *parts* once, on *port*, each with what *book* makes of its recorder, its wire and the parts' slots."""
 
     def __init__(self, parts: Sequence[Part], book: Callable[[Recorder, Wire, dict[str, int]], typing.Any], port: int) -> None:
+        """Raises LocalError if this process may not have as many descriptors as it takes."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < _DESCRIPTORS:
+            if hard < _DESCRIPTORS:
+                raise LocalError(f"a scene needs {_DESCRIPTORS} descriptors, and {hard} are allowed (ulimit -n)")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, hard))
         self._parts, self._book, self._port = parts, book, port
         self._board = Board()
         self._reads, self._writes = _pipe()
@@ -66,19 +77,20 @@ class Stage:
         self._next: list[int] = []  # slots of the parts whose calls are told, and which have not gone on
         self._told: set[int] = set()  # processes that are in a call, and it is told that they wait
         self._forked: set[int] = set()  # processes that a part has made
-        self._looked = [0] * SLOTS  # how often each part had looked for its cue at the last step
+        self._looked: list[int] | None = None  # how often each part had looked for its cue when all others were still
         self._rest = b""
-        self._old = frozenset((entry.local, entry.remote) for entry in table(port))  # of others, before
+        self._old = frozenset((entry.local, entry.remote) for entry in ends(port, ()) or ())  # of others, before
 
     def steps(self) -> Iterator[Step]:
         """What happens, in its order; a part goes on when the step after its own is asked for.
 
         Raises LocalError if a part fails, or nothing happens any more.
         """
+        _control(_PR_SET_CHILD_SUBREAPER, 1)  # a child of a part that is killed is ours to wait for
         for slot, part in enumerate(self._parts):
             self._start(slot, part)
-        os.close(self._writes)
-        self._writes = -1
+        writes, self._writes = self._writes, -1
+        os.close(writes)
         poller = select.poll()
         poller.register(self._reads, select.POLLIN)
         last = time.monotonic()  # when something happened
@@ -86,12 +98,14 @@ class Stage:
             if poller.poll(1000 * _QUIET):
                 if not self._hear():
                     break
+                self._looked = None
             elif (self._held or self._next) and self._still():
+                yield from self._reap(os.WNOHANG)
                 if self._held:
                     yield from self._settled()
                 else:
                     os.write(self._gates[self._next.pop(0)][1], b".")
-                self._looked = [self._board.looked(slot) for slot in range(SLOTS)]
+                self._looked = None
             elif time.monotonic() > last + PATIENCE:
                 raise LocalError(f"nothing happened for {PATIENCE:g} s: {', '.join(self._doing()) or 'no call is under way'}")
             else:
@@ -101,21 +115,26 @@ class Stage:
         yield from self._reap(0)
 
     def _still(self) -> bool:
-        """Whether each part has come as far as it comes by itself: its call is told or to be told, or it sleeps in one, or has
-        looked for a cue in vain since the last step."""
+        """Whether each part has come as far as it comes by itself: its call is told or to be told, or it sleeps in one, or it
+        looks for a cue, and has done so in vain since all of the others were still."""
         waiting = {slot for _, slot in self._held} | set(self._next)
         processes = [self._board.process(slot) for slot in range(SLOTS)]
         if any(pid not in processes and not over(pid) for pid in (*self._children, *self._forked)):
             return False
+        looking = []
         for slot, pid in enumerate(processes):
             if not pid or slot in waiting or over(pid):
                 continue
             if name := self._board.calling(slot):
                 if pid not in self._begun or not self._board.sleeps(slot, name):
+                    self._looked = None
                     return False
-            elif not self._looked[slot] + 2 <= self._board.looked(slot):
-                return False
-        return True
+            else:
+                looking.append(slot)
+        looked = [self._board.looked(slot) for slot in range(SLOTS)]
+        if self._looked is None:
+            self._looked = looked
+        return all(looked[slot] >= self._looked[slot] + 2 for slot in looking)
 
     def _hear(self) -> bool:
         """Take what the parts tell; False if none of them is there any more. Raises LocalError if one has failed."""
@@ -140,40 +159,54 @@ class Stage:
         """Nothing moves: tell what has returned, each after those who had begun to wait before it."""
         asleep = [one for one in self._begun.values() if state(one.process) == "S"]
         asleep += [one for one, _ in self._held if one.waited]
-        asleep.sort(key=lambda one: one.began)
+        asleep = sorted((_asleep(one) for one in asleep), key=lambda one: one.began)
         for row, slot in sorted(self._held, key=lambda held: (held[0].name == "exit", _moment(held[0]))):
             for one in asleep:
-                if one.began < _moment(row) and one is not row and one.process not in self._told:
+                if one.began < _moment(row) and one.process not in (row.process, *self._told):
                     self._told.add(one.process)
                     yield Step(one, waits=True)
             self._told.add(row.process)  # its wait, if it was one, is over
-            yield Step(row)
-            if row.name == "exit":  # told before it is made: nothing of it is left that could tell it
-                os.write(self._gates[slot][1], b".")
-                until = time.monotonic() + PATIENCE
-                while not over(row.process) and time.monotonic() < until:
-                    time.sleep(LOOK)
+            if row.name == "exit":  # nothing is left of it that could look at what it has done: that is seen from here
+                row = self._exit(row, slot)
             else:
                 self._next.append(slot)
+            yield Step(row)
         self._told -= {row.process for row, _ in self._held}
         self._held.clear()
+
+    def _exit(self, row: Row, slot: int) -> Row:
+        """Let a part end, and look at what is left."""
+        began = time.monotonic_ns()
+        os.write(self._gates[slot][1], b".")
+        until = time.monotonic() + PATIENCE
+        while not over(row.process) and time.monotonic() < until:
+            time.sleep(LOOK)
+        return dataclasses.replace(row, began=began, ended=began, looked=time.monotonic_ns(), table=ends(self._port, self._old))
 
     def _doing(self) -> list[str]:
         return [f"{row.part} is in {row.call}" for row in self._begun.values()]
 
     def _start(self, slot: int, part: Part) -> None:
         parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._play(slot, part, parent)
-        self._children[pid] = part.name
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # else the child could run what the parent does at one
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._play(slot, part, parent)
+            self._children[pid] = part.name
+        except OSError as error:
+            raise LocalError(f"no process could be started: {error.strerror}") from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _play(self, slot: int, part: Part, parent: int) -> typing.NoReturn:
         """In the child: the part, and nothing of the parent's after it."""
         wire = Wire(self._board, slot, self._writes, self._gates)
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to hear
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             die_with(parent)
             for _, opens in self._gates:
                 os.close(opens)
@@ -200,11 +233,12 @@ class Stage:
                 raise LocalError(f"{name} ended with {code}")
             if code < 0:
                 now = time.monotonic_ns()
-                if (row := self._begun.pop(pid, None)) is not None:
+                if (row := self._begun.pop(pid, None)) is not None:  # it was in that call
+                    now = row.began
                     yield Step(row)
-                entries = tuple(entry for entry in table(self._port) if (entry.local, entry.remote) not in self._old)
-                how_ = (signal.Signals(-code).name,)
-                yield Step(Row("killed", how_, gave=ended(code), began=now, ended=now, process=pid, thread=pid, part=name, table=entries))
+                left = ends(self._port, self._old)
+                by = (signal.Signals(-code).name,)
+                yield Step(Row("killed", by, None, None, ended(code), now, now, 0, pid, pid, name, table=left, looked=time.monotonic_ns()))
 
     def close(self) -> None:
         """End whoever is still on the stage, and let go of everything."""
@@ -212,6 +246,10 @@ class Stage:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+        for pid in self._forked:  # they die with their parents, and their parents wait for them, if they live
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        _control(_PR_SET_CHILD_SUBREAPER, 0)
         self._children.clear()
         for fd in (self._reads, self._writes, *(fd for gate in self._gates for fd in gate)):
             if fd >= 0:
@@ -225,14 +263,23 @@ class Stage:
         self.close()
 
 
+def _asleep(row: Row) -> Row:
+    """A call that has not returned: of one that has by now, nothing is told of that."""
+    return dataclasses.replace(row, returned=None, error=None, gave="", ended=0, waited=0, view=None, table=None, looked=0, holds=())
+
+
 def _moment(row: Row) -> int:
     """Where a call stands among those of others: one that had to wait, when that was over; else when it began."""
     return row.ended if row.waited else row.began
 
 
+def _control(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, value)
+
+
 def die_with(parent: int) -> None:
     """To be called first in a child: it is killed when its parent ends, however that may be (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _control(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # too late
         os._exit(1)
 
@@ -245,6 +292,16 @@ def _pipe() -> tuple[int, int]:
     return moved[0], moved[1]
 
 
+def _free_in_ipv6(port: int) -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as six:
+            six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            six.bind(("", port))
+        return True
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
+
+
 def free_port() -> int:
     """A port that nothing at all is bound to, not even a connection in TIME_WAIT: the book's, or else a random one.
 
@@ -253,5 +310,6 @@ def free_port() -> int:
     for port in (_FIRST_PORT, *random.sample(range(10_000, 30_000), 50)):
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET) as four:
             four.bind(("", port))
-            return port
+            if _free_in_ipv6(port):
+                return port
     raise LocalError("no port is free on this machine")

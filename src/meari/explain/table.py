@@ -6,7 +6,8 @@ that no descriptor is open on: not accepted yet, or closed already (TIME_WAIT).
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ STATES = {
     11: "CLOSING",
     12: "SYN_RECV",
 }
+WITH_FIN = frozenset({"FIN_WAIT1", "LAST_ACK", "CLOSING"})  # our FIN is not acknowledged, and counts as a byte that is not
 _SOCK_DIAG, _BY_FAMILY, _DONE, _ERROR = 4, 20, 3, 2  # <linux/netlink.h>, <linux/sock_diag.h>
 _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
@@ -36,10 +38,9 @@ _ENTRY = struct.Struct("=BBBB2s2s16s16s12sIIIII")  # struct inet_diag_msg
 
 
 def table(port: int) -> Iterator[Entry]:
-    """Every end that has *port*, its own or its peer's; none where the kernel does not tell."""
+    """Every end that has *port*, its own or its peer's. Raises OSError where the kernel does not tell."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):
-            yield from _of_family(family, port.to_bytes(2, "big"))
+        yield from _of_family(family, port.to_bytes(2, "big"))
 
 
 def _of_family(family: int, port: bytes) -> Iterator[Entry]:
@@ -50,7 +51,9 @@ def _of_family(family: int, port: bytes) -> Iterator[Entry]:
             data = asking.recv(1 << 16)
             while data:
                 length, kind, *_ = _HEADER.unpack_from(data)
-                if kind in (_DONE, _ERROR):
+                if kind == _ERROR and family == socket.AF_INET:
+                    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+                if kind in (_DONE, _ERROR):  # a kernel may lack IPv6
                     return
                 _, state, _, _, local, remote, source, target, _, _, unread, unsent, _, inode = _ENTRY.unpack_from(data, _HEADER.size)
                 if port in (local, remote):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from . import known
 from .row import Entry, Row
 from .stage import Step
+from .table import WITH_FIN
 
 CLIENT, SERVER = "client", "server"
 _HAVE_FIN = frozenset({"CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT"})  # states of who has got the other's FIN
@@ -99,6 +100,8 @@ class Timeline:
         self._ends: dict[str, Ends] = {}  # by the client's address
         self._counts: dict[tuple[str, str, str], int] = {}  # bytes: (client's address, side, "read" or "crossed")
         self._written: dict[tuple[str, str], int] = {}
+        self._asked: dict[tuple[str, str], int] = {}  # by a write that is under way
+        self._looked = 0  # when the newest table was asked for
 
     def take(self, step: Step) -> Moment:
         row = step.row
@@ -106,8 +109,12 @@ class Timeline:
         self._number += 1
         side = row.part.split()[0] if row.part else SERVER
         moment = row.began if step.waits or not row.waited else row.ended
-        if step.waits or (row.returned is None and row.name not in ("exit", "killed")):
-            return self._moment(step, moment, side, (), ())
+        if step.waits and row.name in _WRITES and (address := self._connection.get(row.inode)) is not None:
+            self._asked[address, side] = int(row.arguments[2])
+        if row.table is None or row.looked < self._looked:  # nothing is known, or less than already is
+            self._count(row, side)
+            return self._moment(step, moment, side, self._handshake(row), ())
+        self._looked = row.looked
         before = {address: _copy(ends) for address, ends in self._ends.items()}
         self._look(row)
         self._count(row, side)
@@ -119,7 +126,7 @@ class Timeline:
         return result
 
     def _moment(self, step: Step, at: int, side: str, segments: tuple[Segment, ...], changed: tuple[str, ...]) -> Moment:
-        listeners = [entry for entry in step.row.table if entry.state == "LISTEN"]
+        listeners = [entry for entry in step.row.table or () if entry.state == "LISTEN"]
         queue = (listeners[0].unread, listeners[0].unsent) if listeners else None
         ends = tuple(_copy(ends) for ends in self._ends.values())
         began = self._began if self._began is not None else at
@@ -150,7 +157,7 @@ class Timeline:
         """The table as it was just after *row*."""
         for ends in self._ends.values():
             ends.client, ends.server = End(), End()
-        for entry in row.table:
+        for entry in row.table or ():
             if entry.state == "LISTEN" or entry.remote.endswith(":0"):
                 continue
             is_server = entry.local.endswith(f":{self._port}")
@@ -169,7 +176,11 @@ class Timeline:
 
     def _count(self, row: Row, side: str) -> None:
         address = self._connection.get(row.inode)
-        if address is None or not row.returned or row.returned < 0:
+        if address is None or row.returned is None:
+            return
+        if row.name in _WRITES:
+            self._asked.pop((address, side), None)
+        if row.returned <= 0:
             return
         if row.name in _WRITES:
             self._written[address, side] = self._written.get((address, side), 0) + row.returned
@@ -178,7 +189,7 @@ class Timeline:
             self._counts[key] = self._counts.get(key, 0) + row.returned
 
     def _handshake(self, row: Row) -> tuple[Segment, ...]:
-        if row.name != "connect":
+        if row.name != "connect" or row.returned is None:
             return ()
         syn = Segment(CLIENT, "SYN", name=row.part)
         if row.error == "ECONNREFUSED":
@@ -195,9 +206,10 @@ class Timeline:
                 written = self._written.get((address, source), 0)
                 here, there = ends.side(source), ends.side(target)
                 has = self._counts.get((address, target, "read"), 0) + there.unread
-                if here.state is not None:
+                under_way = self._asked.get((address, source), 0)
+                if here.state is not None and not under_way:
                     has = max(has, written - here.unsent)
-                has = min(has, written)
+                has = min(has, written + under_way)
                 key = (address, source, "crossed")
                 if has > self._counts.get(key, 0):
                     found.append(Segment(source, "data", has - self._counts.get(key, 0), ends.name))
@@ -229,5 +241,5 @@ def _copy(ends: Ends) -> Ends:
 def _end(entry: Entry) -> End:
     """In the table a FIN counts as a byte, in either queue; here it does not."""
     came = entry.state in _HAVE_FIN and entry.unread > 0
-    went = entry.state in ("FIN_WAIT1", "LAST_ACK", "CLOSING") and entry.unsent > 0
+    went = entry.state in WITH_FIN and entry.unsent > 0
     return End(entry.state, entry.unread - came, entry.unsent - went, entry.inode != 0)

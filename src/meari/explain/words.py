@@ -107,4 +107,4 @@ def came(data: bytes) -> str:
     return text(data) if data else ""
 
 
-_ESCAPES = {10: "\\n", 13: "\\r", 9: "\\t", 34: '\\"', 92: "\\\\", 0: "\\0"}
+_ESCAPES = {10: "\\n", 13: "\\r", 9: "\\t", 34: '\\"', 92: "\\\\"}

@@ -21,9 +21,12 @@ _BOTH = 24  # columns of two states side by side
 
 
 class Teller:
-    """Tells the moments of one *scene*, in *language*, for a terminal of *width* columns; *colour* if it has any."""
+    """Tells the moments of one *scene*, in *language*, for a terminal of *width* columns; *colour* if it has any.
 
-    def __init__(self, scene: str, language: str, width: int, *, colour: bool) -> None:
+    Arrows are drawn with *line*.
+    """
+
+    def __init__(self, scene: str, language: str, width: int, *, colour: bool, line: str = "─") -> None:
         self._scene, self._language = scene, language
         self._console = Console(
             width=max(width, _NARROW), file=io.StringIO(), force_terminal=colour, no_color=not colour, highlight=False, legacy_windows=False
@@ -31,6 +34,7 @@ class Teller:
         room = max(width, _NARROW) - _TIME
         self._kernel = max(_BOTH, room // 4)
         self._side = (room - self._kernel - 2) // 2
+        self._line = line
         self._names: set[str] = set()  # of connections
         self._forked = False
 
@@ -101,7 +105,7 @@ class Teller:
             label = f"{segment.name}: {label}"
         line = f" {label} "
         rest = max(2, self._kernel - 1 - cell_len(line))
-        line = "─" * (rest // 2) + line + "─" * (rest - rest // 2)
+        line = self._line * (rest // 2) + line + self._line * (rest - rest // 2)
         return line + ">" if segment.source == CLIENT else "<" + line
 
     def _states(self, ends: Ends) -> Iterator[str]:

@@ -32,7 +32,7 @@ _TEXTS = {
     "on": {"en": "next", "ko": "다음"},
     "step": {"en": "step", "ko": "단계"},
     "unread": {"en": "to be read", "ko": "읽을 것"},
-    "unsent": {"en": "not acknowledged", "ko": "확인 안 됨"},
+    "unsent": {"en": "not acknowledged", "ko": "미확인(ACK 전)"},
     "queue": {"en": "accept queue", "ko": "accept 큐"},
 }
 

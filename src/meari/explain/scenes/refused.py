@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-
+from ...errors import LocalError
 from ..book import Book
 from ..stage import Part
 
 
 def client(book: Book) -> None:
-    with contextlib.suppress(ConnectionRefusedError):
-        book.open_clientfd(None)  # no host and no AI_PASSIVE: this machine's own addresses, of both families
+    try:
+        book.open_clientfd(None).close()  # no host and no AI_PASSIVE: this machine's own addresses, of both families
+    except ConnectionRefusedError:
+        return
+    raise LocalError("somebody has begun to listen on that port")
 
 
 PARTS = (Part("client", client),)
