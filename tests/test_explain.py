@@ -359,3 +359,16 @@ def test_a_row_survives_its_way_through_the_pipe(name: str) -> None:
         told = json.dumps(moment.row.to_json())
         assert Row.from_json(json.loads(told)) == moment.row
         assert len(told) < select.PIPE_BUF - 100  # else the rows of two parts could get mixed (pipe(7))
+
+
+@pytest.mark.parametrize("engine", ["event", "thread"])
+def test_a_reader_of_the_rows_who_stops_reading_stops_nobody(engine: str) -> None:
+    """The rows of so many clients do not fit in the pipe: they are left out, and a stop is still heeded."""
+    with Serving("--explain", "--engine", engine, "--drain", "1") as server:
+        for _ in range(60):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+                client.sendall(b"x\n")
+                assert client.recv(2) == b"x\n"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert server.process.stderr is not None and b"accept(" in server.process.stderr.read()

@@ -26,8 +26,6 @@ class _Narrator:
         self._language = of_environment()
         self._said: set[str] = set()
         self._left_out = 0
-        self._poller = select.poll()
-        self._poller.register(2, select.POLLOUT)
 
     def begin(self, row: Row) -> None:
         pass
@@ -44,7 +42,9 @@ class _Narrator:
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(OSError):
-            if not self._poller.poll(0 if self._left_out else _PATIENCE):
+            poller = select.poll()  # one that two threads use at once would raise
+            poller.register(2, select.POLLOUT)
+            if not poller.poll(0 if self._left_out else _PATIENCE):
                 self._left_out += 1
                 return
         if self._left_out:

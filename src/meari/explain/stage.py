@@ -160,7 +160,7 @@ class Stage:
         asleep = [one for one in self._begun.values() if state(one.process) == "S"]
         asleep += [one for one, _ in self._held if one.waited]
         asleep = sorted((_asleep(one) for one in asleep), key=lambda one: one.began)
-        for row, slot in sorted(self._held, key=lambda held: (held[0].name == "exit", _moment(held[0]))):
+        for row, slot in sorted(self._held, key=lambda held: _place(held[0])):
             for one in asleep:
                 if one.began < _moment(row) and one.process not in (row.process, *self._told):
                     self._told.add(one.process)
@@ -271,6 +271,11 @@ def _asleep(row: Row) -> Row:
 def _moment(row: Row) -> int:
     """Where a call stands among those of others: one that had to wait, when that was over; else when it began."""
     return row.ended if row.waited else row.began
+
+
+def _place(row: Row) -> tuple[bool, int, bool]:
+    """Among what has returned: exits are last, and of one fork the child's return comes second."""
+    return row.name == "exit", _moment(row), row.name == "fork" and row.returned == 0
 
 
 def _control(option: int, value: int) -> None:
