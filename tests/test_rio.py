@@ -39,6 +39,9 @@ class Pieces:
         self.pieces = [piece for piece in pieces if piece]
         self.error = error
 
+    def gettimeout(self) -> None:
+        """It blocks."""
+
     def setblocking(self, _: bool) -> None:
         pass
 
