@@ -18,7 +18,7 @@ from .explain import duration
 
 _LANGUAGES = ("en", "ko")
 _X = {CLIENT: 6, SERVER: 94}  # of the life lines, in percent of the width
-_TOP, _LINE, _TWO, _BAR = 20, 24, 16, 26  # pixels: the first line of a row, the height of one, of two states, of a bar with its text
+_TOP, _LINE, _TWO, _BAR = 20, 24, 16, 34  # pixels: the first line of a row, the height of one, of two states, of a bar with its text
 _LONGEST = 42  # percent of the width, of a bar
 _TEXTS = {
     "title": {"en": "meari explain: what the kernel does", "ko": "meari explain: 커널이 하는 일"},
