@@ -168,7 +168,7 @@ def test_both_paths_beside_each_other(port: int, tmp_path: Path) -> None:
     ("serve", "name", "what"),
     [
         (servers.swallow, "partial", "nothing"),
-        (servers.deaf, "partial", "nothing"),
+        pytest.param(servers.deaf, "partial", "nothing", marks=pytest.mark.long),
         (servers.chatter, "partial", "different"),
         (lambda sock, over: None, "partial", "ended"),
         (lambda sock, over: servers.reset(sock), "partial", "ended"),

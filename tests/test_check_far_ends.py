@@ -62,8 +62,8 @@ def long(*values: str) -> typing.Any:
     ("name", "only", "seen", "cause"),
     [
         ("right", "partial", "ok", None),
-        ("string", "bytes", "values", "nul-ends-a-string"),
-        ("by_value", "pipelined", "lost", "buffer-copied-by-value"),
+        long("string", "bytes", "values", "nul-ends-a-string"),
+        long("by_value", "pipelined", "lost", "buffer-copied-by-value"),
         long("held", "pipelined", "held", "ready-in-its-own-buffer"),
         long("lines", "partial", "lines", "book-echo-reads-lines"),
         ("sigpipe", "reset", "died", "sigpipe"),
@@ -118,6 +118,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.long
 def test_a_server_that_puts_itself_in_the_background_is_told_so_and_ended() -> None:
     done = run("check", "--spawn", f"{sys.executable} -c {shlex.quote(BACKGROUND)} {{port}}", "--only", "partial", "--quick")
     assert done.returncode == 2
@@ -136,6 +137,7 @@ def test_a_signal_is_no_verdict() -> None:
     assert marked(built("right")) == []
 
 
+@pytest.mark.long
 def test_a_reset_that_ends_the_far_end_does_not_spoil_what_is_idle(tmp_path: Path) -> None:
     """Not spawned: one that dies is gone for all."""
     port = free_port()

@@ -59,6 +59,7 @@ def test_sentences() -> None:
     assert Ratio("p999", 1.1, 0.9, 1.3).sentence("a", "b") == "no difference can be told in p99.9: a is 1.10x b (0.90 to 1.30)"
 
 
+@pytest.mark.long
 def test_two_saved_results(tmp_path: Path) -> None:
     one, other = str(tmp_path / "one.json"), str(tmp_path / "other.json")
     with Server("127.0.0.1:0") as server, far_end(servers.bytewise) as slow:

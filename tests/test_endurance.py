@@ -143,7 +143,7 @@ def answered(sock: socket.socket) -> bool:
     "options",
     [
         ["--workers", "2"],
-        *(pytest.param(["--engine", name], marks=[pytest.mark.long] * (name not in ("event", "process"))) for name in ALL),
+        *(pytest.param(["--engine", name], marks=[pytest.mark.long] * (name != "event")) for name in ALL),
     ],
     ids=" ".join,
 )

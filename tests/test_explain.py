@@ -322,7 +322,9 @@ def test_the_list() -> None:
 # Of programs of its own
 
 
-@pytest.mark.parametrize("engine", ["event", "iterative", "process", "thread", "prethread"])
+@pytest.mark.parametrize(
+    "engine", ["event", "process", *(pytest.param(name, marks=pytest.mark.long) for name in ("iterative", "thread", "prethread"))]
+)
 def test_two_programs_tell_their_own_calls(engine: str) -> None:
     with Serving("--explain", "--engine", engine) as server:
         done = run("talk", "--explain", "127.0.0.1", str(server.port), data=b"hello\n", env=os.environ | {"LC_ALL": "ko_KR.UTF-8"})

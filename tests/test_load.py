@@ -124,6 +124,7 @@ def test_a_closed_loop_would_have_hidden_it() -> None:
     assert found["round_trip_us"]["p99"] < 100_000 and found["round_trip_us"]["max"] > 400_000
 
 
+@pytest.mark.long
 def test_a_rate_that_cannot_be_kept_is_marked() -> None:
     with far_end(servers.Stalling(at=0.2, seconds=2.5)) as address:
         done = run("load", str(address), "-c", "2", "--rate", "500", "-t", "1")
@@ -210,6 +211,7 @@ def test_a_damaged_message_takes_no_others_with_it() -> None:
     assert flipped > 5 and found["damaged_messages"] == flipped and found["messages"] == 20_000 - flipped
 
 
+@pytest.mark.long
 def test_a_path_that_changes_every_byte_costs_no_memory(tmp_path: Path) -> None:
     def inverted(sock: socket.socket, over: threading.Event) -> None:
         for data in servers.reading(sock, over):
