@@ -134,7 +134,9 @@ class Teller:
 
 
 def duration(nanoseconds: int) -> str:
-    """ "12.3 ms", "1.2 s"."""
+    """ "45 us", "12.3 ms", "1.2 s"."""
+    if nanoseconds < 1e5:
+        return f"{nanoseconds / 1e3:.0f} us"
     return f"{nanoseconds / 1e6:.1f} ms" if nanoseconds < 1e9 else f"{nanoseconds / 1e9:.1f} s"
 
 
