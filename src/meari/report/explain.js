@@ -59,7 +59,7 @@
       }
       if (moment.queue) {
         lines.push({ key: "", text: "", bars: [] });
-        lines.push({ key: "queue", text: `${say("queue")}: ${moment.queue[0]} / ${moment.queue[1].toLocaleString()}`, bars: [[moment.queue[0] && this.most / 4 * moment.queue[0], ""]] });
+        lines.push({ key: "queue", text: `${say("queue")}: ${moment.queue[0]} / ${moment.queue[1].toLocaleString("en")}`, bars: [[moment.queue[0] && this.most / 4 * moment.queue[0], ""]] });
       }
       // What is there is kept, so that a bar moves to its new width.
       while (this.ends.children.length > lines.length) this.ends.lastChild.remove();
@@ -83,7 +83,7 @@
         line.bars.forEach(([size, label], k) => {
           const bar = cell.children[k + 1];
           bar.firstChild.style.width = `${45 * Math.sqrt(size / this.most)}%`;
-          bar.lastChild.textContent = size && label ? `${size.toLocaleString()} ${label}` : "";
+          bar.lastChild.textContent = size && label ? label.replace("{n}", size.toLocaleString("en")) : "";
         });
       });
     }

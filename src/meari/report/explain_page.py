@@ -31,8 +31,8 @@ _TEXTS = {
     "back": {"en": "back", "ko": "이전"},
     "on": {"en": "next", "ko": "다음"},
     "step": {"en": "step", "ko": "단계"},
-    "unread": {"en": "to be read", "ko": "읽을 것"},
-    "unsent": {"en": "not acknowledged", "ko": "미확인(ACK 전)"},
+    "unread": {"en": "{n} to be read", "ko": "읽을 것 {n}"},
+    "unsent": {"en": "{n} not acknowledged", "ko": "미확인(ACK 전) {n}"},
     "queue": {"en": "accept queue", "ko": "accept 큐"},
 }
 
@@ -181,7 +181,7 @@ def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
             if size:
                 width = min(_LONGEST, 4 + size**0.5 / 12)
                 left = x if side == CLIENT else x - width
-                texts = {each: f"{size:,} {_TEXTS[name][each]}" for each in _LANGUAGES}
+                texts = {each: _TEXTS[name][each].format(n=f"{size:,}") for each in _LANGUAGES}
                 anchor, shift = ("start", 6) if side == CLIENT else ("end", -6)
                 bar = f'<rect class="fill" x="{left}%" y="{y + 3}" width="{width:.1f}%" height="7" rx="2"/>'
                 yield bar + _text(texts, f"{x}%", y + 20, "state", anchor, shift), _BAR
