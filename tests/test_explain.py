@@ -144,7 +144,7 @@ def test_the_parents_copy_holds_the_connection_open() -> None:
     assert kinds(noted("fork", "the-last-copy")) == [("server", "FIN")]
     kept = noted("fork", "a-copy-is-left")
     assert kinds(kept) == [] and next(ends for ends in kept.ends if ends.name == "client 2").server.state == "CLOSE_WAIT"
-    at_last, learned = noted("fork", "at-last"), noted("fork", "waits-for-the-end")
+    at_last, learned = noted("fork", "at-last"), noted("fork", "for-the-last-copy")
     assert kinds(at_last) == [("server", "FIN")]
     (gone,) = calls("fork", "server child 2", "exit")
     assert kept.number < gone.number < at_last.number < learned.number and learned.row.returned == 0

@@ -34,7 +34,7 @@ class _Narrator:
         pass
 
     def row(self, row: Row) -> None:
-        self._say(line(row))
+        self._say(line(row, self._language))
         key = known.saying(row)
         if key and key not in self._said:
             self._said.add(key)

@@ -71,7 +71,7 @@ class Moment:
     changed: tuple[str, ...]  # names of the connections whose ends are not what they were
     queue: tuple[int, int] | None  # of the listener: how many wait, how many may
     told: str  # the key of what there is to say of this call, the first time that it appears; else ""
-    note: str  # the key of what is special in the scene; of a call that waits, when it begins to
+    note: str  # the key of what is special in the scene
 
     def to_json(self) -> dict[str, typing.Any]:
         return {
@@ -142,14 +142,15 @@ class Timeline:
         return key
 
     def _note(self, step: Step) -> str:
-        process = step.row.process
-        if step.waits:
+        """What is about a wait is told when it begins, if it is seen to; all else when the call has returned."""
+        note, process = step.row.note, step.row.process
+        if step.waits and note.startswith("for-"):
             self._noted.add(process)
-            return step.row.note
-        if process in self._noted:
+            return note
+        if step.waits or process in self._noted:
             self._noted.discard(process)
             return ""
-        return step.row.note
+        return note
 
     # The ends
 

@@ -53,7 +53,7 @@
       for (const connection of moment.ends) {
         for (const side of ["client", "server"]) {
           const [state, unread, unsent] = connection[side];
-          const name = moment.ends.length > 1 && side === "client" ? `${connection.name} ` : "";
+          const name = `${side === "client" && moment.ends.length > 1 ? connection.name : say(side)}: `;
           lines.push({ key: `${connection.name}/${side}`, text: name + (state || say("gone")), bars: [[unread, say("unread")], [unsent, say("unsent")]] });
         }
       }
@@ -101,7 +101,7 @@
     if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
       current().move(event.key === "ArrowRight" ? 1 : -1);
       event.preventDefault();
-    } else if (event.key === "l") {
+    } else if (event.key === "l" || event.key === "L") {
       (korean.checked ? english : korean).click();
     }
   });

@@ -109,6 +109,8 @@ class Teller:
         return line + ">" if segment.source == CLIENT else "<" + line
 
     def _states(self, ends: Ends) -> Iterator[str]:
+        if len(self._names) > 1:
+            yield f"{ends.name}:".center(self._kernel).rstrip()
         left, right = (end.state or known.word("gone", self._language) for end in (ends.client, ends.server))
         yield left + " " * max(1, self._kernel - cell_len(left) - cell_len(right)) + right
         for who, end in ((CLIENT, ends.client), (SERVER, ends.server)):
@@ -140,15 +142,15 @@ def duration(nanoseconds: int) -> str:
     return f"{nanoseconds / 1e6:.1f} ms" if nanoseconds < 1e9 else f"{nanoseconds / 1e9:.1f} s"
 
 
-def line(row: Row) -> str:
+def line(row: Row, language: str) -> str:
     """One row of a program of its own, on one line: who, the call, what it returned, and what the kernel says after it."""
     who = str(row.process) if row.process == row.thread else f"{row.process}/{row.thread}"
-    waited = f"  waited {duration(row.waited)}" if row.waited else ""
-    return f"[{who}] {row.call} {row.result}".rstrip() + waited + (f"  | {_seen(row.view)}" if row.view is not None else "")
+    waited = f"  {known.word('waited', language, time=duration(row.waited))}" if row.waited else ""
+    return f"[{who}] {row.call} {row.result}".rstrip() + waited + (f"  | {_seen(row.view, language)}" if row.view is not None else "")
 
 
-def _seen(view: View) -> str:
-    told = view.state
+def _seen(view: View, language: str) -> str:
     if view.queue is not None:
-        return f"{told}, accept queue {view.queue:,} of {view.limit:,}"
-    return told + "".join(f", {n:,} {name}" for n, name in ((view.unread, "to be read"), (view.unsent, "not acknowledged")) if n)
+        return f"{view.state}, {known.word('queue', language, n=view.queue, limit=view.limit)}"
+    counts = (("read", view.unread), ("acknowledged", view.unsent))
+    return ", ".join([view.state, *(known.word(name, language, n=n) for name, n in counts if n)])

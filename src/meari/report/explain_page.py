@@ -18,15 +18,15 @@ from .explain import duration
 
 _LANGUAGES = ("en", "ko")
 _X = {CLIENT: 6, SERVER: 94}  # of the life lines, in percent of the width
-_TOP, _LINE, _TWO, _BAR = 20, 24, 16, 34  # pixels: the first line of a row, the height of one, of two states, of a bar with its text
+_TOP, _LINE, _TWO, _BAR = 20, 24, 24, 34  # pixels: the first line of a row, the height of one, of two states, of a bar with its text
 _LONGEST = 42  # percent of the width, of a bar
 _TEXTS = {
     "title": {"en": "meari explain: what the kernel does", "ko": "meari explain: 커널이 하는 일"},
     "how": {
         "en": "Each row is a call that was made, in a real run of two programs, with what it returned and what the kernel said just"
-        " after. Left and right arrow: the steps of a scene; l: the language.",
-        "ko": "줄마다 두 프로그램을 실제로 실행하며 부른 호출 하나이고, 돌려준 값과 바로 뒤에 커널이 말한 것입니다. 왼쪽과 오른쪽 화살표:"
-        " 장면의 단계, l: 언어.",
+        " after. Move a slider to the left, or press the left arrow key, to go through the steps; the L key changes the language.",
+        "ko": "줄마다 두 프로그램을 실제로 실행하며 부른 호출 하나이고, 돌려준 값과 바로 뒤에 커널이 말한 것입니다."
+        " 슬라이더를 왼쪽으로 끌거나 왼쪽 화살표 키를 누르면 단계를 따라갈 수 있고, L 키는 언어를 바꿉니다.",
     },
     "back": {"en": "back", "ko": "이전"},
     "on": {"en": "next", "ko": "다음"},
@@ -68,7 +68,7 @@ def _word(key: str, **values: object) -> dict[str, str]:
 
 
 def _scene(name: str, moments: Sequence[Moment]) -> str:
-    words = {key: _TEXTS[key] for key in ("unread", "unsent", "queue")} | {"gone": _word("gone")}
+    words = {key: _TEXTS[key] for key in ("unread", "unsent", "queue")} | {key: _word(key) for key in ("gone", CLIENT, SERVER)}
     data = "".join(f' data-{key}-{each}="{escape(texts[each])}"' for key, texts in words.items() for each in _LANGUAGES)
     heads = "".join(f"<div>{_spans(_word(each))}</div>" for each in (CLIENT, "kernel", SERVER))
     asleep: dict[str, set[int]] = {CLIENT: set(), SERVER: set()}

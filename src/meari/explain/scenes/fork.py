@@ -36,13 +36,13 @@ def server(book: Book) -> None:
 
 def client(book: Book) -> None:
     book.until_waits("server", "accept")
-    _talk(book, "the-end")
+    _talk(book, "for-the-end")
 
 
 def second(book: Book) -> None:
     book.until(CLOSED)
     book.until_waits("server", "accept")
-    _talk(book, "waits-for-the-end")
+    _talk(book, "for-the-last-copy")
 
 
 def _talk(book: Book, note: str) -> None:
