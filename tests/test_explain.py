@@ -315,6 +315,32 @@ def test_what_it_refuses() -> None:
         assert (done.returncode == 2 and done.stdout == b"" and b"meari explain" in done.stderr) or b"meari:" in done.stderr, words
 
 
+@pytest.mark.parametrize(
+    ("words", "shell"),
+    [
+        (["메아리"], ""),
+        (["echo"], "ulimit -n 64; "),
+        (["echo"], "exec >/dev/full; "),
+        (["echo", "--json"], "exec >/dev/full; "),
+        (["refused", "--html", "/dev/full"], ""),
+    ],
+)
+def test_what_goes_wrong_is_told_in_a_line(words: list[str], shell: str) -> None:
+    """An argument that is not ASCII, no descriptors left, an output that takes nothing."""
+    done = subprocess.run(
+        ["bash", "-c", f'{shell}exec "$@"', "bash", *MEARI, "explain", *words], capture_output=True, timeout=30, check=False
+    )
+    told = done.stderr.decode().splitlines()
+    assert done.returncode == 2 and told[0].startswith("meari") and len(told) <= 2 and done.stdout == b"", told
+
+
+@pytest.mark.parametrize("how", ["| head -1", ">&-"])
+def test_an_output_that_nobody_reads_is_no_trouble(how: str) -> None:
+    command = f'set -o pipefail; "$@" {how}'
+    done = subprocess.run(["bash", "-c", command, "bash", *MEARI, "explain", "eof"], capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr.decode()
+
+
 def test_the_list() -> None:
     assert [line.split()[0] for line in run("explain", "--list").stdout.decode().splitlines()] == list(SCENES)
 
