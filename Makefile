@@ -4,16 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint bench bench-idle clean
+.PHONY: demo check test test-long lint bench bench-idle clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
 
+check: $(VENV)/.tools
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py fast
+
 test: $(VENV)/.tools
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py whole
 
 test-long: $(VENV)/.tools
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py -q -m long
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py long
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff format .

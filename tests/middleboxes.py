@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from meari.net import free_port
+
 from .program import until
-from .test_peers import free_port, listens
+from .test_peers import listens
 
 PROGRAMS = {"nginx": "nginx", "haproxy": "haproxy", "socat": "socat", "ssh": "openssh-server", "stunnel4": "stunnel4", "nft": "nftables"}
 

@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import time
 import typing
@@ -23,6 +22,7 @@ from meari import Server
 from meari.check.battery import PROPERTIES, choose, with_needs
 from meari.check.finding import Verdict
 from meari.errors import UsageError
+from meari.net import free_port
 from meari.report.junit import Case, junit
 
 from . import servers
@@ -82,6 +82,7 @@ def verdicts(found: dict[str, typing.Any]) -> dict[str, str]:
     return {each["name"]: each["verdict"] for each in found["properties"]}
 
 
+@pytest.mark.alone
 def test_our_own_far_end_holds_quickly(port: int, tmp_path: Path) -> None:
     began = time.monotonic()
     found = told(port, "--quick", "--junit", str(tmp_path / "check.xml"))
@@ -198,13 +199,6 @@ def test_an_honest_echo_of_single_bytes_is_all_right() -> None:
 
 
 # How it ends
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(

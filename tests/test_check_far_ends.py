@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from meari.net import free_port
+
 from .far_ends import FAULTS, PERHAPS, SOURCES, built
 from .program import MEARI, run, until
-from .test_peers import free_port, listens
+from .test_peers import listens
 
 QUICK = ["--quick", "--clients", "12"]
 SLOW = {"impatient": ["--only", "idle", "--idle", "3"], "slots": ["--only", "churn,concurrency"]}

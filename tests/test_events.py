@@ -10,8 +10,9 @@ import pytest
 
 from meari.address import Address
 from meari.events import Event, Events, Kind
+from meari.units import size
 from meari.wire.protocol import Connection
-from meari.writer import Pipe, attributes, decode, encode, escape, size, text
+from meari.writer import Pipe, attributes, decode, encode, escape, text
 
 
 def peer(n: int = 0) -> Address:

@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "meari"
 FLOORS = [
-    {"errors", "address", "limits", "words", "histogram", "pattern", "naming", "verify", "wire"},
+    {"errors", "address", "limits", "units", "histogram", "pattern", "naming", "verify", "wire"},
     {"rio", "stop", "events"},
     {"net", "reach", "tcpinfo"},
     {"engines", "client", "check", "explain"},

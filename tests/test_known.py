@@ -15,8 +15,9 @@ import pytest
 from meari.check import properties
 from meari.check.battery import PROPERTIES, Result
 from meari.check.finding import Finding, fail, ok, unknown, warn
-from meari.check.known import LANGUAGES, about, causes, size_of, time_of
+from meari.check.known import LANGUAGES, about, causes
 from meari.report import check as report
+from meari.units import duration, size
 
 PACKAGE = resources.files("meari.check")
 SENTENCES = tomllib.loads(PACKAGE.joinpath("sentences.toml").read_text(encoding="utf-8"))
@@ -148,14 +149,14 @@ def test_a_cause_of_servers_of_somebodys_own_is_told_of_those_alone() -> None:
     [(0.0000581, "58.1 us"), (0.00231, "2.31 ms"), (1.5, "1.5 s"), (0, "0 us"), (0.9998, "1 s"), (0.00099984, "1 ms"), (3600, "3,600 s")],
 )
 def test_times_as_people_read_them(seconds: float, text: str) -> None:
-    assert time_of(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(1, "1 byte"), (64, "64 bytes"), (999_960, "1.0 MB"), (16_777_216, "16.8 MB"), (1e9, "1.0 GB"), (2600, "2.6 kB")]
 )
 def test_sizes_as_people_read_them(count: float, text: str) -> None:
-    assert size_of(count) == text
+    assert size(count) == text
 
 
 def test_what_could_not_be_tried_is_one_line() -> None:

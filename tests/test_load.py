@@ -132,6 +132,7 @@ def test_a_rate_that_cannot_be_kept_is_marked() -> None:
     assert b"RATE NOT KEPT" in done.stdout and b"the far end, or the path" in done.stdout
 
 
+@pytest.mark.alone
 def test_the_near_end_says_when_it_was_the_limit() -> None:
     with Serving("-q", "--workers", "2") as server:
         found = load(server.address, "-c", 64, "-t", 1)

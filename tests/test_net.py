@@ -12,6 +12,7 @@ import pytest
 from meari import ConnectError, Listener, ListenError, net, open_client, open_listeners
 from meari.cli.holders import holders
 from meari.errors import CapacityError
+from meari.net import free_port
 
 
 def close(listeners: list[Listener]) -> None:
@@ -161,13 +162,6 @@ def test_a_client_connects_and_has_a_rio() -> None:
         assert rio.readline() == b"hello\n"
         accepted[0].close()
     listener.close()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def test_each_address_is_tried_and_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from meari import Server
+from meari.net import free_port
 
 from .middleboxes import SHIPPED, haproxy, need, nginx, socat, ssh, stunnel
 from .program import MEARI, run
@@ -105,8 +106,6 @@ def test_stunnel_may_lose_the_last_of_what_it_owes(far: int, tmp_path: Path) -> 
 
 
 def test_a_proxy_whose_backend_is_down(tmp_path: Path) -> None:
-    from .test_peers import free_port
-
     with nginx(free_port(), tmp_path) as port:
         found = json.loads(run("check", str(port), "--quick", "--json").stdout)
     told = {each["name"]: each for each in found["properties"]}

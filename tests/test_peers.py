@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from meari import LineEcho, Server
+from meari.net import free_port
 
 from .program import MEARI, run, until
 
@@ -50,13 +51,6 @@ def test_socat_with_crlf_lines() -> None:
         command = ["socat", "-t", "10", "-", f"TCP:127.0.0.1:{server.addresses[0].port},crnl"]
         done = subprocess.run(command, input=b"one\ntwo\nlast", capture_output=True, timeout=20, check=True)
     assert done.stdout == b"one\ntwo\nlast"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:

@@ -317,8 +317,8 @@ def test_hardly_any_descriptors_is_a_line_or_a_server(descriptors: int) -> None:
         with Serving(descriptors=descriptors) as serving:
             assert echo(serving.port, b"x") == b"x"
             assert serving.stop() == 0
-    except ConnectionRefusedError:
-        pass  # it came so far as to listen, and then said in a line why it could not go on
+    except (ConnectionRefusedError, ConnectionResetError):
+        pass  # it listened, and then ended because it could not go on: before or after the client connected
     except AssertionError as error:
         assert "Traceback" not in str(error)
         assert "Too many open files" in str(error)

@@ -2,7 +2,7 @@
 
 The public API, by name, and the floors of the house; a module imports from floors below its own, or from its own package.
 
-    floor 0   errors, address, limits, words, wire      values and sans-IO: no socket, no file, no thread
+    floor 0   errors, address, limits, units, wire      values and sans-IO: no socket, no file, no thread
               pattern, naming, verify, histogram        ... of the near end: the keyed stream, and what became of it
     floor 1   stop, rio, events                         primitives
     floor 2   net                                       sockets, as CS:APP opens them

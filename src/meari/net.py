@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import random
 import select
 import socket
 import struct
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .address import Address
-from .errors import CapacityError, ConnectError, ListenError
+from .errors import CapacityError, ConnectError, ListenError, LocalError
 from .rio import Poller, Rio
 from .stop import Stop
 
@@ -203,6 +204,30 @@ def _listen_on_all(
     if not listeners and lacking is not None:
         raise lacking
     return listeners
+
+
+def free_port(preferred: int | None = None) -> int:
+    """A port that nothing is bound to, not even a connection in TIME_WAIT: *preferred*, or else a random one.
+
+    It is below the ports that the kernel gives to clients (ip_local_port_range, ip(7)): no client of this machine takes
+    it meanwhile, and no client connects to itself. Raises LocalError.
+    """
+    for port in (*([] if preferred is None else [preferred]), *random.sample(range(10_000, 30_000), 50)):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET) as four:
+            four.bind(("", port))
+            if _free_in_ipv6(port):
+                return port
+    raise LocalError("no port is free on this machine")
+
+
+def _free_in_ipv6(port: int) -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as six:
+            six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            six.bind(("", port))
+        return True
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
 
 
 def _listen(family: int, kind: int, protocol: int, where: tuple[str | int, ...], *, shared: bool = False) -> Listener:

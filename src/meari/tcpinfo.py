@@ -24,6 +24,10 @@ class TcpInfo:
     retransmitted: int  # in all
     least_round_trip: float  # 0 if it is not known
     data_sent: int  # those that carry data, with those that were sent again
+    duplicates: int  # DSACKs: segments that we sent again though they had arrived (RFC 2883); 0 before Linux 4.19
+    reorderings: int  # times that an acknowledgement showed segments of ours to arrive out of order
+    out_of_order: int  # segments that arrived here before one that precedes them
+    quiet: float  # since the peer's kernel was last heard of: data or an acknowledgement
     send_window: int  # how much the peer takes now; 0 before Linux 5.4
 
 
@@ -31,7 +35,8 @@ def tcp_info(sock: socket.socket) -> TcpInfo:
     """Raises OSError."""
     raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAYOUT.size).ljust(_LAYOUT.size, b"\0")
     fields = _LAYOUT.unpack(raw)
-    small, numbers, later, window = fields[:8], fields[8:32], fields[36:42], fields[-1]
+    small, numbers, later = fields[:8], fields[8:32], fields[36:42]
+    duplicates, reorderings, out_of_order, window = fields[-4:]
     least = later[3]
     return TcpInfo(
         state=small[0],
@@ -43,5 +48,9 @@ def tcp_info(sock: socket.socket) -> TcpInfo:
         retransmitted=numbers[23],
         least_round_trip=0.0 if least == 0xFFFFFFFF else least / 1e6,
         data_sent=later[5],
+        duplicates=duplicates,
+        reorderings=reorderings,
+        out_of_order=out_of_order,
+        quiet=min(numbers[11], numbers[12]) / 1e3,
         send_window=window,
     )

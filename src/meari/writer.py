@@ -22,21 +22,10 @@ from datetime import UTC, datetime
 from .address import Address
 from .events import A_SECOND, Event, Events, Kind
 from .stop import milliseconds
-from .words import amount
+from .units import amount, size
 
 _WARNINGS = frozenset({Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED})
 _QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED})  # what -q leaves out
-
-
-def size(n: float) -> str:
-    """A number of bytes: "18 bytes", "5.4 MB" (powers of 1000)."""
-    if n < 1000:
-        return amount(int(n), "byte")
-    for unit in ("kB", "MB", "GB"):
-        n /= 1000
-        if n < 999.95:
-            return f"{n:.1f} {unit}"
-    return f"{n / 1000:,.1f} TB"
 
 
 def escape(text: str) -> str:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from types import ModuleType
 
-from ..errors import ConnectError, DeadlineError, IncompleteRead, LocalError, Stopped, UsageError
+from ..errors import Stopped, UsageError
 from ..reach import Target
 from ..stop import Stop
-from .finding import Finding, Verdict, fail, unknown
-from .path import Different, Known, Path, Plan, Unfinished
+from .finding import Finding, Verdict, Watched, unknown
+from .path import Known, Path, Plan
 from .properties import (
+    alive,
     bytes,
     churn,
     close,
@@ -39,12 +40,16 @@ from .properties import (
     partial,
     pipelined,
     processor,
+    repeat,
     reset,
+    share,
     slow_reader,
     small,
     zombies,
 )
+from .reachability import Reachability
 from .spawned import Spawned
+from .trial import judge, try_spawned
 
 FIRST, TOGETHER, LAST, ASIDE = range(4)
 _ENOUGH = 16  # clients at once, that have to be wanted, and served, for what runs together: the idle, the short, and four more
@@ -52,32 +57,38 @@ _ENOUGH = 16  # clients at once, that have to be wanted, and served, for what ru
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """*needs* names those that have to hold, for this one to say anything; *after* those that have to be tried before."""
+    """*needs* names those that have to hold, for this one to say anything; *after* those that have to be tried before.
+
+    In any case nothing is said where some connections are not served at all (share).
+    """
 
     name: str
     module: ModuleType
     when: int
     needs: tuple[str, ...] = ("connect", "middle")
     after: tuple[str, ...] = ()
-    spawned: bool = False  # for a far end of our own alone
+    spawned: bool | None = None  # True: for a far end of our own alone; False: for any other
 
 
 PROPERTIES = (
     Property("connect", connect, FIRST, ()),
+    Property("share", share, FIRST, ("connect",)),
     Property("partial", partial, FIRST, ("connect",)),
-    Property("middle", middle, FIRST, ("connect", "partial")),
+    Property("repeat", repeat, FIRST, ("connect", "partial")),
+    Property("middle", middle, FIRST, ("connect", "partial", "repeat")),
     Property("pipelined", pipelined, FIRST),
     Property("large", large, FIRST, ("middle", "pipelined")),
-    Property("bytes", bytes, FIRST, ("connect", "partial")),
+    Property("bytes", bytes, FIRST, ("connect", "partial", "repeat")),
     Property("small", small, FIRST, ("middle", "pipelined")),
     Property("concurrency", concurrency, FIRST),
     Property("neighbour", neighbour, FIRST, after=("concurrency",)),
     Property("duplex", duplex, TOGETHER, ("middle", "pipelined", "bytes")),
-    Property("half-close", half_close, TOGETHER, ("middle", "pipelined", "bytes", "slow-reader", "close")),
+    Property("half-close", half_close, TOGETHER, ("middle",), ("pipelined", "bytes", "slow-reader", "close")),
     Property("close", close, TOGETHER),
     Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
     Property("churn", churn, TOGETHER, after=("concurrency",)),
     Property("reset", reset, LAST),
+    Property("alive", alive, LAST, ("connect", "partial"), spawned=False),
     Property("descriptors", descriptors, LAST, spawned=True),
     Property("zombies", zombies, LAST, after=("concurrency",), spawned=True),
     Property("memory", memory, LAST, spawned=True),
@@ -89,19 +100,30 @@ PROPERTIES = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the property *name* showed, and the seconds that it took."""
+    """What the property *name* showed, the seconds that it took, and what a server of ours did meanwhile."""
 
     name: str
     finding: Finding
     seconds: float
+    watched: Watched | None = None
 
 
-def choose(only: Iterable[str] = (), skip: Iterable[str] = (), *, quick: bool = False, spawned: bool = False) -> list[Property]:
-    """The properties to tell of, in their order. Raises UsageError for a name that is none of theirs."""
-    names = [each.name for each in PROPERTIES if each.spawned <= spawned]
+def choose(
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    *,
+    quick: bool = False,
+    spawned: bool | None = False,
+) -> list[Property]:
+    """The properties to report, in their order; *spawned* as in Property, None for all of them.
+
+    Raises UsageError for a name that is none of theirs.
+    """
+    names = [each.name for each in PROPERTIES if spawned is None or each.spawned in (None, spawned)]
     for name in (*only, *skip):
         if name not in names and any(each.name == name for each in PROPERTIES):
-            raise UsageError(f"{name!r} is of a server that is started for it: --spawn COMMAND")
+            with_or_without = "not of a server that is started" if spawned else "of a server that is started"
+            raise UsageError(f"{name!r} is {with_or_without} for it: --spawn COMMAND")
         if name not in names:
             raise UsageError(f"there is no property {name!r}: {', '.join(names)}")
     wanted = set(only) or {name for name in names if not (quick and name == "idle")}
@@ -135,6 +157,7 @@ class Battery:
         self._targets, self._plan, self._stop, self._spawn = targets, plan, stop, spawn
         self._waiting = with_needs(chosen)
         self.running: set[str] = set()  # by name
+        self._reachability = Reachability(self.known, plan)
         self._over: SimpleQueue[Result | tuple[str, BaseException]] = SimpleQueue()
 
     def run(self) -> None:
@@ -151,6 +174,7 @@ class Battery:
             if isinstance(result, Result):
                 self.running.discard(result.name)
                 self.results[result.name] = result
+                self.known.held[result.name] = result.finding.verdict in (Verdict.OK, Verdict.WARN)
             else:
                 name, error = result
                 self.running.discard(name)
@@ -179,8 +203,8 @@ class Battery:
         return ready + (idle if stage in (TOGETHER, LAST) and FIRST not in beside else [])
 
     def _settled(self, each: Property) -> bool:
-        """Whether all that it needs has been tried."""
-        return all(need in self.results for need in each.needs)
+        """Whether all that it needs, or comes after, has been tried."""
+        return all(need in self.results for need in each.needs + each.after)
 
     def _begin(self, each: Property) -> None:
         self._waiting.remove(each)
@@ -190,45 +214,41 @@ class Battery:
     def _try(self, each: Property) -> None:
         began = time.monotonic()
         try:
-            finding = self._need(each) or self._find(each)
-            self._over.put(Result(each.name, finding, time.monotonic() - began))
-        except BaseException as error:  # told to whoever waits for it
+            watched = None
+            finding = self._need(each)
+            if finding is None and self._spawn is not None:
+                server, targets = self._spawn()
+                finding, watched = try_spawned(each.module, server, Path(targets, self._plan, self.known, self._stop, server))
+            elif finding is None:
+                finding = self._find(each)
+            self._over.put(Result(each.name, finding, time.monotonic() - began, watched))
+        except BaseException as error:  # raised by run()
             self._over.put((each.name, error))
 
     def _need(self, each: Property) -> Finding | None:
+        """Why *each* cannot be judged, if what was found before says so."""
+        if self.known.gone is not None and each.module is not alive:
+            return unknown("gone", since_s=self.known.gone.since - self.known.began)
+        share_ = self.results.get("share")
+        if share_ is not None and each.module is not alive and share_.finding.verdict is Verdict.FAIL:
+            return unknown("needs", property="share")
         for need in each.needs:
             found = self.results[need].finding
-            if found.seen == "needs":
-                return found
-            if found.seen == "needs-more":
+            if found.seen in ("needs", "needs-more", "gone"):
                 return found
             if found.verdict in (Verdict.FAIL, Verdict.UNKNOWN):
                 return unknown("needs" if found.verdict is Verdict.FAIL else "needs-more", property=need)
         return None
 
     def _find(self, each: Property) -> Finding:
-        if self._spawn is None:
-            return _judge(each, Path(self._targets, self._plan, self.known, self._stop))
-        server, targets = self._spawn()
-        with server:
-            finding = _judge(each, Path(targets, self._plan, self.known, self._stop, server))
-            return finding if server.alive else fail("died", ending=server.ending())
-
-
-def _judge(each: Property, path: Path) -> Finding:
-    """What it shows; what it did not expect is a finding too."""
-    try:
-        found: Finding = each.module.check(path)
-        return found
-    except ConnectError as error:
-        return fail("unreachable", reason="; ".join(error.reasons))
-    except LocalError as error:
-        return unknown("here", reason=str(error))
-    except Stopped:
-        raise
-    except DeadlineError:
-        return fail("stuck", patience_s=path.patience)
-    except Unfinished as error:
-        return unknown("unfinished", missing=error.missing, after_s=error.seconds)
-    except (OSError, IncompleteRead, Different) as error:
-        return fail("broke", how=getattr(error, "strerror", None) or str(error))
+        """Try it; once more if the path was not there meanwhile (reachability.py)."""
+        first = Path(self._targets, self._plan, self.known, self._stop)
+        finding = self._reachability.review(each.name, judge(each.module, first), first, last=False)
+        if finding is not None:
+            return finding
+        again = Path(self._targets, self._plan, self.known, self._stop)
+        found = judge(each.module, again)
+        if found.verdict in (Verdict.OK, Verdict.WARN):
+            self._reachability.confirm(first)
+        reviewed = self._reachability.review(each.name, found, again, last=True)
+        return found if reviewed is None else reviewed

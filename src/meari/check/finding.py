@@ -43,3 +43,13 @@ def fail(seen: str, **evidence: Evidence) -> Finding:
 
 def unknown(seen: str, **evidence: Evidence) -> Finding:
     return Finding(Verdict.UNKNOWN, seen, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was seen of a server of ours while a property was tried. "" where nothing was."""
+
+    language: str  # it is written in: "c", "python", "node", "java"
+    printed: str  # the last line that it printed
+    doing: str  # "sleeps" or "spins", where it was to answer and did not
+    child: str  # the signal that a child of it died of

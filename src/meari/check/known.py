@@ -14,10 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
+from ..units import duration, size
 from .battery import Result
 from .finding import Verdict
 
 LANGUAGES = ("en", "ko")
+_IN = {
+    "c": {"en": "in C", "ko": "C에서는"},
+    "python": {"en": "in Python", "ko": "Python에서는"},
+    "node": {"en": "in Node", "ko": "Node에서는"},
+    "java": {"en": "in Java", "ko": "Java에서는"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +46,15 @@ class _Numbers(string.Formatter):
 
     def format_field(self, value: typing.Any, spec: str) -> str:
         if spec == "time":
-            return time_of(value)
+            return duration(value)
         if spec == "size":
-            return size_of(value)
+            return size(value)
         if spec == "seconds":
             unit = {"en": " s", "ko": "초"}[self._language]
             return f"{round(value, 1):,.10g}{unit}"
         if spec == "word":
             return self._words[value][self._language] if value in self._words else str(value)
         return str(super().format_field(value, spec))
-
-
-def time_of(seconds: float) -> str:
-    """ "58.1 us", "2.31 ms", "1.5 s"."""
-    for factor, unit in ((1.0, "s"), (1e-3, "ms")):
-        if seconds >= 0.9995 * factor:  # what would be rounded to the next unit is told in it
-            return f"{seconds / factor:.3g} {unit}" if seconds < 999.5 * factor else f"{seconds:,.0f} s"
-    return f"{seconds / 1e-6:.3g} us"
-
-
-def size_of(count: float) -> str:
-    """ "64 bytes", "16.8 MB", in powers of ten."""
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= 0.99995 * factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count:.0f} byte{'s' * (round(count) != 1)}"
 
 
 @functools.cache
@@ -79,6 +70,11 @@ def sentence(result: Result, language: str) -> str:
     return _Numbers(known["words"], language).format(found[language], **result.finding.evidence)
 
 
+def word(name: str, language: str) -> str:
+    """One of the sentences' own words; "" for ""."""
+    return str(_file("sentences.toml")["words"][name][language]) if name else ""
+
+
 def about(name: str, language: str) -> str:
     """What the property *name* is."""
     found: str = _file("sentences.toml")["about"][name][language]
@@ -92,7 +88,15 @@ def causes(result: Result, language: str, *, spawned: bool) -> Iterator[Cause]:
     for known in _file("causes.toml")["cause"]:
         if _fits(known, result, spawned):
             source = known["source"]
-            yield Cause(known["name"], known["cause"][language], known["remedy"][language], source["title"], source["url"])
+            remedy = known["remedy"][language] + _form(known, result, language)
+            yield Cause(known["name"], known["cause"][language], remedy, source["title"], source["url"])
+
+
+def _form(known: dict[str, typing.Any], result: Result, language: str) -> str:
+    """The remedy in the programming language of the server, if that is known."""
+    written_in = result.watched.language if result.watched is not None else ""
+    form = known.get("form", {}).get(written_in)
+    return f"; {_IN[written_in][language]}: {form[language]}" if form else ""
 
 
 def _fits(known: dict[str, typing.Any], result: Result, spawned: bool) -> bool:

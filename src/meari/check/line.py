@@ -79,8 +79,16 @@ class Line:
     """The connection *sock*, which connecting took *took* seconds. It carries text that names its *number*, or the stream
     of the connection of that number in *run* (pattern.py)."""
 
-    def __init__(self, sock: socket.socket, took: float, number: int, run: int | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        took: float,
+        number: int,
+        run: int | None = None,
+        closing: Callable[[socket.socket], None] = lambda _: None,
+    ) -> None:
         self.sock, self.took = sock, took
+        self._closing = closing  # called right before the socket is closed, once
         self.faults: list[Fault] = []  # the first of them
         self.asked = 0  # bytes to be sent, in all
         self.written = 0  # bytes that the kernel took
@@ -189,9 +197,11 @@ class Line:
         return self.faults
 
     def abort(self) -> None:
+        self._closing(self.sock)
         reset(self.sock)
 
     def close(self) -> None:
+        self._closing(self.sock)
         self.sock.close()
 
     def __enter__(self) -> Line:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import socket
 import time
+import typing
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -13,11 +16,13 @@ from ..net import kernel
 from ..reach import Target, connect
 from ..rio import Rio
 from ..stop import Stop
+from ..tcpinfo import tcp_info
 from .line import Line, pump
 from .spawned import Spawned
 
 _MOST_PATIENT = 20.0  # seconds, whatever one bad round trip took
 _LONG = 300.0  # seconds that any one wait may last, while bytes move
+_SILENT = 2  # retransmissions in a row, without an acknowledgement: one packet lost is one
 _SIP = 0.001  # seconds from one piece to the next, for a slow reader
 
 
@@ -40,6 +45,15 @@ class Plan:
     quick: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The far end could not be reached from *since* on, until *until* (None: to the end); times of time.monotonic()."""
+
+    since: float
+    until: float | None
+    reason: str
+
+
 @dataclass(slots=True)
 class Known:
     """What the properties tried so far have shown to those after them."""
@@ -50,6 +64,10 @@ class Known:
     large_lost: bool = False  # what does not fit into a small segment
     capacity: int | None = None  # how many are served at once, if that is fewer than were tried
     turns_away: bool = False  # those beyond, where others make them wait
+    held: dict[str, bool] = field(default_factory=dict)  # by property: whether it was ok, or ok with a warning
+    began: float = field(default_factory=time.monotonic)
+    outages: list[Outage] = field(default_factory=list)
+    gone: Outage | None = None  # the one that has not ended
     numbers: itertools.count[int] = field(default_factory=itertools.count)  # of the connections
     run: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))
 
@@ -59,6 +77,9 @@ class Path:
 
     def __init__(self, targets: list[Target], plan: Plan, known: Known, stop: Stop, spawned: Spawned | None = None) -> None:
         self.targets, self.plan, self.known, self.stop, self.spawned = targets, plan, known, stop, spawned
+        self.began = self.heard = time.monotonic()
+        # heard: when the far end's kernel was last known to answer
+        self.unacknowledged = False  # a connection ended while what was sent was no longer acknowledged
 
     @property
     def patience(self) -> float:
@@ -83,17 +104,26 @@ class Path:
     def line(self, mss: int | None = None) -> Line:
         """A connection that carries lines of text, in segments of *mss* bytes at the most. Raises ConnectError, LocalError, Stopped."""
         sock, _, took = connect(self.targets, self.connecting, self.stop, mss)
-        return Line(sock, took / 1e9, next(self.known.numbers))
+        return Line(sock, took / 1e9, next(self.known.numbers), closing=self._closing)
 
     def stream(self) -> Line:
         """A connection that carries the keyed stream. Raises as line()."""
         sock, _, took = connect(self.targets, self.connecting, self.stop)
-        return Line(sock, took / 1e9, next(self.known.numbers), self.known.run)
+        return Line(sock, took / 1e9, next(self.known.numbers), self.known.run, self._closing)
 
     def rio(self) -> Rio:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
         sock, _, _ = connect(self.targets, self.connecting, self.stop)
-        return Rio(sock, deadline=time.monotonic() + self.patience, stop=self.stop, poll=kernel.poll)
+        deadline = time.monotonic() + self.patience
+        return _Rio(sock, self._closing, deadline=deadline, stop=self.stop, poll=kernel.poll)
+
+    def _closing(self, sock: socket.socket) -> None:
+        """Notice, before a connection is closed, that the peer's kernel no longer acknowledges what was sent."""
+        with contextlib.suppress(OSError):
+            info = tcp_info(sock)
+            if info.unacked and info.retransmitting >= _SILENT:
+                self.unacknowledged = True
+            self.heard = max(self.heard, time.monotonic() - info.quiet)
 
     def wait(self, seconds: float) -> None:
         """Raises Stopped."""
@@ -151,6 +181,22 @@ class Path:
         if came != b"\n":
             raise Different(came)
         return took
+
+
+class _Rio(Rio):
+    """A Rio that reports its end to the path."""
+
+    def __init__(self, sock: socket.socket, closing: Callable[[socket.socket], None], **options: typing.Any) -> None:
+        super().__init__(sock, **options)
+        self._closing = closing
+
+    def abort(self) -> None:
+        self._closing(self.sock)
+        super().abort()
+
+    def close(self) -> None:
+        self._closing(self.sock)
+        super().close()
 
 
 class Unfinished(Exception):

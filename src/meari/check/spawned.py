@@ -3,62 +3,76 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import time
 import typing
 from pathlib import Path
 
 from ..errors import LocalError, Stopped, UsageError
+from ..net import free_port
 from ..stop import Stop
+from .printed import Printed
 
+START = 10.0  # seconds until it has to listen
 _LISTEN = "0A"  # the state in /proc/net/tcp, as proc(5) has it
-_START = 10.0  # seconds until it has to listen
 _END = 0.5  # from SIGTERM to SIGKILL
 _LOOK = 0.01
 _SETTLED = 0.04  # without another listener
-_MARK = "MEARI_SPAWNED"  # in the environment of all that is started
+_OPERATORS = set("|&;<>()")  # of a shell
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "busybox", "env", "stdbuf"})
+_SAMPLE, _SPINS = 0.1, 0.3  # seconds, and of a core
+_EXIT_CODE = 49  # of the fields of /proc/PID/stat behind the name
+_PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def command(text: str) -> list[str]:
-    """The words of a command with {port} in one of them. Raises UsageError."""
+def command(text: str, port: int | None = None) -> list[str]:
+    """The words of a command: with {port} in one of them, or for a server that always listens on *port*.
+
+    No shell reads them: what only a shell understands is no argument that somebody wants. Raises UsageError.
+    """
     try:
         words = shlex.split(text)
+        operators = [word for word in shlex.shlex(text, posix=True, punctuation_chars=True) if set(word) <= _OPERATORS]
     except ValueError as error:
         raise UsageError(f"--spawn {text!r}: {error}") from None
-    if not any("{port}" in word for word in words):
+    if operators:
+        raise UsageError(f"--spawn {text!r}: no shell reads this, and {operators[0]!r} needs one: sh -c {shlex.quote(text)}")
+    if not any("{port}" in word for word in words) and port is None:
         raise UsageError(
-            f"--spawn {text!r}: {{port}} is missing, as in './echoserver {{port}}': where the server is to listen is put there"
+            f"--spawn {text!r}: {{port}} is missing, as in './echoserver {{port}}': where the server is to listen is put there; "
+            "a server that always listens on the same port: --port 8080"
         )
+    if not words:
+        raise UsageError("--spawn: a command was expected")
     return words
 
 
-def free_port() -> int:
-    """A port that nobody listens on, in either family, just now."""
-    for _ in range(100):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if not listening(port):
-                return port
-    raise LocalError("no port is free")
+def adopt() -> None:
+    """From now on a process whose parent has ended becomes a child of ours, whatever session it is in (prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class Spawned:
     """A server that was started with *words*, from when it listens on `port`; ended with the block.
 
-    Raises LocalError if it does not listen, Stopped.
+    It has *start* seconds for that. Its standard input stays open, and silent. Raises LocalError if it does not listen,
+    Stopped.
     """
 
-    def __init__(self, words: list[str], stop: Stop) -> None:
-        self.port = free_port()
+    def __init__(self, words: list[str], stop: Stop, *, port: int | None = None, start: float = START) -> None:
+        if port is not None and listening(port):
+            raise LocalError(f"port {port} is in use already")
+        self.port = free_port() if port is None else port
         self._words = [word.replace("{port}", str(self.port)) for word in words]
-        self._mark = f"{_MARK}={os.getpid()}-{self.port}-{time.monotonic_ns()}".encode()
-        self._printed = os.fdopen(os.memfd_create("printed"), "w+b")
+        self._limit = start
+        self._ours = set(_children(os.getpid()))  # that have nothing to do with it
+        self._silent = os.pipe2(os.O_CLOEXEC)  # CS:APP's select.c (12.2) ends at the end of its standard input
+        self.printed = Printed()
         try:
             self.process = self._start()
             self._await(stop)
@@ -67,21 +81,19 @@ class Spawned:
             raise
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, _MARK: self._mark.decode().partition("=")[2]}
         try:  # a session of its own, so that its children can be ended with it
             return subprocess.Popen(
                 self._words,
-                stdin=subprocess.DEVNULL,
-                stdout=self._printed,
+                stdin=self._silent[0],
+                stdout=self.printed.write,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=environment,
             )
         except OSError as error:
             raise LocalError(f"cannot start {self._words[0]}: {error.strerror}") from None
 
     def _await(self, stop: Stop) -> None:
-        until = time.monotonic() + _START
+        until = time.monotonic() + self._limit
         listeners: set[str] = set()
         settled = until
         while not listeners or time.monotonic() < settled:  # some listen on one address after the other
@@ -89,18 +101,18 @@ class Spawned:
             if now != listeners:
                 listeners, settled = now, time.monotonic() + _SETTLED
             if not self.alive:
-                raise LocalError(f"{shlex.join(self._words)} ended, {self.ending()}, before it listened on port {self.port}{self._last()}")
+                raise LocalError(f"{self} ended, {self.ending()[1]}, before it listened on port {self.port}{self._last()}")
             if time.monotonic() > until:
-                raise LocalError(f"{shlex.join(self._words)} did not listen on port {self.port} within {_START:g} s{self._last()}")
+                raise LocalError(f"{self} did not listen on port {self.port} within {self._limit:g} s (--start){self._last()}")
             if stop.wait(_LOOK):
                 raise Stopped("stopped")
 
+    def __str__(self) -> str:
+        return shlex.join(self._words)
+
     def _last(self) -> str:
-        """The last line that it printed."""
-        self._printed.seek(max(0, self._printed.seek(0, os.SEEK_END) - 500))
-        lines = self._printed.read().decode(errors="replace").split("\n")
-        printed = [line for line in lines if line.strip()]
-        return f": {printed[-1].strip()}" if printed else ""
+        printed = self.printed.last()
+        return f": {printed}" if printed else ""
 
     def again(self, stop: Stop, seconds: float) -> int | None:
         """Start a second one on the same port: its exit code, or None if it does not end within *seconds*."""
@@ -118,28 +130,24 @@ class Spawned:
     def alive(self) -> bool:
         return self.process.returncode is None and _runs(self.process)
 
-    def ending(self) -> str:
-        """How it ended: "SIGPIPE", "exit code 1"; what it left behind is ended too.
+    def ending(self) -> tuple[int, str]:
+        """How it ended: its exit code, negative for a signal, and in words: "SIGPIPE", "exit code 1".
 
-        Raises LocalError if what was started has ended, and what it started has not: that goes on in the background.
+        What it left behind is ended too. Raises LocalError if what was started has ended, and what it started has not:
+        that goes on in the background.
         """
-        left = [pid for pid in self._marked() if pid != self.process.pid and _state(pid) not in ("Z", "")]
+        left = [pid for pid in self._adopted() if _state(pid) not in ("Z", "")]
         self._end(self.process)
         code = self.process.returncode
         if code == 0 and left:
-            raise LocalError(f"{shlex.join(self._words)} puts itself in the background: it has to stay in the foreground to be watched")
+            raise LocalError(f"{self} puts itself in the background: it has to stay in the foreground to be watched")
         if code >= 0:
-            return f"exit code {code}"
-        return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            return code, f"exit code {code}"
+        return code, signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
 
-    def _marked(self) -> list[int]:
-        """It, and all that it started: they have its mark in their environment, whatever session they are in."""
-        found = []
-        for pid in filter(str.isdigit, _listed("/proc")):
-            with contextlib.suppress(OSError):
-                if self._mark in Path(f"/proc/{pid}/environ").read_bytes():
-                    found.append(int(pid))
-        return found
+    def _adopted(self) -> list[int]:
+        """What it started and is no longer its descendant: a process whose parent has ended is a child of ours (adopt())."""
+        return [pid for pid in _children(os.getpid()) if pid not in self._ours and pid != self.process.pid]
 
     # Watching
 
@@ -175,8 +183,28 @@ class Spawned:
             total += sum(map(int, fields[11:15])) if fields else 0
         return total / _TICKS
 
+    def language(self) -> str:
+        """What the listening program is written in, as far as its executable shows: "c", "python", "node" or "java"."""
+        for pid in self.family():
+            with contextlib.suppress(OSError):
+                name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+                if name not in _SHELLS:
+                    return next((known for known in ("python", "node", "java") if name.startswith(known)), "c")
+        return "c"
+
+    def doing(self) -> str:
+        """Whether it "sleeps" or "spins", now that it does not answer."""
+        began, before = time.monotonic(), self.processor()
+        time.sleep(_SAMPLE)
+        return "spins" if self.processor() - before > _SPINS * (time.monotonic() - began) else "sleeps"
+
+    def died_of(self, pid: int) -> int:
+        """The signal that *pid*, a zombie, died of; 0 if it exited, or is none."""
+        fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        return int(fields[_EXIT_CODE]) & 0x7F if fields and fields[0] == "Z" else 0
+
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End it, its session, and whatever has the mark: asked first, and then not asked."""
+        """End it and its session: asked first, and then not asked."""
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
@@ -187,13 +215,24 @@ class Spawned:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def _end_adopted(self) -> None:
+        """End all that it started, in whatever session and with whatever environment: each becomes a child of ours."""
+        until = time.monotonic() + _END
+        while (left := self._adopted()) and time.monotonic() < until:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            time.sleep(_LOOK / 5)
+
     def close(self) -> None:
         if hasattr(self, "process"):
             self._end(self.process)
-            for pid in self._marked():
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-        self._printed.close()
+            self._end_adopted()
+        self.printed.close()
+        for fd in self._silent:
+            os.close(fd)
 
     def __enter__(self) -> typing.Self:
         return self

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import click
 
@@ -15,7 +16,7 @@ from ..check.battery import Battery, choose
 from ..check.finding import Verdict
 from ..check.known import about
 from ..check.path import Plan
-from ..check.spawned import Spawned
+from ..check.spawned import START, Spawned, adopt
 from ..check.spawned import command as command_of
 from ..errors import ConnectError, LocalError, Stopped
 from ..reach import Target, connect, resolve
@@ -44,6 +45,11 @@ _PATIENCE = 3.0  # seconds
 @click.option("--list", "as_list", is_flag=True, help="What the properties are.")
 @click.option("--against", metavar="ADDRESS", help="Check this too, and tell what the first path adds: through a proxy, and around it.")
 @click.option("--spawn", metavar="COMMAND", help="Start this server, {port} put in, and watch it too: './echoserver {port}'.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="With --spawn: the port that the server always listens on.")
+@click.option(
+    "--start", type=Seconds(), default=START, show_default=True, metavar="SECONDS", help="With --spawn: until the server has to listen."
+)
+@click.option("--lenient", is_flag=True, help="Exit 0 also when a property could not be judged.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False), metavar="FILE", help="The result as JUnit's XML, for a CI system.")
 @language
@@ -58,6 +64,9 @@ def command(
     as_list: bool,
     against: str | None,
     spawn: str | None,
+    port: int | None,
+    start: float,
+    lenient: bool,
     as_json: bool,
     junit_file: str | None,
     lang: str | None,
@@ -67,7 +76,7 @@ def command(
     what was seen, and where it fails the likely cause and what to do.
 
     The far end may be any echo (RFC 862), and anything may stand in between. Exits 0 if nothing fails, 1 if a property does
-    not hold, 2 if nobody could be reached.
+    not hold or could not be judged, 2 if nobody could be reached. Ctrl-C reports what was tried so far.
 
     \b
     meari check localhost 7007
@@ -75,7 +84,7 @@ def command(
     meari check --spawn './echoserver {port}'
     """
     spoken = lang or of_environment()
-    chosen = choose(_names(only), _names(skip), quick=quick, spawned=spawn is not None or as_list)
+    chosen = choose(_names(only), _names(skip), quick=quick, spawned=None if as_list else spawn is not None)
     if as_list:
         for each in chosen:
             show(f"  {each.name:11}  {about(each.name, spoken)}")
@@ -83,13 +92,19 @@ def command(
     if (spawn is None) == (not address) or (spawn is not None and against is not None):
         wrong = "either HOST PORT, perhaps --against another, or --spawn COMMAND was expected"
         raise click.UsageError(wrong, click.get_current_context())
+    if port is not None and spawn is None:
+        raise click.UsageError("--port is of a server that is started: --spawn COMMAND", click.get_current_context())
     plan = Plan(clients, idle, quick)
     stop = Stop()
-    with Saved(junit_file) as saved, _stoppable(stop):
+    with Saved(junit_file) as saved, _stoppable(stop) as signals:
+        interrupted = False
+        sides: list[Side] = []
         try:
             if spawn is not None:
-                words = command_of(spawn)
-                sides = [Side(spawn, Battery([], chosen, plan, stop, lambda: _spawned(words, stop, family)), chosen, spawned=True)]
+                words = command_of(spawn, port)
+                adopt()
+                started = partial(_spawned, words, stop, family, port=port, start=start)
+                sides = [Side(spawn, Battery([], chosen, plan, stop, started), chosen, spawned=True)]
             else:
                 where = [parse_one(address)] + ([] if against is None else [parse_one([against])])
                 sides = [Side(str(one), Battery(resolve(one, family or 0), chosen, plan, stop), chosen) for one in where]
@@ -98,24 +113,33 @@ def command(
             try_all(sides, None if as_json else spoken)
         except (ConnectError, LocalError) as error:
             say(f"meari check: {error}")
-            start = [(f"meari check {spawn or ' '.join(address)}", [Case("start", 0.0, failure=str(error))])]
-            saved.write(lambda: junit(start))
+            failed = [(f"meari check {spawn or ' '.join(address)}", [Case("start", 0.0, failure=str(error))])]
+            saved.write(lambda: junit(failed))
             return 2
         except Stopped:
-            return 130
-        suites = [(f"meari check {side.name}", report.cases(side.results, spoken, spawned=side.spawned)) for side in sides]
+            interrupted = True
+        sides = [side for side in sides if side.began]
+        suites = [(f"meari check {side.name}", report.cases(side.results, spoken, spawned=side.spawned, lenient=lenient)) for side in sides]
         written = saved.write(lambda: junit(suites))
-        if as_json:
-            documents = [report.document(side.name, side.spawned, side.results, plan, side.seconds, spoken) for side in sides]
+        if as_json and sides:
+            documents = [
+                report.document(side.name, side.spawned, side.results, plan, side.seconds, spoken, interrupted=interrupted)
+                for side in sides
+            ]
             show(json.dumps(documents[0] | ({"against": documents[1]} if len(documents) > 1 else {})))
-        elif len(sides) > 1 and all(side.unreachable is None for side in sides):
+        if interrupted:
+            tried = sum(len(side.results) for side in sides)
+            say(report.interrupted(tried, len(chosen) * (2 if against else 1), spoken))
+            return 128 + (signals[0] if signals else signal.SIGINT)
+        if not as_json and len(sides) > 1 and all(side.unreachable is None for side in sides):
             for line in report.added(sides[0].results, sides[1].results, sides[0].name, sides[1].name, spoken):
                 show(line)
         for side in sides:
             if side.unreachable is not None:
                 say(f"meari check: cannot connect to {side.name}: {side.unreachable}{_hint(side.unreachable)}")
                 return 2
-    if any(result.finding.verdict is Verdict.FAIL for side in sides for result in side.results):
+    wrong_ones = {Verdict.FAIL} if lenient else {Verdict.FAIL, Verdict.UNKNOWN}
+    if any(result.finding.verdict in wrong_ones for side in sides for result in side.results):
         return 1
     return 0 if written else 2
 
@@ -128,10 +152,10 @@ def _hint(reason: str) -> str:
     return "; does a server listen there?" if "refused" in reason else ""
 
 
-def _spawned(words: list[str], stop: Stop, family: int | None) -> tuple[Spawned, list[Target]]:
+def _spawned(words: list[str], stop: Stop, family: int | None, *, port: int | None, start: float) -> tuple[Spawned, list[Target]]:
     """A server of ours, and where it can be reached: its port on this machine, in each family."""
     has_ipv6 = _has_ipv6()
-    server = Spawned(words, stop)
+    server = Spawned(words, stop, port=port, start=start)
     hosts = [("127.0.0.1", socket.AF_INET)] + ([("::1", socket.AF_INET6)] if has_ipv6 else [])
     targets = [target for host, of in hosts if family in (None, int(of)) for target in resolve(Address(host, server.port), 0)]
     return server, targets
@@ -147,11 +171,17 @@ def _has_ipv6() -> bool:
 
 
 @contextlib.contextmanager
-def _stoppable(stop: Stop) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end it."""
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+def _stoppable(stop: Stop) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM end it; the signals that came."""
+    came: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        came.append(number)
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -19,8 +20,9 @@ from ..errors import LocalError
 from ..explain import known
 from ..explain.book import Book
 from ..explain.scenes import SCENES
-from ..explain.stage import Stage, free_port
+from ..explain.stage import Stage
 from ..explain.timeline import Moment, Timeline
+from ..net import free_port
 from ..report.explain import Teller
 from . import say
 from .language import language, of_environment
@@ -28,6 +30,7 @@ from .output import Saved, show
 
 _WIDTH = 100  # columns, where there is no terminal
 _WIDEST = 160
+_FIRST_PORT = 7007  # the book's, if it is free
 
 
 @click.command("explain", short_help="See what the kernel does: a run of both ends, call by call.")
@@ -71,8 +74,9 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
                     if not saved.write(lambda: page(played, spoken)):
                         return 2
                 return 0
-            for number, name in enumerate(chosen):
-                step = _tell(name, spoken, step, first=number == 0)
+            with _keys() if step else contextlib.nullcontext():
+                for number, name in enumerate(chosen):
+                    step = _tell(name, spoken, step, first=number == 0)
         except LocalError as error:
             say(f"meari explain: {error}")
             return 2
@@ -86,7 +90,7 @@ def _end(number: int, _: object) -> typing.NoReturn:
 
 def play(name: str) -> Iterator[Moment]:
     """Run one scene. A moment is made when it is asked for, and nothing moves until the next is. Raises LocalError."""
-    port = free_port()
+    port = free_port(_FIRST_PORT)
     timeline = Timeline(port)
     with Stage(SCENES[name], functools.partial(Book, port=port), port) as stage:
         for step in stage.steps():
@@ -112,14 +116,21 @@ def _tell(name: str, spoken: str, step: bool, *, first: bool) -> bool:
 
 def _key() -> bool:
     """Wait for a key; False if it is one that means to see the rest at once, or nothing more will come. Raises KeyboardInterrupt."""
+    return os.read(0, 1) not in (b"", b"q", b"\x04")
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[None]:
+    """Read single keys from a terminal, without echo. A key that was typed earlier counts: TCSANOW discards no input."""
     if not os.isatty(0):
-        return os.read(0, 1) not in (b"", b"q")
+        yield
+        return
     before = termios.tcgetattr(0)
     try:
-        tty.setcbreak(0)
-        return os.read(0, 16) not in (b"", b"q", b"\x04")
+        tty.setcbreak(0, termios.TCSANOW)
+        yield
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        termios.tcsetattr(0, termios.TCSANOW, before)
 
 
 def _document(name: str, moments: list[Moment], spoken: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Sequence
 
 from ..check.battery import Battery, Property, Result
+from ..errors import Stopped
 from ..report import check as report
 from .output import show
 
@@ -124,11 +125,15 @@ class _Shown:
             if self._line == 0 and ready:
                 lines.append(side.name)
             for result in ready[self._line :]:
-                if result.finding.seen in ("needs", "needs-more"):  # told together, at the end
+                if result.finding.seen in report.UNTRIED:  # reported together, at the end
                     continue
                 lines.append(report.line(result, language))
                 lines += report.behind(result, language, spawned=side.spawned)
             self._line = len(ready)
+            if side.over.is_set() and isinstance(side.error, Stopped):  # what is over, although some before it is not
+                rest = [result for result in side.results if result not in ready]
+                lines += [report.line(result, language) for result in rest if result.finding.seen not in report.UNTRIED]
+                self._side = len(self._sides)
             if not side.over.is_set() or side.error is not None:
                 break
             lines += report.unjudged(ready, language)

@@ -27,7 +27,7 @@ from ..limits import Limits
 from ..net import Listener, kernel
 from ..rio import reset
 from ..stop import Stop
-from ..words import amount
+from ..units import amount
 
 T = typing.TypeVar("T")
 

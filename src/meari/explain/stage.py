@@ -15,15 +15,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import errno
 import fcntl
 import json
 import os
-import random
 import resource
 import select
 import signal
-import socket
 import time
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +36,6 @@ _DESCRIPTORS = _AWAY + 2 * SLOTS + 16
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_FIRST_PORT = 7007
 _QUIET = 0.001  # seconds from one look at whether all have come as far as they come by themselves to the next
 
 
@@ -295,26 +291,3 @@ def _pipe() -> tuple[int, int]:
     for fd in ends:
         os.close(fd)
     return moved[0], moved[1]
-
-
-def _free_in_ipv6(port: int) -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as six:
-            six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            six.bind(("", port))
-        return True
-    except OSError as error:
-        return error.errno != errno.EADDRINUSE
-
-
-def free_port() -> int:
-    """A port that nothing at all is bound to, not even a connection in TIME_WAIT: the book's, or else a random one.
-
-    It is below those that the kernel gives to clients, so that no client connects to itself. Raises LocalError.
-    """
-    for port in (_FIRST_PORT, *random.sample(range(10_000, 30_000), 50)):
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET) as four:
-            four.bind(("", port))
-            if _free_in_ipv6(port):
-                return port
-    raise LocalError("no port is free on this machine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,18 +10,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from .. import __version__
 from ..check.battery import Result
 from ..check.finding import Verdict
-from ..check.known import causes, sentence, size_of, time_of
+from ..check.known import causes, sentence, word
 from ..check.path import Plan
+from ..units import duration, size
 from .junit import Case
 
 _CAUSES = 3  # shown; JSON has all
+_SHOWN = 200  # characters of a server's output
 _BESIDE = {"en": "beside", "ko": "비교"}
 _LABEL = {Verdict.UNKNOWN: "?"}
+UNTRIED = frozenset({"needs", "needs-more", "gone"})  # seen of what was not judged, for a reason of others
 _WORDS = {
     "likely": {"en": "likely", "ko": "추정 원인"},
     "or": {"en": "or", "ko": "또는"},
     "remedy": {"en": "do", "ko": "해결"},
     "source": {"en": "see", "ko": "참고"},
+    "printed": {"en": "last output", "ko": "마지막 출력"},
+    "doing": {"en": "the server meanwhile", "ko": "그동안 서버는"},
+    "child": {"en": "a child of the server died", "ko": "서버의 자식 프로세스가 죽었습니다"},
 }
 
 
@@ -34,7 +41,7 @@ def line(result: Result, language: str) -> str:
 
 def unjudged(results: Sequence[Result], language: str) -> Iterator[str]:
     """One line for all that could not be tried, for the same reason."""
-    waiting = [result for result in results if result.finding.seen in ("needs", "needs-more")]
+    waiting = [result for result in results if result.finding.seen in UNTRIED]
     for said in dict.fromkeys(sentence(result, language) for result in waiting):
         names = [result.name for result in waiting if sentence(result, language) == said]
         yield f"  {label(Verdict.UNKNOWN):4}  {', '.join(names)}"
@@ -44,11 +51,25 @@ def unjudged(results: Sequence[Result], language: str) -> Iterator[str]:
 def behind(result: Result, language: str, *, spawned: bool) -> Iterator[str]:
     """What may be behind it, and what to do, then what else may be: lines to stand below its own."""
     words = {key: found[language] for key, found in _WORDS.items()}
+    if result.watched is not None and result.finding.verdict is Verdict.FAIL:
+        seen = {"doing": word(result.watched.doing, language), "child": result.watched.child}
+        seen |= {"printed": _printable(result.watched.printed)}
+        yield from (f"          {words[key]}: {said}" for key, said in seen.items() if said)
     for n, cause in enumerate(list(causes(result, language, spawned=spawned))[:_CAUSES]):
         yield f"          {words['or' if n else 'likely']}: {cause.cause}"
         if not n:
             yield f"            {words['remedy']}: {cause.remedy}"
             yield f"            {words['source']}: {cause.title}, {cause.url}"
+
+
+def _printable(text: str) -> str:
+    """What a server printed, with its control characters escaped."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:_SHOWN])
+
+
+def interrupted(tried: int, chosen: int, language: str) -> str:
+    """The last line where a signal ended the check."""
+    return f"중단됨: 속성 {chosen}개 중 {tried}개 시험" if language == "ko" else f"interrupted: {tried} of {chosen} tried"
 
 
 def closing(results: Sequence[Result], seconds: float, language: str) -> str:
@@ -79,8 +100,17 @@ def _in_korean(n: int, counts: Counter[Verdict], minutes: int, seconds: str) -> 
     return f"속성 {n}개가 모두 성립합니다 {took}" if n > 1 else f"속성이 성립합니다 {took}"
 
 
-def document(far_end: str, spawned: bool, results: Sequence[Result], plan: Plan, seconds: float, language: str) -> dict[str, typing.Any]:
-    """What --json prints; its shape is check.schema.json."""
+def document(
+    far_end: str,
+    spawned: bool,
+    results: Sequence[Result],
+    plan: Plan,
+    seconds: float,
+    language: str,
+    *,
+    interrupted: bool = False,
+) -> dict[str, typing.Any]:
+    """What --json prints; its shape is check.schema.json. *interrupted*: not all were tried."""
     return {
         "meari": __version__,
         "far_end": far_end,
@@ -90,6 +120,8 @@ def document(far_end: str, spawned: bool, results: Sequence[Result], plan: Plan,
         "quick": plan.quick,
         "seconds": round(seconds, 3),
         "holds": not any(result.finding.verdict is Verdict.FAIL for result in results),
+        "unjudged": [result.name for result in results if result.finding.verdict is Verdict.UNKNOWN],
+        "interrupted": interrupted,
         "properties": [_property(result, language, spawned) for result in results],
     }
 
@@ -104,19 +136,21 @@ def _property(result: Result, language: str, spawned: bool) -> dict[str, typing.
         "evidence": result.finding.evidence,
         "causes": [{"name": c.name, "cause": c.cause, "do": c.remedy, "source": c.title, "url": c.url} for c in likely],
         "seconds": round(result.seconds, 3),
+        "server": None if result.watched is None else dataclasses.asdict(result.watched),
     }
 
 
-def cases(results: Iterable[Result], language: str, *, spawned: bool) -> list[Case]:
-    """A case a property: what does not hold has failed, what cannot be told is skipped."""
+def cases(results: Iterable[Result], language: str, *, spawned: bool, lenient: bool = False) -> list[Case]:
+    """A case a property: what does not hold has failed; what cannot be judged is an error, or skipped if *lenient*."""
     found = []
     for result in results:
         said, verdict = sentence(result, language), result.finding.verdict
         more = "\n".join([said, *(text.strip() for text in behind(result, language, spawned=spawned))])
-        failure, skipped = more if verdict is Verdict.FAIL else None, said if verdict is Verdict.UNKNOWN else None
-        found.append(
-            Case(result.name, result.seconds, failure, skipped, said if verdict is Verdict.OK else more if verdict is Verdict.WARN else "")
-        )
+        note = said if verdict is Verdict.OK else more if verdict is Verdict.WARN else ""
+        case = Case(result.name, result.seconds, more if verdict is Verdict.FAIL else None, note=note)
+        if verdict is Verdict.UNKNOWN:
+            case = Case(result.name, result.seconds, **{"skipped" if lenient else "error": said})
+        found.append(case)
     return found
 
 
@@ -130,7 +164,7 @@ def added(through: Sequence[Result], direct: Sequence[Result], first: str, secon
         yield f"what {first} adds to {second}:" if worse else f"{first} adds nothing to {second}"
     yield from (line(result, language) for result in worse)
     names = {"echo_s": {"en": "round trip", "ko": "왕복"}, "rate": {"en": "rate", "ko": "속도"}}
-    for name, key, shown in (("middle", "echo_s", time_of), ("bytes", "rate", lambda rate: f"{size_of(rate)}/s")):
+    for name, key, shown in (("middle", "echo_s", duration), ("bytes", "rate", lambda rate: f"{size(rate)}/s")):
         figures = [r.finding.evidence.get(key) for results in (through, direct) for r in results if r.name == name]
         if len(figures) == 2 and isinstance(figures[0], float) and isinstance(figures[1], float):
             ratio = figures[0] / figures[1]

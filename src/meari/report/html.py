@@ -8,7 +8,7 @@ from html import escape
 
 from ..client.results import Result
 from ..histogram import Histogram
-from ..writer import size
+from ..units import size
 from . import text
 
 _WIDTH, _HEIGHT = 720, 260

@@ -9,13 +9,14 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """*failure* or *skipped* is the reason, where there is one; *note* is told either way."""
+    """*failure*, *error* (it could not be tried) or *skipped* is the reason, where there is one; *note* is shown either way."""
 
     name: str
     seconds: float
     failure: str | None = None
     skipped: str | None = None
     note: str = ""
+    error: str | None = None
 
 
 def junit(suites: Sequence[tuple[str, Sequence[Case]]]) -> str:
@@ -31,7 +32,8 @@ def junit(suites: Sequence[tuple[str, Sequence[Case]]]) -> str:
 
 def _counts(cases: Sequence[Case]) -> dict[str, str]:
     failures, skipped = sum(case.failure is not None for case in cases), sum(case.skipped is not None for case in cases)
-    counts = {"tests": len(cases), "failures": failures, "errors": 0, "skipped": skipped}
+    errors = sum(case.error is not None for case in cases)
+    counts = {"tests": len(cases), "failures": failures, "errors": errors, "skipped": skipped}
     return {**{name: str(n) for name, n in counts.items()}, "time": f"{sum(case.seconds for case in cases):.3f}"}
 
 
@@ -40,6 +42,8 @@ def _add(suite: ElementTree.Element, name: str, case: Case) -> None:
     element = ElementTree.SubElement(suite, "testcase", about)
     if case.failure is not None:
         ElementTree.SubElement(element, "failure", {"message": _text(case.failure.partition("\n")[0])}).text = _text(case.failure)
+    if case.error is not None:
+        ElementTree.SubElement(element, "error", {"message": _text(case.error)})
     if case.skipped is not None:
         ElementTree.SubElement(element, "skipped", {"message": _text(case.skipped)})
     if case.note:

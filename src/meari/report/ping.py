@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ..client.ping import Broken, Connected, Lost, Reply, Summary, Told
 from ..client.results import summary as summed
 from ..histogram import Histogram
+from ..units import amount
 from ..verify import Fault
-from ..words import amount
 from .text import around, duration
 
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from ..client.results import Result
 from ..histogram import Histogram
+from ..units import amount, size
 from ..verify import Fault
-from ..words import amount
-from ..writer import size
 
 _QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
 _FAULTS = 10  # told one by one

@@ -18,9 +18,9 @@ from ..errors import MeariError, UsageError
 from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..server import Server
+from ..units import amount
 from ..wire.echo import StreamEcho
 from ..wire.protocol import Connection
-from ..words import amount
 
 # Each lie, and what the near end calls it.
 LIES = {

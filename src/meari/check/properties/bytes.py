@@ -35,11 +35,12 @@ def check(path: Path) -> Finding:
             pump([line], lambda: _asked(line, until) or line.end is not None or bool(line.faults), path.stop, quiet=path.patience)
             path.returns(line)
         took = time.monotonic() - began
-        sent = line.written
-        complete = not line.missing
+        sent, missing = line.written, line.missing
         faults = line.conclude()
-    if not complete and line.end is None and all(fault.kind == "truncated" for fault in faults):
-        return fail("stuck", sent=sent, missing=line.asked - line.returned, patience_s=path.patience)
+    if missing and line.end is None and all(fault.kind == "truncated" for fault in faults):
+        return fail("stuck", sent=sent, missing=missing, patience_s=path.patience)
+    if not faults and line.end is not None:
+        return fail("ended-early", sent=sent, how=line.end)
     if not faults:
         path.known.rate = sent / took
         return ok("ok", sent=sent, took_s=took, rate=sent / took)

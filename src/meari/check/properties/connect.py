@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 
 from ...errors import ConnectError
 from ...net import of_sockaddr
 from ...reach import Target, connect
+from ...units import duration
 from ..finding import Evidence, Finding, fail, ok, warn
 from ..path import Path
+
+# This machine's own lack: no route, or no address of that family (connect(2), ip(7)).
+_NO_ROUTE = tuple(os.strerror(number) for number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
 
 def check(path: Path) -> Finding:
     answering: list[Target] = []
     each: list[str] = []
     reasons: list[str] = []
+    unrouted: list[str] = []  # what this machine has no route to, or no address for
     for target in path.targets:
         try:
             sock, _, nanoseconds = connect([target], path.patience, path.stop)
         except ConnectError as error:
-            reasons += error.reasons
             each += error.reasons
+            if any(word in reason for reason in error.reasons for word in _NO_ROUTE):
+                unrouted += error.reasons
+            else:
+                reasons += error.reasons
         else:
             sock.close()
             answering.append(target)
-            each.append(f"{of_sockaddr(target[3])} {nanoseconds / 1000:,.0f} us")
+            each.append(f"{of_sockaddr(target[3])} {duration(nanoseconds / 1e9)}")
     told = "; ".join(each)
     if not answering:
-        return fail("none", each=each, reasons="; ".join(reasons))
+        return fail("none", each=each, reasons="; ".join(each))
     found: dict[str, Evidence] = {"each": each, "told": told, "number": len(each), "refused": len(reasons)}
+    # An address of this machine that cannot be tried says nothing of the far end.
     families = {target[0] for target in answering}
     apart = families.isdisjoint(target[0] for target in path.targets if target not in answering)
     path.targets[:] = answering  # the others are not tried again
+    if not reasons and unrouted:
+        return ok("no-route", **found, unrouted=len(unrouted))
     if not reasons:
         return ok("ok" if len(each) > 1 else "one", **found)
     if path.spawned is not None and len(families) == 1:

@@ -1,7 +1,9 @@
 """After our FIN the far end still owes us what was under way, and then its own FIN (RFC 9293, 3.6; shutdown(2)).
 
-Four ways: a FIN behind data that is under way, a FIN at once, and a FIN that comes while the far end is blocked, because
-we read slowly, or nothing for a while. A reset in place of the FIN loses what was still in the kernel's buffers.
+Five ways: a FIN right behind a few bytes, a FIN at once, and behind data that is under way; and a FIN that comes while
+the far end is blocked, because we read slowly, or nothing for a while. A reset in place of the FIN loses what was still
+in the kernel's buffers. Where much data cannot pass at all (slow-reader), only the first two are tried; where the end of
+a connection is wrong in any case (close), only the bytes are judged.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from ...net import unsent
-from ..finding import Evidence, Finding, fail, ok
+from ..finding import Evidence, Finding, fail, ok, unknown
 from ..line import FIN, Line
 from ..path import Path
 
@@ -22,15 +24,15 @@ _HOLD = 0.7  # seconds: longer than half a second, after which some do not wait 
 
 
 def check(path: Path) -> Finding:
-    ways: list[tuple[str, Callable[[Path, Line], bool]]] = [
-        ("data", _with_data),
-        ("nothing", _at_once),
-        ("slowly", _read_slowly),
-        ("blocked", _while_blocked),
-    ]
+    held = path.known.held
+    closes = held.get("close", True)
+    much = held.get("slow-reader", True) and held.get("bytes", True) and not path.known.large_lost
+    ways: list[tuple[str, Callable[[Path, Line], bool]]] = [("few", _with_few), ("nothing", _at_once)]
+    if much and closes:
+        ways += [("data", _with_data), ("slowly", _read_slowly), ("blocked", _while_blocked)]
     sent = filled = 0
     for way, prepare in ways:
-        with path.stream() as line:
+        with path.stream() if much else path.line() as line:
             filled += prepare(path, line)
             ended = path.ends(line)
             missing = line.missing
@@ -39,13 +41,20 @@ def check(path: Path) -> Finding:
             found: dict[str, Evidence] = {"way": way, "sent": line.asked, "missing": missing}
             if missing:
                 return fail("lost" if ended else "stuck", **found, how=line.end or "", patience_s=path.patience)
-            if faults:
+            if faults and much:
                 return fail("faults", **found, first=str(faults[0]))
-            if not ended:
+            if not ended and closes:
                 return fail("never", **found, patience_s=path.patience)
-            if line.end != FIN:
+            if line.end != FIN and closes:
                 return fail("reset", **found, how=line.end or "")
+    if not (much and closes):
+        return unknown("few-alone", sent=sent, property="close" if much else "slow-reader")
     return ok("ok" if filled else "not-blocked", sent=sent)
+
+
+def _with_few(path: Path, line: Line) -> bool:
+    line.ask(1)
+    return False
 
 
 def _with_data(path: Path, line: Line) -> bool:

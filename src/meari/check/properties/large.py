@@ -28,8 +28,13 @@ def check(path: Path) -> Finding:
                 return unknown("small")
         complete, found = _large(path, line)
     if complete:
-        lossy = found["retransmitted"] > max(3, _LOSS * found["segments"])
-        return warn("loss", **found) if lossy else ok("ok", **found)
+        most = max(3, _LOSS * found["segments"])
+        lost = found["retransmitted"] - found["duplicates"]  # what had arrived, only late, was not lost
+        if lost > most:
+            return warn("loss", **found, lost=lost)
+        if found["retransmitted"] > most:
+            return warn("reordered", **found, lost=max(0, lost))
+        return ok("ok", **found)
     path.known.large_lost = True
     if line.end is not None:
         return fail("ended", **found, how=line.end)
@@ -53,6 +58,8 @@ def _large(path: Path, line: Line) -> tuple[bool, dict[str, int]]:
         "mss": info.send_mss,
         "retransmitted": info.retransmitted - before.retransmitted,
         "segments": info.data_sent - before.data_sent,
+        "duplicates": info.duplicates - before.duplicates,
+        "reorderings": info.reorderings - before.reorderings,
         "unacked": info.unacked,
         "ours": int(info.unacked > 0 and info.retransmitting > 0),  # it is our segments that are lost
     }

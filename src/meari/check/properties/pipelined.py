@@ -24,16 +24,19 @@ def check(path: Path) -> Finding:
             _read(path, rio, came, len(_MESSAGE))
             if bytes(came) == _MESSAGE:
                 return ok("ok", lines=_LINES, bytes=len(_MESSAGE))
-            if not _some_lines(bytes(came), _MESSAGE):
-                return unknown("different", came=repr(bytes(came[:40]))[1:])
             first = came.count(b"\n")
+            if first >= _LINES and not _some_lines(bytes(came), _MESSAGE):
+                return ok("changed", lines=_LINES, came=repr(bytes(came[:40]))[1:])
+            if not first:
+                return unknown("different", came=repr(bytes(came[:40]))[1:])
             rio.writen(_NUDGE)
             _read(path, rio, came, len(_MESSAGE) + len(_NUDGE))
         except (OSError, DeadlineError) as error:
             return fail("ended", lines=_LINES, returned=came.count(b"\n"), how=str(error))
     path.known.lines_lost = True
     missing = _LINES + 1 - came.count(b"\n")
-    seen = "lost" if came.endswith(_NUDGE) and missing else "held"
+    nudged = came.endswith(_NUDGE) or not _some_lines(bytes(came), _MESSAGE + _NUDGE)
+    seen = "lost" if nudged and missing else "held"
     return fail(seen, lines=_LINES, returned=first, missing=missing)
 
 

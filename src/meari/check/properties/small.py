@@ -13,14 +13,18 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ...errors import DeadlineError, IncompleteRead
 from ...rio import Rio
-from ..finding import Finding, fail, ok, warn
-from ..path import Path
+from ..finding import Evidence, Finding, fail, ok, warn
+from ..path import Different, Path
 
 _SINGLES, _EACH = 100, 9
-_PIECES = ((b"\n\n",), (b"\n", b"\n"), (b"a line\n" * 3000,))
+_TWO = (b"\n", b"\n")
+_PIECES = ((b"\n\n",), _TWO, (b"a line\n" * 3000,))
+_GAPS = (0.12, 0.33, 0.66)  # of a round trip, between two writes
+_DISTANT = 0.002  # seconds of a round trip, from which on such a gap can be kept
 _LONG_ENOUGH = 0.5  # seconds, of each kind
 _DELAYED = 0.02  # seconds: RFC 1122 allows 500 ms, systems take 40 to 200
 
@@ -28,6 +32,7 @@ _DELAYED = 0.02  # seconds: RFC 1122 allows 500 ms, systems take 40 to 200
 def check(path: Path) -> Finding:
     with path.rio() as rio:
         rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        writing, worst = 1, None
         try:
             singles = _times(lambda: path.round_trip(rio), _SINGLES)
             found = {
@@ -35,19 +40,48 @@ def check(path: Path) -> Finding:
                 "p50_s": statistics.median(singles),
                 "p99_s": sorted(singles)[int(0.99 * (len(singles) - 1))],
             }
-            for pieces in _PIECES:
-                if path.known.large_lost and pieces is _PIECES[-1]:
-                    continue
-                delayed = _times(lambda: _pieces(path, rio, pieces, 0), _EACH)  # noqa: B023
-                prompt = _times(lambda: _pieces(path, rio, pieces, 1), _EACH)  # noqa: B023
+            for pieces, gap in _ways(path):
+                writing = max(map(len, pieces))
+                delayed = _times(lambda: _pieces(path, rio, pieces, gap, 0), _EACH)  # noqa: B023
+                prompt = _times(lambda: _pieces(path, rio, pieces, gap, 1), _EACH)  # noqa: B023
                 waited, usual = statistics.median(delayed), statistics.median(prompt)
                 if waited - usual > max(_DELAYED, statistics.pstdev(prompt)) and min(delayed[1:]) > usual:
-                    return warn("nagle", **found, delayed_s=waited, prompt_s=usual)
+                    slow = _Waits(waited, usual, gap)
+                    worst = slow if worst is None or slow.delayed > worst.delayed else worst
+        except Different as error:
+            return fail("different", came=repr(error.came)[1:])
         except DeadlineError:
-            return fail("stuck", patience_s=path.patience)
+            how = "stuck" if writing == 1 else "stuck-large"
+            return fail(how, written=writing, patience_s=path.patience)
         except (OSError, IncompleteRead):
             return fail("ended")
+    if worst is not None:
+        return warn("nagle-gap" if worst.gap else "nagle", **found, **worst.evidence())
     return ok("ok", **found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """Seconds until all is back, with our ACKs delayed and without, of two writes *gap* seconds apart."""
+
+    delayed: float
+    prompt: float
+    gap: float
+
+    def evidence(self) -> dict[str, Evidence]:
+        return {"delayed_s": self.delayed, "prompt_s": self.prompt, "gap_s": self.gap}
+
+
+def _ways(path: Path) -> list[tuple[tuple[bytes, ...], float]]:
+    """What is written, and the seconds between two writes.
+
+    Where a round trip takes some milliseconds, a far end or a proxy holds the second of two writes only if it gets it
+    after it has passed on the first, and before our ACK of that: some gaps are shorter than a round trip.
+    """
+    pieces = _PIECES[:-1] if path.known.large_lost else _PIECES
+    round_trip = path.known.base.echo if path.known.base is not None else 0.0
+    gaps = [share * round_trip for share in _GAPS] if round_trip >= _DISTANT else []
+    return [*((each, 0.0) for each in pieces), *((_TWO, gap) for gap in gaps)]
 
 
 def _times(once: Callable[[], float], n: int) -> list[float]:
@@ -59,18 +93,27 @@ def _times(once: Callable[[], float], n: int) -> list[float]:
     return found
 
 
-def _pieces(path: Path, rio: Rio, pieces: tuple[bytes, ...], quickly: int) -> float:
-    """Write *pieces*, and wait until all is back; whether our kernel acknowledges *quickly*."""
+def _pieces(path: Path, rio: Rio, pieces: tuple[bytes, ...], gap: float, quickly: int) -> float:
+    """The seconds from the last of *pieces*, written *gap* seconds apart, until all is back.
+
+    *quickly*: whether our kernel acknowledges at once.
+    """
     path.renew(rio)
     rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, quickly)
-    missing = sum(map(len, pieces))
-    began = time.perf_counter()
-    for piece in pieces:
+    whole = b"".join(pieces)
+    back = bytearray()
+    for n, piece in enumerate(pieces):
+        if n and gap:
+            path.wait(gap)
+        began = time.perf_counter()
         rio.writen(piece)
-    while missing:
-        came = rio.read(missing)
+    while len(back) < len(whole):
+        came = rio.read(len(whole) - len(back))
         if not came:
-            raise IncompleteRead(b"", missing)
-        missing -= len(came)
+            raise IncompleteRead(bytes(back), len(whole))
+        back += came
         rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, quickly)  # it is not permanent
-    return time.perf_counter() - began
+    took = time.perf_counter() - began
+    if back != whole:
+        raise Different(bytes(back[:40]))
+    return took

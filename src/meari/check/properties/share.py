@@ -1,0 +1,64 @@
+"""Every new connection is served: a balancer with one dead backend, or a pool with one dead worker, serves most of them.
+
+Connections are opened one after the other, each sends a line and waits for a byte of the answer. What the answer is,
+other properties judge.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ...errors import ConnectError
+from ..finding import Evidence, Finding, fail, ok, unknown
+from ..line import pump
+from ..path import Path
+
+_CONNECTIONS, _MORE = 16, 48  # the latter once one was not served: the share is to be known
+_NOBODY = 4  # not served, and none that was: then it is no share
+_LATE = 10  # times the longest answer so far is too late
+_NEAR = 0.3  # how near to a whole number "1 of n" has to be
+
+
+def check(path: Path) -> Finding:
+    reasons: list[str] = []  # one for each connection; "" if it was served
+    longest = 0.0
+    wanted = _CONNECTIONS
+    while len(reasons) < wanted:
+        reason, took = _one(path, longest)
+        reasons.append(reason)
+        longest = max(longest, took)
+        if reason:
+            wanted = _MORE
+        served = reasons.count("")
+        if not served and len(reasons) >= _NOBODY:
+            return unknown("nobody", connections=len(reasons), reason=reasons[-1])
+    unserved = len(reasons) - served
+    if not unserved:
+        return ok("ok", connections=len(reasons))
+    last = max(i for i, reason in enumerate(reasons) if not reason)
+    reason = Counter(filter(None, reasons)).most_common(1)[0][0]
+    found: dict[str, Evidence] = {"connections": len(reasons), "unserved": unserved, "reason": reason}
+    if unserved == len(reasons) - 1 - last:
+        return fail("stops", **found, served=served)
+    one_in = len(reasons) / unserved
+    if one_in >= 2 - _NEAR and abs(one_in - round(one_in)) <= _NEAR:
+        return fail("one-in", **found, one_in=round(one_in))
+    return fail("some", **found)
+
+
+def _one(path: Path, longest: float) -> tuple[str, float]:
+    """Why one connection was not served, or "", and the seconds that its answer took."""
+    try:
+        line = path.line()
+    except ConnectError as error:
+        return "; ".join(error.reasons), 0.0
+    with line:
+        line.ask(1)
+        least = 0.5 if path.plan.quick else 1.0
+        quiet = max(least, 20 * line.took, _LATE * longest)
+        began = line.moved
+        pump([line], lambda: line.returned > 0 or line.end is not None, path.stop, quiet=quiet)
+        took = line.moved - began
+        answered, end = line.returned > 0, line.end
+        path.ends(line, quiet=path.margin + 0.1)
+        return ("" if answered else f"no-echo-{end}" if end else "silence"), took

@@ -1,0 +1,107 @@
+"""Whether the far end can still be reached, asked after each property that does not hold.
+
+A path that dies makes every property fail, and each failure suggests a cause that is not there. So a verdict is final
+only if the path was there while it was found:
+
+    the far end answers now, and what was sent had been acknowledged    the verdict stands
+    it answers now, but the kernel had no acknowledgement for a while   the property is tried once more: an outage does
+                                                                        not repeat itself, a black hole does
+    it does not answer                                                  wait until it does (an outage), or conclude that
+                                                                        it is gone: the rest cannot be judged
+
+An answer is a handshake and, once a line has come back before, a line.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ..errors import ConnectError, LocalError
+from .finding import Finding, Verdict, unknown
+from .path import Known, Outage, Path, Plan
+
+_RECOVERY = 5.0  # seconds that an outage may last, and a few patiences at the least
+_LOOK = 0.1  # seconds from one attempt to the next
+_FAR_END = ("refused", "no echo")  # in a reason: the far end's kernel answers, the path is there
+_BROKEN_FIRST = frozenset({"connect", "share", "partial"})  # before these hold, there is nothing to compare with
+
+
+class Reachability:
+    """One for a check; properties that run together share it."""
+
+    def __init__(self, known: Known, plan: Plan) -> None:
+        self._known, self._plan = known, plan
+        self._lock = threading.Lock()
+
+    def review(self, name: str, finding: Finding, path: Path, *, last: bool) -> Finding | None:
+        """The finding to report for the property *name*, or None if it is to be tried again.
+
+        *last*: there is no other try. Raises Stopped.
+        """
+        if finding.verdict in (Verdict.OK, Verdict.WARN) or name in _BROKEN_FIRST:
+            return finding
+        if finding.seen == "here" or (finding.verdict is Verdict.UNKNOWN and not path.unacknowledged):
+            return finding
+        with self._lock:
+            if self._known.gone is not None:
+                return self._gone(finding, path)
+            asked = time.monotonic()
+            reason = self._ask(path)
+            if reason == "":
+                if not path.unacknowledged or (last and name != "idle"):
+                    return finding
+                if name == "idle":  # a second try would take as long again
+                    overlaps = any(outage.until and outage.until > path.began for outage in self._known.outages)
+                    return unknown("outage") if overlaps else finding
+                return None
+            cut = path.unacknowledged or not _of_the_far_end(reason)
+            since = path.heard if cut else asked
+            if self._recovers(path):
+                if not cut:
+                    return finding  # it was busy with what the property had done to it
+                self._known.outages.append(Outage(since, time.monotonic(), reason))
+                return None if name != "idle" and not last else unknown("outage")
+            self._known.gone = Outage(since, None, reason)
+            return self._gone(finding, path)
+
+    def confirm(self, path: Path) -> None:
+        """A second try was well: there was an outage in the first, on *path*."""
+        with self._lock:
+            if not any(outage.until and outage.until > path.heard for outage in self._known.outages):
+                self._known.outages.append(Outage(path.heard, time.monotonic(), ""))
+
+    def _gone(self, finding: Finding, path: Path) -> Finding:
+        """What is known of a property during which the far end went away: its own verdict, if it was not the path."""
+        gone = self._known.gone
+        assert gone is not None
+        its_own = not path.unacknowledged and _of_the_far_end(gone.reason) and finding.seen != "unreachable"
+        return finding if its_own else unknown("gone", since_s=gone.since - self._known.began)
+
+    def _recovers(self, path: Path) -> bool:
+        until = time.monotonic() + max(_RECOVERY, 2 * path.patience)
+        while time.monotonic() < until:
+            path.wait(_LOOK)
+            if not self._ask(path):
+                return True
+        return False
+
+    def _ask(self, path: Path) -> str:
+        """Why the far end does not answer; "" if it does."""
+        probe = Path(path.targets, self._plan, self._known, path.stop)
+        try:
+            with probe.line() as line:
+                if not self._known.held.get("partial"):
+                    return ""
+                line.ask(1)
+                answered = probe.returns(line) or line.returned > 0
+                probe.ends(line, quiet=probe.margin)
+                return "" if answered else f"connected, and no echo ({line.end})" if line.end else "connected, and no echo"
+        except ConnectError as error:
+            return "; ".join(error.reasons)
+        except LocalError:
+            return ""  # this machine's own limit says nothing of the path
+
+
+def _of_the_far_end(reason: str) -> bool:
+    return any(word in reason for word in _FAR_END)

@@ -1,0 +1,24 @@
+"""Numbers as people read them: counts, durations, sizes."""
+
+from __future__ import annotations
+
+
+def amount(n: int, thing: str) -> str:
+    """ "1 message", "84,112 messages"."""
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
+def duration(seconds: float) -> str:
+    """ "58.1 us", "2.31 ms", "1.5 s": three digits."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= 0.9995 * factor:  # what would be rounded to the next unit is written in it
+            return f"{seconds / factor:.3g} {unit}" if seconds < 999.5 * factor else f"{seconds:,.0f} s"
+    return f"{seconds / 1e-6:.3g} us"
+
+
+def size(count: float) -> str:
+    """ "64 bytes", "16.8 MB", in powers of ten."""
+    for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= 0.99995 * factor:
+            return f"{count / factor:,.1f} {unit}"
+    return amount(round(count), "byte")
