@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -42,6 +43,18 @@ FAULTS = {
     "string": {"bytes"},
     "unbounded": {"duplex", "memory"},  # seen from outside, and from inside
     "zombies": {"zombies"},
+    "one_answer": {"repeat"},
+    "returns": {"share"},
+    "edge": {"concurrency", "churn"},
+    "child_dies": {"large"},
+    "select_stdin": {"concurrency", "neighbour"},
+    "wrong_byte": {"small"},
+    "stalls_large": {"small"},
+    "digits": {"bytes"},
+    "last_bytes": {"half-close"},
+    "decodes": {"bytes", "connect"},
+    "decodes_node": {"bytes", "connect"},
+    "raises": {"connect", "neighbour", "reset"},
 }
 
 # What it may be named as well: nothing comes back any more if all that was still to come had been dropped, as in a deadlock.
@@ -55,7 +68,13 @@ def _directory() -> tempfile.TemporaryDirectory[str]:
 
 @functools.cache
 def built(name: str) -> str:
-    """The program of one of them; the test is skipped where nothing compiles it."""
+    """The command that starts one of them, without its port; the test is skipped where nothing compiles or runs it."""
+    if (SOURCES / f"{name}.py").exists():
+        return f"{sys.executable} {SOURCES / name}.py"
+    if (SOURCES / f"{name}.js").exists():
+        if shutil.which("node") is None:
+            pytest.skip("node is not installed: apt-get install nodejs")
+        return f"node {SOURCES / name}.js"
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler: apt-get install gcc")

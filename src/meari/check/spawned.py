@@ -22,6 +22,7 @@ _LISTEN = "0A"  # the state in /proc/net/tcp, as proc(5) has it
 _END = 0.5  # from SIGTERM to SIGKILL
 _LOOK = 0.01
 _SETTLED = 0.04  # without another listener
+_MARK = "MEARI_SPAWNED"  # in the environment of all that is started
 _OPERATORS = set("|&;<>()")  # of a shell
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "busybox", "env", "stdbuf"})
 _SAMPLE, _SPINS = 0.1, 0.3  # seconds, and of a core
@@ -70,7 +71,7 @@ class Spawned:
         self.port = free_port() if port is None else port
         self._words = [word.replace("{port}", str(self.port)) for word in words]
         self._limit = start
-        self._ours = set(_children(os.getpid()))  # that have nothing to do with it
+        self._mark = f"{_MARK}={os.getpid()}-{self.port}-{time.monotonic_ns()}".encode()
         self._silent = os.pipe2(os.O_CLOEXEC)  # CS:APP's select.c (12.2) ends at the end of its standard input
         self.printed = Printed()
         try:
@@ -81,16 +82,20 @@ class Spawned:
             raise
 
     def _start(self) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, _MARK: self._mark.decode().partition("=")[2]}
         try:  # a session of its own, so that its children can be ended with it
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self._words,
                 stdin=self._silent[0],
                 stdout=self.printed.write,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=environment,
             )
         except OSError as error:
             raise LocalError(f"cannot start {self._words[0]}: {error.strerror}") from None
+        _started.add(process.pid)
+        return process
 
     def _await(self, stop: Stop) -> None:
         until = time.monotonic() + self._limit
@@ -136,7 +141,7 @@ class Spawned:
         What it left behind is ended too. Raises LocalError if what was started has ended, and what it started has not:
         that goes on in the background.
         """
-        left = [pid for pid in self._adopted() if _state(pid) not in ("Z", "")]
+        left = [pid for pid in self._marked() if pid != self.process.pid and _state(pid) not in ("Z", "")]
         self._end(self.process)
         code = self.process.returncode
         if code == 0 and left:
@@ -145,9 +150,14 @@ class Spawned:
             return code, f"exit code {code}"
         return code, signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
 
-    def _adopted(self) -> list[int]:
-        """What it started and is no longer its descendant: a process whose parent has ended is a child of ours (adopt())."""
-        return [pid for pid in _children(os.getpid()) if pid not in self._ours and pid != self.process.pid]
+    def _marked(self) -> list[int]:
+        """It, and all that it started and that kept its environment, whatever session they are in."""
+        found = []
+        for pid in filter(str.isdigit, _listed("/proc")):
+            with contextlib.suppress(OSError):
+                if self._mark in Path(f"/proc/{pid}/environ").read_bytes():
+                    found.append(int(pid))
+        return found
 
     # Watching
 
@@ -214,22 +224,15 @@ class Spawned:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-    def _end_adopted(self) -> None:
-        """End all that it started, in whatever session and with whatever environment: each becomes a child of ours."""
-        until = time.monotonic() + _END
-        while (left := self._adopted()) and time.monotonic() < until:
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-            time.sleep(_LOOK / 5)
+            _started.discard(process.pid)
 
     def close(self) -> None:
         if hasattr(self, "process"):
             self._end(self.process)
-            self._end_adopted()
+            for pid in self._marked():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            _end_adopted()
         self.printed.close()
         for fd in self._silent:
             os.close(fd)
@@ -239,6 +242,24 @@ class Spawned:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_started: set[int] = set()  # the servers that run
+
+
+def _end_adopted() -> None:
+    """Once no server runs, end every process that one of them left behind, whatever its session and its environment.
+
+    Each is a child of ours (adopt()), and no other process is.
+    """
+    until = time.monotonic() + _END
+    while not _started and (left := _children(os.getpid())) and time.monotonic() < until:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(_LOOK / 5)
 
 
 def listening(port: int) -> set[str]:
