@@ -49,7 +49,7 @@ FAULTS = {
     "child_dies": {"large"},
     "select_stdin": {"concurrency", "neighbour"},
     "wrong_byte": {"small"},
-    "stalls_large": {"small"},
+    "stalls_large": {"bytes", "small"},
     "digits": {"bytes"},
     "last_bytes": {"half-close"},
     "decodes": {"bytes", "connect"},

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from meari.check.printed import Printed
 from meari.net import free_port
 
 from .far_ends import FAULTS, PERHAPS, SOURCES, built
@@ -37,7 +39,7 @@ def named(found: dict[str, typing.Any]) -> set[str]:
 
 
 def test_each_source_has_its_faults_written_down() -> None:
-    assert {path.stem for path in SOURCES.glob("*.c")} == set(FAULTS)
+    assert {path.stem for end in ("c", "py", "js") for path in SOURCES.glob(f"*.{end}")} == set(FAULTS)
 
 
 @pytest.mark.long
@@ -53,10 +55,10 @@ def test_its_fault_is_named_and_no_other(name: str) -> None:
 def test_the_right_one_holds_whole() -> None:
     found = checked("right", "--idle", "5")
     assert {each["verdict"] for each in found["properties"]} == {"ok"}
-    assert len(found["properties"]) == 21
+    assert len(found["properties"]) == 23
 
 
-def long(*values: str) -> typing.Any:
+def long(*values: str | None) -> typing.Any:
     return pytest.param(*values, marks=pytest.mark.long)
 
 
@@ -69,7 +71,18 @@ def long(*values: str) -> typing.Any:
         long("held", "pipelined", "held", "ready-in-its-own-buffer"),
         long("lines", "partial", "lines", "book-echo-reads-lines"),
         ("sigpipe", "reset", "died", "sigpipe"),
-        long("exits", "reset", "died", "exits-at-any-error"),
+        long("exits", "reset", "exited", "exits-at-any-error"),
+        ("one_answer", "repeat", "closes-first", "answers-once"),
+        long("returns", "share", "exited", "returns-from-main"),
+        long("edge", "concurrency", "some-at-a-time", "accepted-and-forgotten"),
+        long("child_dies", "large", "ended", "child-died"),
+        long("wrong_byte", "small", "different", "another-byte-comes-back"),
+        long("stalls_large", "small", "stuck-large", "stops-in-the-middle"),
+        long("digits", "pipelined", "changed", None),
+        long("last_bytes", "half-close", "lost", "returns-before-writing-the-rest"),
+        long("decodes", "bytes", "values", "decodes-text"),
+        long("decodes_node", "bytes", "values", "decodes-text"),
+        long("raises", "reset", "exited", "exits-at-any-error"),
         ("iterative", "concurrency", "one-by-one", "iterative"),
         long("prethreaded", "concurrency", "some-at-a-time", "all-threads-held"),
         long("resets", "close", "reset", "closed-with-unread-data"),
@@ -134,7 +147,7 @@ def test_a_signal_is_no_verdict() -> None:
     time.sleep(1.0)
     running.send_signal(signal.SIGINT)
     out, errors = running.communicate(timeout=10)
-    assert (running.returncode, errors) == (130, b"")
+    assert (running.returncode, errors) == (130, b"interrupted: 0 of 1 tried\n")
     assert b"hold" not in out
     assert marked(built("right")) == []
 
@@ -162,6 +175,8 @@ def test_a_reset_that_ends_the_far_end_does_not_spoil_what_is_idle(tmp_path: Pat
         ("sh -c 'echo oops >&2; exit 3' {port}", "exit code 3, before it listened on port"),
         ("sh -c 'kill -9 $$' {port}", "SIGKILL, before it listened"),
         ("'{port}", "No closing quotation"),
+        ("cat {port} | cat", "no shell reads this, and '|' needs one: sh -c 'cat {port} | cat'"),
+        ("./echo {port} > log 2>&1", "no shell reads this"),
     ],
 )
 def test_a_server_that_does_not_start_is_one_clear_line(command: str, said: str) -> None:
@@ -170,3 +185,93 @@ def test_a_server_that_does_not_start_is_one_clear_line(command: str, said: str)
     assert done.stdout == b""
     assert said in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()
+
+
+# What is seen of the process
+
+
+def one(command: str, *options: str) -> dict[str, typing.Any]:
+    """The only property that is asked for, of a server of this command."""
+    done = run("check", "--spawn", command, "--quick", "--clients", "6", "--json", *options)
+    assert done.stderr == b"", done.stderr.decode()
+    (found,) = json.loads(done.stdout)["properties"]
+    return typing.cast(dict[str, typing.Any], found)
+
+
+def test_the_last_output_and_the_language_of_a_server_that_ends() -> None:
+    found = one(f"{built('raises')} {{port}}", "--only", "reset")
+    assert found["server"]["language"] == "python"
+    assert found["server"]["printed"].startswith("ConnectionResetError")
+    assert "in Python: `except OSError`" in found["causes"][0]["do"]
+
+
+def test_a_remedy_is_in_the_language_of_the_server() -> None:
+    in_c = one(f"{built('exits')} {{port}}", "--only", "reset")
+    assert in_c["server"]["language"] == "c"
+    assert "Rio_writen" in in_c["causes"][0]["do"]
+
+
+@pytest.mark.long
+def test_a_child_that_dies_of_a_signal_is_named() -> None:
+    found = one(f"{built('child_dies')} {{port}}", "--only", "large")
+    assert found["server"]["child"] == "SIGABRT"
+
+
+@pytest.mark.parametrize(("name", "doing"), [("stalls_large", "spins"), ("iterative", "sleeps")])
+def test_a_server_that_does_not_answer_sleeps_or_spins(name: str, doing: str) -> None:
+    found = one(f"{built(name)} {{port}}", "--only", "small" if name == "stalls_large" else "neighbour")
+    assert (found["verdict"], found["server"]["doing"]) == ("FAIL", doing)
+
+
+def test_standard_input_stays_open_and_silent() -> None:
+    found = one(f"{built('select_stdin')} {{port}}", "--only", "partial")
+    assert found["verdict"] == "ok"
+
+
+def test_a_server_on_a_port_of_its_own() -> None:
+    port = free_port()
+    assert one(f"{built('right')} {port}", "--port", str(port), "--only", "partial")["verdict"] == "ok"
+    with socket.create_server(("127.0.0.1", port)):
+        done = run("check", "--spawn", f"{built('right')} {port}", "--port", str(port), "--only", "partial")
+    assert (done.returncode, b"is in use already" in done.stderr) == (2, True)
+
+
+def test_the_time_until_it_has_to_listen_is_an_option() -> None:
+    began = time.monotonic()
+    done = run("check", "--spawn", "sleep 30 {port}", "--start", "0.5")
+    assert time.monotonic() - began < 5
+    assert (done.returncode, b"within 0.5 s (--start)" in done.stderr) == (2, True)
+
+
+CLEARED = """
+import os, socket, sys
+port = int(sys.argv[1])
+if "again" not in sys.argv:
+    if os.fork() == 0:
+        os.setsid()
+        os.execve(sys.executable, [sys.executable, "-c", "import time; time.sleep(50)", "cleared-its-environment"], {})
+listener = socket.create_server(("127.0.0.1", port))
+while True:
+    sock, _ = listener.accept()
+    while data := sock.recv(100):
+        sock.sendall(data)
+    sock.close()
+"""
+
+
+def test_a_child_with_another_session_and_no_environment_is_ended_too() -> None:
+    one(f"{sys.executable} -c {shlex.quote(CLEARED)} {{port}}", "--only", "partial")
+    assert [pid for pid in filter(str.isdigit, os.listdir("/proc")) if b"\0cleared-its-environment" in _of(pid, "cmdline")] == []
+
+
+def test_what_a_server_prints_without_end_is_kept_to_its_end() -> None:
+    printed = Printed()
+    block = b"x" * 1023 + b"\n"
+    try:
+        for _ in range(100_000):
+            os.write(printed.write, block)
+        os.write(printed.write, b"the last line\n\n")
+        assert printed.last() == "the last line"
+        assert len(printed._kept) <= 65536
+    finally:
+        printed.close()

@@ -24,7 +24,8 @@ SENTENCES = tomllib.loads(PACKAGE.joinpath("sentences.toml").read_text(encoding=
 CAUSES = tomllib.loads(PACKAGE.joinpath("causes.toml").read_text(encoding="utf-8"))["cause"]
 NAMES = [each.name for each in PROPERTIES]
 SOURCE = Path(properties.__file__).parent
-OF_ANY = {"needs", "needs-more", "unreachable", "here", "stuck", "broke", "died", "unfinished"}  # what the battery itself may find
+# What the battery itself may find.
+OF_ANY = {"needs", "needs-more", "unreachable", "here", "stuck", "broke", "died", "exited", "not-as-sent", "unfinished"}
 
 
 def strings(name: str) -> set[str]:
@@ -88,23 +89,26 @@ def test_whatever_fails_has_a_likely_cause(name: str) -> None:
     tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     bad = {what for call in calls if getattr(call.func, "id", "") in ("fail", "warn") for what in names_in(call)} | {"died"}
-    known = {what for cause in CAUSES if name in cause["property"] for what in cause["seen"]}
+    known = {what for cause in CAUSES if {name, "*"} & set(cause["property"]) for what in cause["seen"]}
     assert bad - known <= {"none"}, "that nobody answers ends the check"
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: str(cause["name"]))
 def test_every_cause_is_of_something_that_can_be_seen(cause: dict[str, typing.Any]) -> None:
-    assert set(cause["property"]) <= set(NAMES)
+    applies = NAMES if cause["property"] == ["*"] else cause["property"]
+    assert set(applies) <= set(NAMES)
     for what in cause["seen"]:
-        assert any(what in SENTENCES[name] or what in OF_ANY for name in cause["property"]), what
-    for name in cause["property"]:
+        assert any(what in SENTENCES[name] or what in OF_ANY for name in applies), what
+    for name in applies if cause["property"] != ["*"] else []:
         assert any(what in SENTENCES[name] or what in OF_ANY for what in cause["seen"]), name
     for text in ("cause", "remedy"):
         assert set(cause[text]) == set(LANGUAGES)
         assert re.search("[가-힣]", cause[text]["ko"])
     assert cause["source"]["title"]
     assert re.fullmatch(r"https?://\S+", cause["source"]["url"])
-    assert set(cause) <= {"name", "property", "seen", "when", "spawned", "cause", "remedy", "source"}
+    assert set(cause) <= {"name", "property", "seen", "when", "spawned", "cause", "remedy", "form", "source"}
+    for form in cause.get("form", {}).values():
+        assert set(form) == set(LANGUAGES)
 
 
 def test_there_are_causes_enough_and_none_twice() -> None:

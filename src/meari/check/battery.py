@@ -228,13 +228,13 @@ class Battery:
     def _need(self, each: Property) -> Finding | None:
         """Why *each* cannot be judged, if what was found before says so."""
         if self.known.gone is not None and each.module is not alive:
-            return unknown("gone", since_s=self.known.gone.since - self.known.began)
+            return unknown("path-gone", since_s=self.known.gone.since - self.known.began)
         share_ = self.results.get("share")
         if share_ is not None and each.module is not alive and share_.finding.verdict is Verdict.FAIL:
             return unknown("needs", property="share")
         for need in each.needs:
             found = self.results[need].finding
-            if found.seen in ("needs", "needs-more", "gone"):
+            if found.seen in ("needs", "needs-more", "path-gone"):
                 return found
             if found.verdict in (Verdict.FAIL, Verdict.UNKNOWN):
                 return unknown("needs" if found.verdict is Verdict.FAIL else "needs-more", property=need)

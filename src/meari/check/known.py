@@ -100,11 +100,14 @@ def _form(known: dict[str, typing.Any], result: Result, language: str) -> str:
 
 
 def _fits(known: dict[str, typing.Any], result: Result, spawned: bool) -> bool:
-    if result.name not in known["property"] or result.finding.seen not in known["seen"]:
+    if not {result.name, "*"} & set(known["property"]) or result.finding.seen not in known["seen"]:
         return False
     if known.get("spawned", spawned) != spawned:
         return False
-    return all(_within(result.finding.evidence.get(name), wanted) for name, wanted in known.get("when", {}).items())
+    evidence = result.finding.evidence
+    if result.watched is not None:
+        evidence = {**evidence, "child": result.watched.child}
+    return all(_within(evidence.get(name), wanted) for name, wanted in known.get("when", {}).items())
 
 
 def _within(value: typing.Any, wanted: typing.Any) -> bool:

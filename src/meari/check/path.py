@@ -63,6 +63,7 @@ class Known:
     lines_lost: bool = False  # of several in one segment
     large_lost: bool = False  # what does not fit into a small segment
     capacity: int | None = None  # how many are served at once, if that is fewer than were tried
+    forgets: bool = False  # some connections are accepted by the kernel, and never by the far end
     turns_away: bool = False  # those beyond, where others make them wait
     held: dict[str, bool] = field(default_factory=dict)  # by property: whether it was ok, or ok with a warning
     began: float = field(default_factory=time.monotonic)

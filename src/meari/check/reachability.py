@@ -4,8 +4,8 @@ A path that dies makes every property fail, and each failure suggests a cause th
 only if the path was there while it was found:
 
     the far end answers now, and what was sent had been acknowledged    the verdict stands
-    it answers now, but the kernel had no acknowledgement for a while   the property is tried once more: an outage does
-                                                                        not repeat itself, a black hole does
+    it answers now, but the kernel had no acknowledgement for a while,  the property is tried once more: an outage does
+    or from far away nothing came                                       not repeat itself, a black hole does
     it does not answer                                                  wait until it does (an outage), or conclude that
                                                                         it is gone: the rest cannot be judged
 
@@ -22,9 +22,13 @@ from .finding import Finding, Verdict, unknown
 from .path import Known, Outage, Path, Plan
 
 _RECOVERY = 5.0  # seconds that an outage may last, and a few patiences at the least
+_SYN_AGAIN = 0.9  # seconds: a SYN that is lost is sent again after 1 (RFC 6298)
+_NEAR = 0.001  # seconds of a handshake, up to which both ends are taken to be on one machine
+_SILENT = frozenset({"stuck", "stuck-large", "never", "silent", "nothing", "not-returned", "starved", "failed"})
 _LOOK = 0.1  # seconds from one attempt to the next
 _FAR_END = ("refused", "no echo")  # in a reason: the far end's kernel answers, the path is there
-_BROKEN_FIRST = frozenset({"connect", "share", "partial"})  # before these hold, there is nothing to compare with
+# Before the first of these hold there is nothing to compare with; alive asks the same question.
+_NOT_REVIEWED = frozenset({"connect", "share", "partial", "alive"})
 
 
 class Reachability:
@@ -39,9 +43,9 @@ class Reachability:
 
         *last*: there is no other try. Raises Stopped.
         """
-        if finding.verdict in (Verdict.OK, Verdict.WARN) or name in _BROKEN_FIRST:
+        if finding.verdict in (Verdict.OK, Verdict.WARN) or name in _NOT_REVIEWED:
             return finding
-        if finding.seen == "here" or (finding.verdict is Verdict.UNKNOWN and not path.unacknowledged):
+        if finding.seen == "here" or (finding.verdict is Verdict.UNKNOWN and not path.unacknowledged and finding.seen not in _SILENT):
             return finding
         with self._lock:
             if self._known.gone is not None:
@@ -49,34 +53,42 @@ class Reachability:
             asked = time.monotonic()
             reason = self._ask(path)
             if reason == "":
-                if not path.unacknowledged or (last and name != "idle"):
-                    return finding
+                if time.monotonic() - asked > _SYN_AGAIN:  # it ended while we asked
+                    self._known.outages.append(Outage(path.heard, time.monotonic(), "a SYN was sent again"))
+                overlaps = any(outage.until and outage.until > path.began for outage in self._known.outages)
                 if name == "idle":  # a second try would take as long again
-                    overlaps = any(outage.until and outage.until > path.began for outage in self._known.outages)
-                    return unknown("outage") if overlaps else finding
-                return None
+                    return unknown("path-outage") if overlaps else finding
+                doubtful = overlaps or path.unacknowledged or (finding.seen in _SILENT and self._distant)
+                return None if doubtful and not last else finding
             cut = path.unacknowledged or not _of_the_far_end(reason)
             since = path.heard if cut else asked
             if self._recovers(path):
                 if not cut:
                     return finding  # it was busy with what the property had done to it
                 self._known.outages.append(Outage(since, time.monotonic(), reason))
-                return None if name != "idle" and not last else unknown("outage")
+                return None if name != "idle" and not last else unknown("path-outage")
             self._known.gone = Outage(since, None, reason)
             return self._gone(finding, path)
 
     def confirm(self, path: Path) -> None:
-        """A second try was well: there was an outage in the first, on *path*."""
+        """A second try was well: if nothing was acknowledged in the first, on *path*, there was an outage."""
         with self._lock:
+            if not path.unacknowledged:
+                return
             if not any(outage.until and outage.until > path.heard for outage in self._known.outages):
                 self._known.outages.append(Outage(path.heard, time.monotonic(), ""))
+
+    @property
+    def _distant(self) -> bool:
+        """True if there is a network in between, which may lose what the far end sends without a trace on our side."""
+        return self._known.base is not None and self._known.base.connect > _NEAR
 
     def _gone(self, finding: Finding, path: Path) -> Finding:
         """What is known of a property during which the far end went away: its own verdict, if it was not the path."""
         gone = self._known.gone
         assert gone is not None
         its_own = not path.unacknowledged and _of_the_far_end(gone.reason) and finding.seen != "unreachable"
-        return finding if its_own else unknown("gone", since_s=gone.since - self._known.began)
+        return finding if its_own else unknown("path-gone", since_s=gone.since - self._known.began)
 
     def _recovers(self, path: Path) -> bool:
         until = time.monotonic() + max(_RECOVERY, 2 * path.patience)

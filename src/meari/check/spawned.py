@@ -77,6 +77,7 @@ class Spawned:
         try:
             self.process = self._start()
             self._await(stop)
+            self.language = self._language()
         except BaseException:
             self.close()
             raise
@@ -193,7 +194,7 @@ class Spawned:
             total += sum(map(int, fields[11:15])) if fields else 0
         return total / _TICKS
 
-    def language(self) -> str:
+    def _language(self) -> str:
         """What the listening program is written in, as far as its executable shows: "c", "python", "node" or "java"."""
         for pid in self.family():
             with contextlib.suppress(OSError):

@@ -43,7 +43,6 @@ def try_spawned(module: ModuleType, server: Spawned, path: Path) -> tuple[Findin
     """The finding on *server*, which is ended, and what was seen of the server. Raises LocalError, Stopped."""
     with server:
         finding = judge(module, path)
-        language = server.language()
         doing = child = ""
         if not server.alive:
             code, how = server.ending()
@@ -52,7 +51,7 @@ def try_spawned(module: ModuleType, server: Spawned, path: Path) -> tuple[Findin
             doing = server.doing() if finding.seen in _STUCK else ""
             child = _death_of_a_child(server, path)
         printed = "" if finding.verdict is Verdict.OK else server.printed.last()
-        return finding, Watched(language, printed, doing, child)
+        return finding, Watched(server.language, printed, doing, child)
 
 
 def _death_of_a_child(server: Spawned, path: Path) -> str:

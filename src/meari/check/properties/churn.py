@@ -9,6 +9,7 @@ from collections import Counter
 from ...errors import ConnectError
 from ..finding import Finding, fail, ok, unknown
 from ..path import Path
+from .concurrency import mixes
 
 _CONNECTIONS = 500
 _AT_ONCE = 8
@@ -26,7 +27,7 @@ def check(path: Path) -> Finding:
         tried += at_once
         reasons += come_and_go(path, at_once)
     took = time.monotonic() - began
-    found = {"connections": tried, "failed": reasons.total(), "rate": tried / took}
+    found = {"connections": tried, "failed": reasons.total(), "forgotten": reasons["silence"], "rate": tried / took}
     if reasons[_MIXED]:
         return unknown("mixed")  # that is concurrency's to tell
     if reasons:
@@ -47,7 +48,9 @@ def come_and_go(path: Path, n: int) -> Counter[str]:
                 reasons["; ".join(error.reasons)] += 1
         path.returns(*lines)
         reasons += Counter(
-            _MIXED if line.faults else (f"no-echo-{line.end}" if line.end else "silence") for line in lines if line.missing or line.faults
+            _MIXED if mixes(path, line) else (f"no-echo-{line.end}" if line.end else "silence")
+            for line in lines
+            if line.missing or mixes(path, line)
         )
         path.ends(*lines, quiet=path.margin + 0.1)  # whether the far end's FIN comes is another property's
     return reasons

@@ -33,7 +33,7 @@ def check(path: Path) -> Finding:
         for line in lines:
             line.ask(1)
         served = _served(path, lines)
-        mixed = [line.faults[0] for line in lines if line.faults]
+        mixed = [line.faults[0] for line in lines if mixes(path, line)]
         if mixed:
             return fail("mixed", clients=len(lines), wrong=len(mixed), first=str(mixed[0]))
         if len(served) == wanted:
@@ -44,7 +44,17 @@ def check(path: Path) -> Finding:
         turned_away = sum(line.end is not None for line in lines if line not in served)
         later = _later(path, lines, served)
         path.ends(*(line for line in lines if line.end is None))
-    found = {"clients": wanted, "served": len(served), "later": later, "turned_away": turned_away, "unconnected": wanted - len(lines)}
+    unconnected = wanted - len(lines)
+    forgotten = len(lines) - len(served) - later - turned_away if served else 0
+    path.known.forgets = bool(forgotten and len(served) > 1 and not refused)
+    found = {
+        "clients": wanted,
+        "served": len(served),
+        "later": later,
+        "turned_away": turned_away,
+        "unconnected": unconnected,
+        "forgotten": forgotten,
+    }
     if later:
         return fail("one-by-one" if len(served) == 1 else "some-at-a-time", **found)
     path.known.turns_away = bool(turned_away or (refused and "no answer" not in refused))
@@ -53,6 +63,12 @@ def check(path: Path) -> Finding:
     if not served:
         return fail("nobody", **found)
     return fail("one-by-one" if len(served) == 1 else "some-at-a-time", **found)
+
+
+def mixes(path: Path, line: Line) -> bool:
+    """True if *line* got bytes of another connection, or wrong ones from a far end that returns a single client's."""
+    alone_is_right = path.known.held.get("bytes", True)
+    return any(alone_is_right or fault.kind == "foreign" for fault in line.faults)
 
 
 def _served(path: Path, lines: list[Line]) -> list[Line]:

@@ -32,7 +32,8 @@ def check(path: Path) -> Finding:
         ways += [("data", _with_data), ("slowly", _read_slowly), ("blocked", _while_blocked)]
     sent = filled = 0
     for way, prepare in ways:
-        with path.stream() if much else path.line() as line:
+        few = way in ("few", "nothing")
+        with path.line() if few else path.stream() as line:
             filled += prepare(path, line)
             ended = path.ends(line)
             missing = line.missing
@@ -41,14 +42,15 @@ def check(path: Path) -> Finding:
             found: dict[str, Evidence] = {"way": way, "sent": line.asked, "missing": missing}
             if missing:
                 return fail("lost" if ended else "stuck", **found, how=line.end or "", patience_s=path.patience)
-            if faults and much:
+            if faults and not few:
                 return fail("faults", **found, first=str(faults[0]))
             if not ended and closes:
                 return fail("never", **found, patience_s=path.patience)
             if line.end != FIN and closes:
                 return fail("reset", **found, how=line.end or "")
     if not (much and closes):
-        return unknown("few-alone", sent=sent, property="close" if much else "slow-reader")
+        failed = [name for name in ("close", "bytes", "slow-reader", "large") if not held.get(name, True)]
+        return unknown("few-alone", sent=sent, property=", ".join(failed))
     return ok("ok" if filled else "not-blocked", sent=sent)
 
 

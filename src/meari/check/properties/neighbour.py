@@ -35,6 +35,8 @@ def _beside(path: Path) -> Finding:
         return unknown("alone")
     clients = (path.known.capacity or 1) if path.known.turns_away else path.plan.clients  # too many are another's question
     readers = min(_NEVER_READ, (clients - 1) // 2)
+    if path.known.forgets:
+        return unknown("forgotten")
     if clients < 2:
         return unknown("no-room")
     with contextlib.ExitStack() as opened:

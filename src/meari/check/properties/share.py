@@ -38,6 +38,7 @@ def check(path: Path) -> Finding:
     last = max(i for i, reason in enumerate(reasons) if not reason)
     reason = Counter(filter(None, reasons)).most_common(1)[0][0]
     found: dict[str, Evidence] = {"connections": len(reasons), "unserved": unserved, "reason": reason}
+    found["forgotten"] = reasons.count("silence")
     if unserved == len(reasons) - 1 - last:
         return fail("stops", **found, served=served)
     one_in = len(reasons) / unserved
