@@ -20,7 +20,7 @@ import jsonschema
 import pytest
 
 from meari import Server
-from meari.client.results import Result, load_result
+from meari.client.results import Result, load_results
 from meari.histogram import Histogram
 
 from . import servers
@@ -63,7 +63,7 @@ PLANS: dict[str, list[object]] = {
 }
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.alone if "open" in name else ()) for name in PLANS])
 def test_every_kind_of_load_verifies_an_honest_echo(name: str) -> None:
     with Server("127.0.0.1:0") as server:
         found = load(server.addresses[0], "-t", 0.6, *PLANS[name])
@@ -71,7 +71,8 @@ def test_every_kind_of_load_verifies_an_honest_echo(name: str) -> None:
     assert found["messages"] > 0 and found["bytes"] > 0 and 0.55 < found["seconds"] < 2
     assert found["messages_per_second"] == pytest.approx((found["messages"] - found["late_messages"]) / found["seconds"], rel=1e-3)
     assert found["connections"]["lost"] == 0
-    assert Histogram.decode(found["histograms"]["round_trip"]).total == found["messages"]
+    timed = Histogram.decode(found["histograms"]["round_trip"]).total  # with those that came back after the end
+    assert found["messages"] <= timed <= found["messages"] + found["plan"]["connections"] * found["plan"]["depth"]
     assert sum(point["messages"] for point in found["over_time"]) == found["messages"] - found["late_messages"]
     trip = found["round_trip_us"]
     assert 0 < trip["p50"] <= trip["p90"] <= trip["p99"] <= trip["p999"] <= trip["max"]
@@ -202,7 +203,8 @@ def test_a_message_that_was_damaged_is_not_timed() -> None:
     assert found["fault_counts"].get("dropped", 0) >= 5
     assert 5 <= found["damaged_messages"] <= found["fault_counts"]["dropped"]
     assert found["messages"] + found["damaged_messages"] == 40
-    assert Histogram.decode(found["histograms"]["round_trip"]).total == found["messages"]
+    timed = Histogram.decode(found["histograms"]["round_trip"]).total  # with those that came back after the end
+    assert found["messages"] <= timed <= found["messages"] + found["plan"]["connections"] * found["plan"]["depth"]
 
 
 def test_a_damaged_message_takes_no_others_with_it() -> None:
@@ -283,7 +285,7 @@ def test_what_is_saved_can_be_read(tmp_path: Path) -> None:
     with Serving("-q") as server:
         done = run("load", str(server.address), "-t", "0.5", "--save", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html"))
         assert done.returncode == 0
-        result = load_result(str(tmp_path / "r.json"))
+        (result,) = load_results(str(tmp_path / "r.json"))
         assert result.count.messages > 0 and result.far_end == str(server.address)
         VALIDATOR.validate(json.loads((tmp_path / "r.json").read_text()))
         assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
@@ -379,7 +381,7 @@ def test_arguments_that_are_not_ascii(tmp_path: Path) -> None:
     with Serving("-q") as server:
         saved = tmp_path / "메아리.json"
         assert run("load", str(server.address), "-t", "0.2", "--save", str(saved)).returncode == 0
-        assert load_result(str(saved)).count.messages
+        assert load_results(str(saved))[0].count.messages
     for words in (["메아리.invalid:7"], ["127.0.0.1:７"], ["127.0.0.1:1", "-s", "６４"], ["127.0.0.1:1", "--fail-if", "p99>２ms"]):
         for command in ("load", "ping"):
             done = run(command, *words)

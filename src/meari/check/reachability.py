@@ -24,7 +24,7 @@ from .path import Known, Outage, Path, Plan
 _RECOVERY = 5.0  # seconds that an outage may last, and a few patiences at the least
 _SYN_AGAIN = 0.9  # seconds: a SYN that is lost is sent again after 1 (RFC 6298)
 _NEAR = 0.001  # seconds of a handshake, up to which both ends are taken to be on one machine
-_SILENT = frozenset({"stuck", "stuck-large", "never", "silent", "nothing", "not-returned", "starved", "failed"})
+_SILENT = frozenset({"stuck", "stuck-large", "never", "silent", "nothing", "not-returned", "starved", "failed", "alone"})
 _LOOK = 0.1  # seconds from one attempt to the next
 _FAR_END = ("refused", "no echo")  # in a reason: the far end's kernel answers, the path is there
 # Before the first of these hold there is nothing to compare with; alive asks the same question.
@@ -45,7 +45,7 @@ class Reachability:
         """
         if finding.verdict in (Verdict.OK, Verdict.WARN) or name in _NOT_REVIEWED:
             return finding
-        if finding.seen == "here" or (finding.verdict is Verdict.UNKNOWN and not path.unacknowledged and finding.seen not in _SILENT):
+        if finding.seen == "here":
             return finding
         with self._lock:
             if self._known.gone is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 import click
 
 from ..client.compare import LEAST, Ratio, rounds, saved
 from ..client.crew import Crew
 from ..client.plan import Plan
-from ..client.results import Result, load_result
+from ..client.results import Result, load_results
+from ..client.tally import NETWORK
 from ..errors import ConnectError, Stopped
 from ..reach import resolve
 from . import say
@@ -20,6 +22,7 @@ from .output import show
 from .seconds import Seconds
 from .sizes import Sizes
 
+_WARM = 0.3  # seconds of the round that is not counted
 _COUNT = click.IntRange(min=1)
 
 
@@ -27,7 +30,7 @@ _COUNT = click.IntRange(min=1)
 @click.argument("files", metavar="[A B]", nargs=-1)
 @click.option("--through", metavar="ADDRESS", help="Load this, and --direct, in alternating rounds.")
 @click.option("--direct", metavar="ADDRESS", help="The same far end, without what stands between.")
-@click.option("--rounds", "n", type=click.IntRange(min=LEAST), default=7, show_default=True, metavar="N", help="Of each.")
+@click.option("--rounds", "n", type=click.IntRange(min=LEAST), default=9, show_default=True, metavar="N", help="Of each.")
 @click.option("-t", "--seconds", type=Seconds(), default=1.0, show_default=True, metavar="SECONDS", help="Of a round.")
 @click.option("-c", "--connections", type=_COUNT, default=1, show_default=True, metavar="N", help="Connections.")
 @click.option(
@@ -52,7 +55,8 @@ def command(
 ) -> int:
     """Compare two saved results, or two addresses loaded in alternating rounds.
 
-    Each ratio has a 95 % interval; where 1 is in it, no difference can be told. Exits 0 whether or not they differ, 1 if
+    Rounds are runs of their own; each ratio has an interval from what varied between them, and
+    where 1 is in it, no difference can be told (the method: docs/measuring.md). Exits 0 whether or not they differ, 1 if
     a load found faults.
 
     \b
@@ -65,10 +69,17 @@ def command(
     if (through is not None) == bool(files) or len(files) not in (0, 2):
         raise click.UsageError("two saved results were expected, or --through ADDRESS --direct ADDRESS", context)
     if files:
-        one, other = load_result(files[0]), load_result(files[1])
-        names, ratios, faults = (files[0], files[1]), saved(one, other), one.faults + other.faults
-        if str(one.plan) != str(other.plan):
-            say(f"meari compare: they were not run alike: {one.plan}; {other.plan}")
+        one, other = load_results(files[0]), load_results(files[1])
+        names, ratios = (files[0], files[1]), saved(one, other)
+        faults = sum(result.faults for result in (*one, *other))
+        if str(one[0].plan) != str(other[0].plan):
+            say(f"meari compare: they were not run alike: {one[0].plan}; {other[0].plan}")
+        if ratios and not ratios[0].between:
+            say(
+                f"meari compare: {len(one)} and {len(other)} runs: how much two runs of the same vary is not known, so no difference"
+                f" can be concluded; save rounds (meari load --rounds 7 --save FILE), or load both in turns (--through, --direct)"
+            )
+        network = [_again(one), _again(other)]
     else:
         plan = Plan(str(through), connections, *size, depth, seconds, None, min(0.2, seconds), rate)
         try:
@@ -80,37 +91,52 @@ def command(
             return 130
         names, ratios = ("through", "direct"), rounds([a for a, _ in pairs], [b for _, b in pairs])
         faults = sum(a.faults + b.faults for a, b in pairs)
+        network = [_again([a for a, _ in pairs]), _again([b for _, b in pairs])]
     if not ratios:
-        few = "round, or interval of a saved result (load for longer, or with a shorter --interval)"
-        say(f"meari compare: nothing to compare: {LEAST} are needed in which messages came back, of each {few}")
+        say(f"meari compare: nothing to compare: {LEAST} rounds of each are needed in which messages came back")
         return 1 if faults else 2
-    _tell(names, ratios, as_json, faults)
+    _tell(names, ratios, as_json, faults, network)
     return 1 if faults else 0
 
 
 def _rounds(plan: Plan, through: str, direct: str, n: int, family: int) -> list[tuple[Result, Result]]:
-    """Load one, then the other, *n* times; who is first alternates too."""
+    """Load one, then the other, *n* times; which is first alternates too. A short round of each before is not counted."""
     targets = {address: resolve(parse_all([address])[0], family) for address in (through, direct)}
     roles = (("through", through), ("direct", direct))
     found: list[tuple[Result, Result]] = []
-    for i in range(n):
+    for i in range(-1, n):
         results = {}
         for role, address in roles if i % 2 == 0 else reversed(roles):
-            crew = Crew(dataclasses.replace(plan, address=address), targets[address])
+            seconds = plan.seconds if i >= 0 or plan.seconds is None else min(_WARM, plan.seconds)
+            crew = Crew(dataclasses.replace(plan, address=address, seconds=seconds), targets[address])
             with stoppable(crew):
                 results[role] = crew.run()
             if crew.stopped:
                 raise Stopped("stopped")
-        found.append((results["through"], results["direct"]))
+        if i >= 0:
+            found.append((results["through"], results["direct"]))
     return found
 
 
-def _tell(names: tuple[str, str], ratios: list[Ratio], as_json: bool, faults: int) -> None:
+def _again(results: Sequence[Result]) -> dict[str, int]:
+    """What the kernel counted in all of them (tally.NETWORK)."""
+    return {name: sum(getattr(result.count, name) for result in results) for name in NETWORK}
+
+
+def _tell(names: tuple[str, str], ratios: list[Ratio], as_json: bool, faults: int, network: list[dict[str, int]]) -> None:
     if as_json:
         found = [dataclasses.asdict(ratio) | {"differs": ratio.differs} for ratio in ratios]
-        show(json.dumps({"type": "comparison", "first": names[0], "second": names[1], "faults": faults, "ratios": found}))
+        show(
+            json.dumps({"type": "comparison", "first": names[0], "second": names[1], "faults": faults, "ratios": found, "network": network})
+        )
         return
     if faults:
         show(f"the loads found {faults:,} faults, which meari load tells; what differed is not compared")
     for ratio in ratios:
         show(ratio.sentence(*names))
+    if any(any(counts.values()) for counts in network):
+        show("; ".join(f"{name}: {_counts(counts)}" for name, counts in zip(names, network, strict=True)))
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return f"{counts['retransmitted']:,} segments sent again, {counts['out_of_order']:,} arrived out of order"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import typing
 from collections.abc import Iterator
 
 import click
@@ -12,16 +13,19 @@ import click
 from ..address import Address
 from ..client.crew import Crew
 from ..client.plan import Plan
-from ..client.results import Result
+from ..client.results import Result, series
 from ..client.thresholds import Threshold
 from ..errors import ConnectError, Stopped
 from ..reach import resolve
 from ..report import text
 from . import say
 from .addresses import families, parse_one
-from .output import Output, Saved
+from .output import Output, Saved, show
 from .seconds import Seconds
 from .sizes import Sizes
+
+if typing.TYPE_CHECKING:
+    from ..report.junit import Case
 
 _COUNT = click.IntRange(min=1)
 
@@ -41,6 +45,7 @@ _COUNT = click.IntRange(min=1)
     "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Open loop: N messages a second in all, each when it is due."
 )
 @click.option("--new-connections", is_flag=True, help="A connection for each message.")
+@click.option("--rounds", type=_COUNT, default=1, metavar="N", help="The whole of it N times: what varies between runs, for compare.")
 @click.option("--warmup", type=Seconds(zero=True), default=0.0, metavar="SECONDS", help="Before anything is counted.")
 @click.option("--processes", type=_COUNT, default=1, show_default=True, metavar="N", help="Processes that share the connections.")
 @click.option("--interval", "every", type=Seconds(), default=1.0, show_default=True, metavar="SECONDS", help="From report to report.")
@@ -69,6 +74,7 @@ def command(
     messages: int | None,
     rate: float | None,
     new_connections: bool,
+    rounds: int,
     warmup: float,
     processes: int,
     every: float,
@@ -100,22 +106,31 @@ def command(
         raise click.UsageError("--json is one document, --ndjson a line for each: one of them", click.get_current_context())
     plan = Plan(str(where), connections, *size, depth, seconds, messages, warmup, rate, new_connections, processes, every, timeout, late)
     with Saved(save) as saved, Saved(html) as paged, Saved(junit_file) as cases:
+        results: list[Result] = []
         try:
-            crew = Crew(plan, resolve(where, family or 0))
-            with Output(crew, as_json, ndjson) as output, stoppable(crew):
-                result = crew.run(output.interval, output.idle)
+            targets = resolve(where, family or 0)
+            while len(results) < rounds:
+                crew = Crew(plan, targets)
+                with Output(crew, as_json, ndjson) as output, stoppable(crew):
+                    results.append(crew.run(output.interval, output.idle))
+                if rounds == 1 or not as_json:
+                    output.result(results[-1])
+                if crew.stopped:
+                    break
         except ConnectError as error:
             say(f"meari load: {error}{hint(error, where)}")
             return 2
         except Stopped:
             return 130
-        output.result(result)
+        document = results[0].to_json() if rounds == 1 else series(results)
+        if as_json and rounds > 1:
+            show(json.dumps(document))
         written = [
-            saved.write(lambda: json.dumps(result.to_json()) + "\n"),
-            paged.write(lambda: _page(result)),
-            cases.write(lambda: _cases(result, tests)),
+            saved.write(lambda: json.dumps(document) + "\n"),
+            paged.write(lambda: _page(results[-1])),
+            cases.write(lambda: _cases(results, tests)),
         ]
-    return verdict(result, tests) or (0 if all(written) else 2)
+    return max(verdict(result, tests) for result in results) or (0 if all(written) else 2)
 
 
 def _page(result: Result) -> str:
@@ -124,15 +139,21 @@ def _page(result: Result) -> str:
     return page(result)
 
 
-def _cases(result: Result, tests: list[Threshold]) -> str:
-    """JUnit's XML: a case for the bytes, and one for each threshold."""
-    from ..report.junit import Case, junit
+def _cases(results: list[Result], tests: list[Threshold]) -> str:
+    """JUnit's XML: for each round a case for the bytes, and one for each threshold."""
+    from ..report.junit import junit
+
+    return junit([(f"meari load {result.far_end}", _of_round(result, tests)) for result in results])
+
+
+def _of_round(result: Result, tests: list[Threshold]) -> list[Case]:
+    from ..report.junit import Case
 
     said = list(text.lines(result))
-    spoiled = "\n".join(text.faults(result)) if result.faults or not result.count.messages else None
+    spoiled = "\n".join(text.faults(result)) if result.faults or not result.complete or not result.count.messages else None
     cases = [Case("bytes", result.seconds, failure=spoiled, note="\n".join(said))]
     cases += [Case(test.text, 0.0, failure=test.crossed(result)) for test in tests]
-    return junit([(f"meari load {result.far_end}", cases)])
+    return cases
 
 
 def hint(error: ConnectError, where: Address) -> str:
@@ -148,7 +169,7 @@ def verdict(result: Result, tests: list[Threshold]) -> int:
     if not result.count.messages:
         say("meari load: not one message came back as it was sent")
         return 1
-    if result.faults:
+    if result.faults or not result.complete or result.count.unserved:
         return 1
     return 3 if crossed else 0
 

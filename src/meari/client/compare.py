@@ -1,8 +1,18 @@
-"""Whether two loads differ: ratios, each with a 95 % interval from the rounds that it was measured in.
+"""Whether two loads differ: ratios, each with an interval from the rounds that it was measured in.
 
-A ratio is of geometric means, so that the logarithms are averaged and the interval is Student's t on them. Rounds that
-were run in turns are compared pair by pair (whatever slowed the machine slowed both); the intervals of two saved results
-are not pairs, and are compared as two samples (Welch's test).
+A round is a run: what varies between two runs of one and the same thing (where the scheduler put them, how the caches
+lie, what else the machine did) does not show inside either, so an interval from within a run is too narrow for any
+comparison. The method:
+
+- Rounds are run in turns, A B, B A, A B, and compared pair by pair: what slowed the machine for a while slowed both.
+- The ratio is of geometric means, and the interval Student's t on the logarithms of the pairs' ratios. Two saved series
+  of rounds are no pairs, and are compared as two samples (Welch's test).
+- Times on a shared machine are not normal: a round that met another process lies far out. So a difference is reported
+  only if ranks say so too, which assume no distribution: the sign test of the pairs, or the rank-sum test of Wilcoxon,
+  Mann and Whitney of two series, both exact.
+- Five metrics are compared at once. Each has to pass at 1 %, so that of identical far ends at most one comparison in
+  twenty reports any difference (Bonferroni's correction). That takes 8 pairs, or two series of 5, at the least. A
+  quantile for which a round has fewer than ten messages beyond is left out.
 """
 
 from __future__ import annotations
@@ -17,32 +27,42 @@ from .tally import Count
 
 METRICS = ("rate", "p50", "p90", "p99", "p999")
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
-# Student's t, two-sided, 95 %: for 1 to 30 degrees of freedom, then near enough the normal's.
+# Student's t, two-sided, 99 %: for 1 to 30 degrees of freedom, then near enough the normal's. 99 % = 1 - 5 % / 5 metrics.
 _T = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+    63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947,
+    2.921, 2.898, 2.878, 2.861, 2.845, 2.831, 2.819, 2.807, 2.797, 2.787, 2.779, 2.771, 2.763, 2.756, 2.750,
 )  # fmt: skip
-LEAST = 3  # rounds, below which nothing can be told
+LEAST = 8  # pairs of rounds, below which the sign test cannot reach 1 %
+SERIES = 5  # rounds of each of two series, below which the rank-sum test cannot
+_LEVEL = 0.01  # of a test of one metric
+_BEYOND = 10  # messages, for a quantile to be one
 _TOLD = 0.005  # a difference of less would be told as 1.00x
-_WHOLE = 0.5  # of the longest interval: a shorter one, at the end of a run, is left out
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times the first is the second in *metric*: between *low* and *high* with 95 % confidence."""
+    """How many times the first is the second in *metric*: between *low* and *high* with 99 % confidence.
+
+    *between*: whether the interval covers what varies between runs; if not, no difference can be concluded from it.
+    *ranked*: whether the ranks of the rounds differ too.
+    """
 
     metric: str
     ratio: float
     low: float
     high: float
+    between: bool = True
+    ranked: bool = True
 
     @property
     def differs(self) -> bool:
-        return not self.low <= 1.0 <= self.high and abs(self.ratio - 1) >= _TOLD
+        return self.between and self.ranked and not self.low <= 1.0 <= self.high and abs(self.ratio - 1) >= _TOLD
 
     def sentence(self, first: str, second: str) -> str:
         """Plainly: who is slower or faster, or that it cannot be told."""
         name = {"rate": "rate", "p999": "p99.9"}.get(self.metric, self.metric)
+        if not self.between:
+            return f"{first} is {self.ratio:.2f}x {second} in {name}, one run of each"
         if not self.differs:
             return f"no difference can be told in {name}: {first} is {self.ratio:.2f}x {second} ({self.low:.2f} to {self.high:.2f})"
         worse = self.ratio < 1 if self.metric == "rate" else self.ratio > 1
@@ -52,10 +72,10 @@ class Ratio:
 
 
 def t(freedom: float) -> float:
-    """The two-sided 95 % quantile of Student's t distribution."""
+    """The two-sided 99 % quantile of Student's t distribution."""
     if freedom < 1:
         return _T[0]
-    return _T[min(int(freedom), len(_T)) - 1] if freedom < 31 else 1.96 + 2.4 / freedom
+    return _T[min(int(freedom), len(_T)) - 1] if freedom < 31 else 2.576 + 4.9 / freedom
 
 
 def values(counts: Sequence[tuple[Count, float]], metric: str, paced: bool) -> list[float]:
@@ -63,7 +83,10 @@ def values(counts: Sequence[tuple[Count, float]], metric: str, paced: bool) -> l
     if metric == "rate":
         return [max(count.messages, 0.5) / seconds for count, seconds in counts]  # none at all is less than one
     name = "from_due" if paced else "round_trip"
-    return [count.times[name].quantile(_QUANTILES[metric]) for count, _ in counts if count.times[name].total]
+    q = _QUANTILES[metric]
+    if any(count.times[name].total * (1 - q) < _BEYOND for count, _ in counts):
+        return []
+    return [count.times[name].quantile(q) for count, _ in counts]
 
 
 def paired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ratio | None:
@@ -71,34 +94,61 @@ def paired(metric: str, first: Sequence[float], second: Sequence[float]) -> Rati
     logs = [math.log(a / b) for a, b in zip(first, second, strict=False) if a > 0 and b > 0]
     if len(logs) < LEAST:
         return None
-    return _ratio(metric, statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs)), len(logs) - 1)
+    ranked = _sign_test(sum(log > 0 for log in logs), sum(log < 0 for log in logs)) <= _LEVEL
+    return _ratio(metric, statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs)), len(logs) - 1, ranked)
 
 
 def unpaired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ratio | None:
     """Of two samples that were not taken together; None if there are too few."""
     one, other = ([math.log(value) for value in sample if value > 0] for sample in (first, second))
-    if min(len(one), len(other)) < LEAST:
+    if min(len(one), len(other)) < SERIES:
         return None
     variances = [statistics.variance(sample) / len(sample) for sample in (one, other)]
     error = math.sqrt(sum(variances))
     parts = sum(v * v / (len(sample) - 1) for v, sample in zip(variances, (one, other), strict=True))
-    return _ratio(metric, statistics.fmean(one) - statistics.fmean(other), error, sum(variances) ** 2 / parts if parts else 1e9)
+    freedom = sum(variances) ** 2 / parts if parts else 1e9
+    mean = statistics.fmean(one) - statistics.fmean(other)
+    return _ratio(metric, mean, error, freedom, _rank_sum_test(one, other) <= _LEVEL)
 
 
-def _ratio(metric: str, mean: float, error: float, freedom: float) -> Ratio:
+def _sign_test(more: int, less: int) -> float:
+    """The two-sided probability of signs as uneven as these, or more so, where both are as likely."""
+    n = more + less
+    return min(1.0, sum(math.comb(n, k) for k in range(min(more, less) + 1)) / 2.0 ** (n - 1))
+
+
+def _rank_sum_test(one: Sequence[float], other: Sequence[float]) -> float:
+    """The two-sided probability of ranks as far apart as these, or more so, where all orders are as likely (Mann, Whitney).
+
+    u counts the pairs in which the first is less, a tie as half of one; ways[u] in how many orders there are so many.
+    """
+    n, m = len(one), len(other)
+    u = sum(1.0 if a < b else 0.5 if a == b else 0.0 for a in one for b in other)
+    ways = [[[1] + [0] * (n * m) for _ in range(m + 1)] for _ in range(n + 1)]
+    for i in range(1, n + 1):
+        for j in range(1, m + 1):
+            below, beside = ways[i - 1][j], ways[i][j - 1]
+            ways[i][j] = [(below[k - j] if k >= j else 0) + beside[k] for k in range(n * m + 1)]
+    tail = sum(ways[n][m][: math.floor(min(u, n * m - u)) + 1])
+    return min(1.0, 2 * tail / math.comb(n + m, n))
+
+
+def _ratio(metric: str, mean: float, error: float, freedom: float, ranked: bool) -> Ratio:
     reach = t(freedom) * error
-    return Ratio(metric, math.exp(mean), math.exp(mean - reach), math.exp(mean + reach))
+    return Ratio(metric, math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), ranked=ranked)
 
 
-def saved(first: Result, second: Result) -> list[Ratio]:
-    """Two saved results, by the intervals that each was told in."""
-    samples = []
-    for result in (first, second):
-        longest = max((p.seconds for p in result.points), default=0.0)
-        samples.append([(p.count, p.seconds) for p in result.points if p.seconds >= _WHOLE * longest])
-    both = first.plan.rate is not None and second.plan.rate is not None
-    found = (unpaired(m, values(samples[0], m, both), values(samples[1], m, both)) for m in METRICS)
-    return [ratio for ratio in found if ratio is not None]
+def saved(first: Sequence[Result], second: Sequence[Result]) -> list[Ratio]:
+    """Two saved series of rounds; or two single runs, of which nothing but the ratio is known."""
+    paced = all(result.plan.rate is not None for result in (*first, *second))
+    samples = [[(result.count, result.seconds) for result in series if result.count.messages] for series in (first, second)]
+    ours, theirs = samples
+    if min(len(ours), len(theirs)) >= SERIES:
+        found = (unpaired(m, values(ours, m, paced), values(theirs, m, paced)) for m in METRICS)
+        return [ratio for ratio in found if ratio is not None]
+    pairs = [(m, values(ours, m, paced), values(theirs, m, paced)) for m in METRICS]
+    means = [(m, statistics.geometric_mean(a), statistics.geometric_mean(b)) for m, a, b in pairs if a and b and min(*a, *b) > 0]
+    return [Ratio(m, a / b, a / b, a / b, between=False) for m, a, b in means]
 
 
 def rounds(first: Sequence[Result], second: Sequence[Result]) -> list[Ratio]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import time
 from collections import deque
@@ -11,14 +12,16 @@ from collections.abc import Callable
 from ..net import kernel
 from ..reach import Target, begin, connect, trouble
 from ..stop import Stop
+from ..tcpinfo import tcp_info
 from ..verify import Fault, Verifier
 from .plan import Plan
-from .tally import Tally
+from .tally import NETWORK, Tally
 
 SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns()
 NEVER = 1 << 62
 IN, OUT = 1, 4  # EPOLLIN, EPOLLOUT
 _PIECE = 65536  # bytes that are made, and written, at once
+_ASKED = 1000  # connections, up to which the kernel is asked about each, each interval: some 5 us
 _RETRY = SECOND // 10  # from one attempt to connect anew to the next
 
 
@@ -36,6 +39,7 @@ class Line(Verifier):
         "end",
         "fd",
         "heard",
+        "network",
         "nudges",
         "out",
         "owed",
@@ -55,11 +59,20 @@ class Line(Verifier):
         self.end, self.since, self.due = NEVER, 0, 0  # the offset where the first one ends, when it was sent, and when due
         self.queue: deque[tuple[int, int, int]] = deque()  # the same three of those after it
         self.heard = 0  # when bytes came last
+        self.network = [0] * len(NETWORK)  # what the kernel had counted when it was last asked
         self.nudges = 0  # messages that were sent to make some come
         self.connecting, self.armed = True, False  # armed: watched for room to write
         self.answered = False  # at all
         self.broken = False  # a write failed: the error is told once, and the read after it finds an end of file
         self.closing = 0  # until when, after our FIN, the far end's is waited for
+
+    def shift(self, by: int) -> None:
+        """The clock stood still for *by* nanoseconds."""
+        now = time.monotonic_ns()
+        self.since, self.heard = min(now, self.since + by), min(now, self.heard + by)
+        self.due += by if self.due else 0
+        self.closing += by if self.closing else 0
+        self.queue = deque((end, min(now, since + by), due + by if due else 0) for end, since, due in self.queue)
 
 
 class Lines:
@@ -124,11 +137,15 @@ class Lines:
             self.missing.remove(at)
             try:
                 self.start()
-            except OSError:
+            except OSError as error:
+                self.tally.now.no_port += error.errno == errno.EADDRNOTAVAIL
                 self.missing.append(now + _RETRY)
 
     def drop(self, line: Line, again: int | None) -> None:
         """Close it; *again* is when another may take its place, if it is not the end."""
+        if not self.ending:
+            self.count_unserved(line, self.plan.timeout / 2)
+        self._notice(line)
         self.poller.unregister(line.fd)
         del self.open[line.fd]
         if line in self.ready:
@@ -138,10 +155,32 @@ class Lines:
         if again is not None and not self.ending:
             self.missing.append(again)
 
+    def count_unserved(self, line: Line, least: float) -> None:
+        """Count a connection that has waited for *least* seconds at the least, and received nothing."""
+        waited = (time.monotonic_ns() - line.since) / SECOND
+        self.tally.now.unserved += line.end != NEVER and not line.progress and waited >= least
+
+    def _notice(self, line: Line) -> None:
+        """Add what the kernel counted on the connection since it was last asked."""
+        if line.connecting:
+            return
+        with contextlib.suppress(OSError):
+            info = tcp_info(line.sock)
+            for i, name in enumerate(NETWORK):
+                count = getattr(info, name)
+                setattr(self.tally.now, name, getattr(self.tally.now, name) + count - line.network[i])
+                line.network[i] = count
+
+    def notice(self) -> None:
+        """The same of every connection, unless there are so many that asking would disturb what is measured."""
+        if len(self.open) <= _ASKED:
+            for line in self.open.values():
+                self._notice(line)
+
     def lose(self, line: Line, kind: str) -> None:
         """It has ended, or is given up: what is missing is told as *kind*; another takes its place."""
         before = self.tally.now.kinds.total()
-        outstanding = len(line.queue) + (line.end != NEVER)
+        outstanding = self._waited(line)
         line.unmake(len(line.out) - line.at)
         good, came = line.front, line.progress
         line.finish(kind)
@@ -153,9 +192,17 @@ class Lines:
         self.tally.now.missing += outstanding
         self.drop(line, None if line.closing else time.monotonic_ns() + (0 if good else _RETRY))
 
+    def _waited(self, line: Line) -> int:
+        """How many messages did not come back, but for those that were to make others come: each has waited until now."""
+        now = time.monotonic_ns()
+        waiting = [*([(line.end, line.since, line.due)] if line.end != NEVER else []), *line.queue]
+        waiting = waiting[: len(waiting) - line.nudges]
+        self.tally.waits += [now - (due or since) for _, since, due in waiting]
+        return len(waiting)
+
     def leave(self, line: Line) -> None:
         """Wait no longer for what is still coming: no fault, but messages without an end."""
-        self.tally.now.unfinished += len(line.queue) + (line.end != NEVER)
+        self.tally.now.unfinished += self._waited(line)
         came = line.progress
         line.finish(None)
         line.front = came

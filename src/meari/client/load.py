@@ -22,6 +22,7 @@ from ..reach import Target
 from ..stop import Stop
 from ..verify import Fault
 from .lines import IN, NEVER, OUT, SECOND, Line, Lines
+from .pause import Pause
 from .plan import Plan
 from .tally import Count, Tally
 from .timer import Timer
@@ -38,14 +39,14 @@ _BURST = 64  # messages of an open loop that is late, sent before what came back
 class Load:
     """Runs *plan* against the first of *targets* that answers.
 
-    *part* is (which process this is, of how many); *told* is given what each interval counted.
+    *part*: which process this is, of how many. *told* is given what each interval counted.
     """
 
     def __init__(
         self, plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, told: Callable[[Count], None]
     ) -> None:
         self.plan, self.stop, self.told = plan, stop, told
-        self.tally = Tally()
+        self.tally = Tally(plan.rate is not None)
         self.lines = Lines(plan, targets, run, part, self.tally)
         self._part = part
         self._left = plan.messages if plan.messages is not None else NEVER  # messages to send
@@ -65,6 +66,7 @@ class Load:
         self._nudged = False  # some connection was, at some time
         self._present = 0  # when there was a connection last
         self._timer: Timer | None = None  # of an open loop
+        self._pause = Pause()
 
     def connect(self) -> Target:
         """Open every connection; to where. Raises ConnectError, LocalError, Stopped."""
@@ -89,13 +91,14 @@ class Load:
             self._loop()
         finally:
             self.lines.close()
+            self._pause.close()
             if self._timer is not None:
                 self._timer.close()
 
     def finish(self) -> Count:
         """What came after the end. Of a closed loop that is faults alone; of an open one messages too, which were due before it."""
         if self.plan.rate is None:
-            self.tally.forget()
+            self.tally.conclude()
         else:
             self.tally.now.bytes = max(0, self.lines.returned() - self._counted)
         count = self.tally.take()
@@ -118,8 +121,11 @@ class Load:
             late = -1  # the first byte of each connection is wanted
         while lines or self.lines.missing or not self.lines.ending:
             at = clock()
+            if self._pause.came:
+                at = self._shift(at)
             if at >= self._look_at:
                 self._look(at)
+            self._pause.seen = at
             wait = self._look_at - at
             if paced and self._send_due():
                 wait = 0
@@ -336,6 +342,8 @@ class Load:
                 self.tally.now.due += missed
             self._tell()
         if now >= self._over and not lines.ending:
+            for line in lines.open.values():
+                lines.count_unserved(line, (now - self._counting) / SECOND / 2)
             lines.ending = True
             lines.missing.clear()
             self._drained = now + self._timeout
@@ -350,7 +358,19 @@ class Load:
             pause = SECOND // (1000 if len(lines.open) < 100 else 50)
         self._look_at = min(now + pause, self._over if self._over > now else NEVER, self._warm, max(self._tell_at, now))
 
+    def _shift(self, at: int) -> int:
+        """After a pause (SIGTSTP, SIGCONT) the time that it took is taken out of all that is timed; what time it is."""
+        pause = self._pause.take(at)
+        for name in ("_begin", "_over", "_warm", "_tell_at", "_look_at", "_drained", "_counting", "_gone", "_present"):
+            if getattr(self, name) < NEVER:
+                setattr(self, name, getattr(self, name) + pause)
+        for line in self.lines.open.values():
+            line.shift(pause)
+        self.tally.now.paused += pause / SECOND
+        return at
+
     def _tell(self) -> None:
+        self.lines.notice()
         returned = self.lines.returned()
         self.tally.now.bytes, self._counted = max(0, returned - self._counted), returned
         self.tally.now.until = (time.monotonic_ns() - self._counting) / SECOND

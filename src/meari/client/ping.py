@@ -7,6 +7,7 @@ that is lost is made anew, which tells how long the far end was gone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -21,11 +22,15 @@ from ..net import kernel, of_sockaddr
 from ..reach import Target, begin, connect, trouble
 from ..rio import reset
 from ..stop import Stop
+from ..tcpinfo import tcp_info
 from ..verify import Fault, Verifier
+from .pause import Pause
+from .tally import NETWORK
 
 SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns(): no step of a wall clock shows in them
 _NEVER = 1 << 62
 _AWAKE = SECOND // 1000  # before a message is due, from when on a spinning ping does not sleep
+_GOODBYE = 0.5  # seconds for the far end's FIN, after ours
 _RETRY = SECOND // 10  # from one attempt to connect anew to the next
 _LEAST, _PIECE = 4096, 65536  # bytes of the stream that are made at once
 _UNDER_WAY = 10_000  # messages at the most
@@ -34,7 +39,7 @@ _LONGEST = 3600.0  # seconds of a wait: one that ends early only waits again
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection to *far_end* was made in *took*; *outage* is since the one before was lost, 0 for the first."""
+    """A connection to *far_end* was made in *took*; *outage* is since the last good reply before it, 0 for the first."""
 
     far_end: Address
     took: int
@@ -82,8 +87,12 @@ class Summary:
     damaged: int = 0  # of those
     lost: int = 0
     connections: int = 0
-    outage: int = 0  # in all, from a loss to the next connection
+    outage: int = 0  # in all, from the last good reply, or connection, to the next connection
     faults: int = 0
+    retransmitted: int = 0  # segments that our kernel sent again, and the rest of what it counted (TcpInfo)
+    duplicates: int = 0
+    reorderings: int = 0
+    out_of_order: int = 0
     began: int = field(default_factory=time.monotonic_ns)
     round_trip: Histogram = field(default_factory=Histogram)
     connect: Histogram = field(default_factory=Histogram)
@@ -130,6 +139,11 @@ class Ping:
         self._left: bytes | memoryview = b""  # of a message, not yet written
         self._waiting: deque[tuple[int, int, int]] = deque()  # (sequence number, offset where it ends, when it was sent)
         self._lost_at = self._retry_at = 0  # when the connection was, and when another may be begun, while there is none
+        self._resumed = 0  # when our process went on after a pause
+        self._network = [0] * len(NETWORK)  # what the kernel had counted on the connection when it was last asked
+        self._good = 0  # when the far end was last known to be there: a reply, or a connection
+        self._broken = ""  # why a write failed: it is reported once, and the read after it finds an end of file
+        self._pause = Pause()
 
     def run(self, stop: Stop) -> Summary:
         """Ping until the count, the time or the stop. Raises ConnectError if the first connection cannot be made, Stopped before it."""
@@ -144,15 +158,41 @@ class Ping:
             try:
                 self._go_on(stop)
             finally:
-                if self._sock is not None:
-                    self._stream.finish()
-                    self._sock.close()
+                self._part()
+                self._pause.close()
         return self.summary
+
+    def _part(self) -> None:
+        """Our FIN, and what comes after it: a far end that returned too much shows it now."""
+        if self._sock is None:
+            return
+        if not self._connecting:
+            self._notice(self._sock)
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+                self._sock.settimeout(_GOODBYE)
+                until = time.monotonic() + _GOODBYE
+                while time.monotonic() < until and (data := self._sock.recv(65536)):
+                    self._stream.receive(data)
+            self._stream.finish()
+        self._sock.close()
+
+    def _notice(self, sock: socket.socket) -> None:
+        """Add what the kernel has counted on this connection since it was last asked."""
+        with contextlib.suppress(OSError):
+            info = tcp_info(sock)
+            for i, name in enumerate(NETWORK):
+                count = getattr(info, name)
+                setattr(self.summary, name, getattr(self.summary, name) + count - self._network[i])
+                self._network[i] = count
 
     def _go_on(self, stop: Stop) -> None:
         due = time.monotonic_ns()
         while True:
             now = time.monotonic_ns()
+            if self._pause.came:
+                self._pause.take(now)
+                self._resumed = now
             more = self._count is None or self.summary.sent < self._count
             if now >= self._over or (not more and not self._waiting):
                 return
@@ -179,12 +219,15 @@ class Ping:
     # The connection
 
     def _connected(self, sock: socket.socket, took: int) -> None:
-        self._sock, self._connecting = sock, 0
+        self._sock, self._connecting, self._broken = sock, 0, ""
+        self._network = [0] * len(NETWORK)
         self._stream = Verifier(self._run, self.summary.connections, self._fault, min(max(self._size, _LEAST), _PIECE))
         self._out, self._at = self._stream.more(), 0
         self.summary.connections += 1
         self.summary.connect.add((took,))
-        outage = time.monotonic_ns() - self._lost_at if self._lost_at else 0
+        now = time.monotonic_ns()
+        outage = now - self._good if self._lost_at else 0
+        self._good = now
         self.summary.outage += outage
         self._tell(Connected(self._far_end, took, outage))
 
@@ -209,6 +252,7 @@ class Ping:
 
     def _lose(self, sock: socket.socket, why: str) -> None:
         """The connection is lost, with all that was under way on it."""
+        self._notice(sock)
         reset(sock)
         self._sock, self._left = None, b""
         now = time.monotonic_ns()
@@ -273,8 +317,10 @@ class Ping:
         else:
             try:
                 written = kernel.write(self._sock.fileno(), message)
-            except OSError:  # full, or gone: the next read says which
+            except BlockingIOError:
                 written = 0
+            except OSError as error:
+                written, self._broken = 0, error.strerror or str(error)
             if written < len(message):
                 self._left = memoryview(message)[written:]
                 self._poller.modify(self._sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
@@ -286,7 +332,7 @@ class Ping:
             data = kernel.read(sock.fileno(), 65536)
             now = time.monotonic_ns()
             if not data:
-                return "the far end closed the connection"
+                return self._broken or "the far end closed the connection"
             self._stream.receive(data)
             while self._waiting and self._waiting[0][1] <= self._stream.progress:
                 self._returned(*self._waiting.popleft(), now)
@@ -309,9 +355,11 @@ class Ping:
         stream = self._stream
         intact = not (stream.damage and stream.harmed(end - self._size, end))
         self.summary.returned += 1
+        self._good = now
         self._tell(Reply(seq, self._size, self._far_end, now - sent, intact))
         if intact:
-            self.summary.round_trip.add((now - sent,))
+            if sent >= self._resumed:  # else our own pause was in it
+                self.summary.round_trip.add((now - sent,))
             return
         self.summary.damaged += 1
         if stream.sound:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import typing
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from ..errors import UsageError
 from ..histogram import Histogram
 from ..verify import Fault
 from .plan import Plan
-from .tally import TIMES, Count
+from .tally import NETWORK, TIMES, Count
 
 VERSION = 1
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 _POINTS = 240  # stretches of a run that are kept: of a longer run each is longer, so that a result does not grow with it
 _BUSY = 0.9  # of the processor time of a core, from which on the near end is taken for the limit
+_WORKING = 0.5  # of a core, from which on messages that are sent late are the near end's own doing
 _LAG_US = 1000.0  # that a hundredth of the messages may be sent later than they are due
 _KEPT = 0.99  # of the messages that were due, at least, if the rate was kept
 
@@ -107,11 +109,26 @@ class Result:
         return not count.shed and count.after + count.unfinished <= (1 - _KEPT) * count.due + on_its_way
 
     @property
+    def complete(self) -> bool:
+        """Whether every message that was sent came back."""
+        return not self.count.missing and not self.count.unfinished and not self.count.damaged
+
+    @property
+    def sent_late(self) -> bool:
+        """Whether messages of an open loop were sent so late that it shows in the latency that is reported."""
+        if self.plan.rate is None:
+            return False
+        lag, told = (self.count.times[name].quantile(0.99) / 1000 for name in ("lag", "from_due"))
+        return lag > _LAG_US and lag > told / 10
+
+    @property
     def near_end_was_the_limit(self) -> bool:
+        """Whether the figures are the near end's own: its processor was busy, or this machine had no port left."""
+        if self.count.no_port:
+            return True
         if self.plan.rate is None:
             return self.busy > _BUSY
-        lag, told = (self.count.times[name].quantile(0.99) / 1000 for name in ("lag", "from_due"))
-        return (lag > _LAG_US and lag > told / 10) or (self.busy > _BUSY and not self.kept_its_rate)
+        return (self.sent_late and self.busy > _WORKING) or (self.busy > _BUSY and not self.kept_its_rate)
 
     def to_json(self) -> dict[str, object]:
         count = self.count
@@ -135,13 +152,17 @@ class Result:
             "late_messages": count.after,
             "unfinished_messages": count.unfinished,
             "due_messages": count.due,
-            "connections": {"opened": count.opened, "lost": count.lost},
+            "connections": {"opened": count.opened, "lost": count.lost, "unserved": count.unserved},
+            "network": {name: getattr(count, name) for name in NETWORK},
             "near_end": {
                 "busy": round(self.busy, 4),
                 "was_the_limit": self.near_end_was_the_limit,
                 "lag_us": summary(count.times["lag"]) if self.plan.rate is not None else None,
                 "kept_its_rate": self.kept_its_rate,
                 "not_sent": count.shed,
+                "sent_late": self.sent_late,
+                "no_port": count.no_port,
+                "paused_s": round(count.paused, 3),
             },
             "histograms": _encoded(count),
             "over_time": [interval(point) | {"histograms": _encoded(point.count)} for point in self.points],
@@ -160,6 +181,11 @@ class Result:
             result.count.shed = found["near_end"]["not_sent"]
             result.count.opened, result.count.lost = found["connections"]["opened"], found["connections"]["lost"]
             result.count.missing = found["missing_messages"]
+            result.count.unserved = found["connections"].get("unserved", 0)
+            result.count.no_port = found["near_end"].get("no_port", 0)
+            result.count.paused = found["near_end"].get("paused_s", 0.0)
+            for name in NETWORK:
+                setattr(result.count, name, found.get("network", {}).get(name, 0))
             result.count.damaged, result.count.after = found["damaged_messages"], found["late_messages"]
             result.count.unfinished, result.count.due = found["unfinished_messages"], found["due_messages"]
             result.count.faults = [_to_fault(fault) for fault in found["faults"]]
@@ -172,8 +198,13 @@ class Result:
         return result
 
 
-def load_result(path: str) -> Result:
-    """A result that was saved. Raises UsageError."""
+def series(results: Sequence[Result]) -> dict[str, object]:
+    """Rounds of one load, ready for JSON."""
+    return {"type": "rounds", "version": VERSION, "rounds": [result.to_json() for result in results]}
+
+
+def load_results(path: str) -> list[Result]:
+    """What was saved: the rounds, or the only run. Raises UsageError."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
@@ -182,8 +213,11 @@ def load_result(path: str) -> Result:
         raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}{hint}") from None
     if not isinstance(found, dict):
         raise UsageError(f"{path}: not the result of a load")
+    runs = found.get("rounds") if found.get("type") == "rounds" else [found]
+    if not isinstance(runs, list) or not runs or not all(isinstance(run, dict) for run in runs):
+        raise UsageError(f"{path}: not the result of a load")
     try:
-        return Result.from_json(found)
+        return [Result.from_json(run) for run in runs]
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -210,7 +244,7 @@ def interval(point: Point) -> dict[str, object]:
     found: dict[str, object] = {"type": "interval", "at": round(point.at, 6), "seconds": round(point.seconds, 6)}
     found |= {"messages": count.messages, "bytes": count.bytes}
     found["messages_per_second"] = round(count.messages / point.seconds if point.seconds else 0.0, 3)
-    return found | times(count) | {"fault_counts": dict(count.kinds)}
+    return found | times(count) | {"fault_counts": dict(count.kinds), "retransmitted": count.retransmitted}
 
 
 def _encoded(count: Count) -> dict[str, str]:

@@ -10,6 +10,7 @@ from ..histogram import Histogram
 from ..verify import Fault
 
 TIMES = ("round_trip", "from_due", "connect", "first_byte", "lag")  # each a histogram of nanoseconds
+NETWORK = ("retransmitted", "duplicates", "reorderings", "out_of_order")  # as in TcpInfo
 FAULTS = 1000  # told with their place; of the rest only the number
 
 
@@ -28,6 +29,13 @@ class Count:
     opened: int = 0  # connections
     lost: int = 0  # connections that ended before we ended them
     shed: int = 0  # messages that were due, and not sent
+    unserved: int = 0  # connections that were sent messages, and received not a byte
+    no_port: int = 0  # times that no connection could be begun: this machine had no local port free for it
+    paused: float = 0.0  # seconds that our process was stopped (SIGTSTP): the clock stood still for them
+    retransmitted: int = 0  # segments that our kernel sent again (TCP_INFO, tcp(7))
+    duplicates: int = 0  # DSACKs: of those, what had arrived already
+    reorderings: int = 0  # times that segments of ours were found to arrive out of order
+    out_of_order: int = 0  # segments that arrived here out of order
     busy: float = 0.0  # seconds of our own processor time
     until: float = 0.0  # seconds from the begin of what is counted to the end of this
     kinds: Counter[str] = field(default_factory=Counter)  # faults
@@ -35,7 +43,7 @@ class Count:
     times: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in TIMES})
 
     def add(self, other: Count) -> None:
-        for name in ("messages", "damaged", "missing", "unclosed", "due", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy"):
+        for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.until = max(self.until, other.until)
         self.kinds.update(other.kinds)
@@ -44,13 +52,21 @@ class Count:
             self.times[name].merge(histogram)
 
 
+_SUMS = (
+    *("messages", "damaged", "missing", "unclosed", "due", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy"),
+    *("unserved", "no_port", "paused", *NETWORK),
+)
+
+
 class Tally:
     """Counts, and is emptied by take(). Times of messages are put into `trips` (from sending) and `dues`, then counted by fold()."""
 
-    def __init__(self) -> None:
+    def __init__(self, paced: bool = False) -> None:
+        self.paced = paced
         self.trips: list[int] = []
         self.dues: list[int] = []
         self.lags: list[int] = []
+        self.waits: list[int] = []  # of messages that did not come back: they took at least so long
         self._told = 0
         self.now = Count()
         self._busy = time.process_time()
@@ -69,6 +85,10 @@ class Tally:
         self.now.messages += len(self.trips)
         self.now.times["round_trip"].add(self.trips)
         self.trips.clear()
+        if self.waits:
+            for name in ("round_trip", "from_due") if self.paced else ("round_trip",):
+                self.now.times[name].add(self.waits)
+            self.waits.clear()
         if self.dues:
             self.now.times["from_due"].add(self.dues)
             self.dues.clear()
@@ -86,10 +106,21 @@ class Tally:
             unfinished=now.unfinished,
             damaged=now.damaged,
             missing=now.missing,
+            unserved=now.unserved,
+            no_port=now.no_port,
+            paused=now.paused,
+            **{name: getattr(now, name) for name in NETWORK},
             kinds=now.kinds,
             faults=now.faults,
         )
         self.now, self._busy = count, time.process_time()
+
+    def conclude(self) -> None:
+        """The end of a closed loop: what came back after it is not counted, but has its time, as what never came back has."""
+        self.fold()
+        times = self.now.times["round_trip"]
+        self.forget()
+        self.now.times["round_trip"] = times
 
     def take(self) -> Count:
         """All of it; from here on it counts anew."""

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from ..client.ping import Broken, Connected, Lost, Reply, Summary, Told
 from ..client.results import summary as summed
+from ..client.tally import NETWORK
 from ..histogram import Histogram
 from ..units import amount
 from ..verify import Fault
-from .text import around, duration
+from .text import around, duration, network
 
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
@@ -36,6 +37,8 @@ def closing(summary: Summary, address: str) -> Iterator[str]:
     yield counts(summary)
     if summary.connections > 1:
         yield f"connected {summary.connections:,} times, {summary.outage / 1e6:.1f} ms without a connection"
+    if summary.retransmitted or summary.out_of_order:
+        yield f"network: {network(summary)}"
     if summary.faults:
         yield f"{amount(summary.faults, 'fault')} in the bytes that came back; what differs is not timed"
     times = summary.round_trip
@@ -104,6 +107,7 @@ def summary_of(summary: Summary) -> dict[str, object]:
             "mdev": times.deviation() / 1000 if times.total else None,
         },
         "connect_us": summed(summary.connect),
+        "network": {name: getattr(summary, name) for name in NETWORK},
         "connections": summary.connections,
         "outage_ms": summary.outage / 1e6,
         "nearer": summary.nearer,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..client.ping import Summary
 from ..client.results import Result
+from ..client.tally import Count
 from ..histogram import Histogram
 from ..units import amount, size
 from ..verify import Fault
@@ -43,8 +45,12 @@ def lines(result: Result) -> Iterator[str]:
     yield from (f"  {warning}" for warning in warnings(result))
     if not result.near_end_was_the_limit:
         yield f"  near end     busy {100 * result.busy:.0f} % of the time"
+    yield f"  network      {network(count)}"
     if count.lost:
-        yield f"  lost         {amount(count.lost, 'connection')}, and replaced"
+        replaced = ", and replaced" if count.opened > plan.connections else ""
+        yield f"  lost         {amount(count.lost, 'connection')}{replaced}"
+    if count.unserved:
+        yield f"  unserved     {amount(count.unserved, 'connection')} received nothing while it was measured"
     if count.damaged:
         yield f"  damaged      {amount(count.damaged, 'message')}: not all of their bytes came back as sent; they are not timed"
     if count.missing:
@@ -56,15 +62,34 @@ def lines(result: Result) -> Iterator[str]:
     yield from faults(result)
 
 
+def network(count: Count | Summary) -> str:
+    """What the kernel says of the path (TCP_INFO), of our side of it."""
+    again = f"{amount(count.retransmitted, 'segment')} sent again"
+    again += f" ({count.duplicates:,} had arrived: DSACK)" if count.duplicates else ""
+    order = f", out of order: {count.out_of_order:,} here" if count.out_of_order else ""
+    return again + order + (f", {amount(count.reorderings, 'reordering')} there" if count.reorderings else "")
+
+
 def warnings(result: Result) -> list[str]:
     """What has to be known before the figures are believed."""
     rate, found = result.plan.rate, []
     if rate is not None and not result.kept_its_rate:
-        whose = "the near end was late" if result.near_end_was_the_limit else "the far end, or the path, did not keep up"
+        late = result.near_end_was_the_limit or result.sent_late
+        whose = "the near end was late" if late else "the far end, or the path, did not keep up"
         found.append(f"RATE NOT KEPT: {result.messages_per_second:,.0f}/s of {rate:,.10g}/s; {whose}")
     if result.count.shed:
         found.append(f"not sent     {amount(result.count.shed, 'message')} that were due")
-    if result.near_end_was_the_limit:
+    if result.count.paused:
+        found.append(f"paused       {result.count.paused:.1f} s, by a signal: that time is not counted")
+    if result.count.no_port:
+        found.append(
+            f"near end     was the limit: {amount(result.count.no_port, 'time')} no local port was free for a connection"
+            " (net.ipv4.ip_local_port_range; each is kept in TIME_WAIT for a minute)"
+        )
+    elif result.sent_late and not result.near_end_was_the_limit:
+        lag = f"messages sent late: {quantiles(result.count.times['lag'])}"
+        found.append(f"near end     waited for the processor, though it was busy only {100 * result.busy:.0f} % of the time; {lag}")
+    elif result.near_end_was_the_limit:
         lag = "" if rate is None else f", messages sent late: {quantiles(result.count.times['lag'])}"
         busy = f"busy {100 * result.busy:.0f} % of the time{lag}"
         found.append(f"near end     was the limit ({busy}): these figures are its own, the far end may do better")
@@ -73,8 +98,12 @@ def warnings(result: Result) -> list[str]:
 
 def faults(result: Result) -> Iterator[str]:
     """The table of faults, the first with the bytes around it."""
-    if not result.faults:
+    if not result.faults and result.complete and result.count.messages:
         yield "  faults       none: every byte came back as it was sent"
+        return
+    if not result.faults:
+        left = result.count.missing + result.count.unfinished
+        yield f"  faults       none in what came back; {amount(left, 'message')} did not, or not whole"
         return
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(result.count.kinds.items()))
     yield f"  faults       {kinds}"
