@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -119,6 +120,9 @@ class Serving:
             assert more or len(self.lines) > seen, f"{pattern!r} not in {self.lines[-20:]}, {self._errors()}"
 
     def _errors(self) -> str:
+        """What it said on standard error, if it has ended, or is about to."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
         return "" if self.process.poll() is None or self.process.stderr is None else self.process.stderr.read().decode()
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 40.0) -> int:

@@ -108,7 +108,7 @@ def test_an_end_of_file_at_once(engine: str, start: Start) -> None:
 
 def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) -> None:
     read, write = os.pipe()  # the process engine's events come from other processes
-    pipe = Pipe(write)
+    pipe = Pipe(write, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
     server = start(engine, LineEcho, Events(pipe))
     with connect(server) as rio:
         echo(rio, b"a\nbb\n")

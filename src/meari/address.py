@@ -32,6 +32,8 @@ class Address:
         scheme, separator, rest = text.partition("://")
         if not separator:
             scheme, rest = "tcp", text
+            if text.startswith("tcp:"):
+                raise AddressError(f"{text!r}: two slashes follow a scheme, as in tcp://{text[4:] or 'localhost:7007'}")
         if scheme != "tcp":
             raise AddressError(f"{text!r}: the scheme {scheme!r} is not known; tcp:// is")
         host, port = _split(text, rest)

@@ -23,9 +23,10 @@ class Limits:
     line: int = 8192  # bytes of a line, its newline included: CS:APP's MAXLINE
     threads: int = 32  # of the prethread engine
     spin: bool = False  # the event engine polls without sleeping: no wake-up in the round trip, and a whole core for it
+    peer: float | None = 300.0  # without an answer from the peer's kernel: the connection is lost; None: as the kernel has it
 
     def __post_init__(self) -> None:
-        for name in ("connections", "per_source", "accept", "idle", "line", "threads"):
+        for name in ("connections", "per_source", "accept", "idle", "peer", "line", "threads"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"the limit {name} must be a number above 0, not {value}")

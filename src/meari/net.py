@@ -10,12 +10,15 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import ipaddress
 import os
+import queue
 import random
 import select
 import socket
 import struct
 import termios
+import threading
 import time
 import typing
 from collections.abc import Callable
@@ -26,17 +29,24 @@ from .errors import CapacityError, ConnectError, ListenError, LocalError
 from .rio import Poller, Rio
 from .stop import Stop
 
+T = typing.TypeVar("T")
+
 _SO_ATTACH_FILTER = 26  # of <asm-generic/socket.h>, which the socket module leaves out
 # Load the byte of TCP's flags; if ACK is set go on, else skip one; take it all; take nothing (<linux/bpf_common.h>).
 _ACKS_ALONE = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x10), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0))
+_PEER_OPTIONS = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 BACKLOG = 1024  # CS:APP's LISTENQ; the kernel caps it at net.core.somaxconn
 
 # accept(2), "Error handling": Linux passes errors already pending on the new connection; they are about that one alone.
 # EPERM is in its list of errors as "Firewall rules forbid connection".
-_PENDING = "ECONNABORTED EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH ETIMEDOUT EPERM"
+# "Various Linux kernels can return other errors such as ENOSR, ESOCKTNOSUPPORT, EPROTONOSUPPORT, ETIMEDOUT".
+_PENDING = (
+    "ECONNABORTED EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH ETIMEDOUT EPERM "
+    "ESOCKTNOSUPPORT EPROTONOSUPPORT"
+)
 _OF_ONE_CONNECTION = frozenset(getattr(errno, name) for name in _PENDING.split())
 # The process, the system, or the socket's memory is at its limit: nothing is wrong with the connection, which waits.
-OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSR})
 
 
 def unsent(sock: socket.socket) -> int:
@@ -74,18 +84,51 @@ class Kernel:
 kernel = Kernel()
 
 
-def getaddrinfo(address: Address, family: int, flags: int) -> list[tuple[int, int, int, tuple[str, int]]]:
+def getaddrinfo(address: Address, family: int, flags: int, timeout: float | None = None) -> list[tuple[int, int, int, tuple[str, int]]]:
     """The (family, type, protocol, sockaddr) that *address* stands for, each once, in the resolver's order.
 
-    AI_ADDRCONFIG, which the book sets, is left out: it hides "localhost" on a machine that has no network.
-    Raises socket.gaierror.
+    AI_ADDRCONFIG, which the book sets, is left out: it hides "localhost" on a machine that has no network. A name is
+    looked up for *timeout* seconds at the most. Raises socket.gaierror.
     """
     flags |= socket.AI_NUMERICSERV
+    wanted = (address.host, str(address.port), family, socket.SOCK_STREAM, 0)
     try:
-        found = kernel.getaddrinfo(address.host, str(address.port), family, socket.SOCK_STREAM, 0, flags)
+        if timeout is None:
+            found = kernel.getaddrinfo(*wanted, flags)
+        else:
+            found = _within(timeout, lambda: kernel.getaddrinfo(*wanted, flags), address)
     except UnicodeError:  # what IDNA does not take: a label that is empty or too long
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
     return list(dict.fromkeys((f, t, p, sockaddr) for f, t, p, _, sockaddr in found))
+
+
+def _within(seconds: float, call: Callable[[], T], address: Address) -> T:
+    """What *call* returns, or raises. Raises socket.gaierror if it has not after *seconds*.
+
+    The resolver cannot be interrupted, nor given a limit: so it runs in a thread, which is left behind. An address in
+    numbers is not looked up, and needs none.
+    """
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(address.host or "")
+        return call()
+    answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put((call(), None))
+        except Exception as error:  # raised where it is waited for
+            answers.put((None, error))
+
+    thread = threading.Thread(target=look_up, name=f"getaddrinfo {address}", daemon=True)
+    thread.start()
+    try:
+        found, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise socket.gaierror(socket.EAI_AGAIN, f"no answer from the resolver within {seconds:.3g} s") from None
+    thread.join()
+    if error is not None:
+        raise error
+    return typing.cast(T, found)
 
 
 def _no_delay(sock: socket.socket) -> None:
@@ -94,8 +137,14 @@ def _no_delay(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def of_sockaddr(sockaddr: tuple[str, int]) -> Address:
-    return Address(sockaddr[0], sockaddr[1])
+def of_sockaddr(sockaddr: tuple[typing.Any, ...]) -> Address:
+    """The address of a sockaddr; a link-local one with its scope, as in fe80::1%eth0, without which nobody reaches it (ipv6(7))."""
+    host, port = sockaddr[:2]
+    if len(sockaddr) > 3 and sockaddr[3] and "%" not in host:
+        with contextlib.suppress(OSError):  # the interface is gone
+            return Address(f"{host}%{socket.if_indextoname(sockaddr[3])}", port)
+        return Address(f"{host}%{sockaddr[3]}", port)
+    return Address(host, port)
 
 
 # The server's end
@@ -154,12 +203,18 @@ class Listener:
 
 
 def open_listeners(
-    address: Address | str, *, family: int = socket.AF_UNSPEC, tell: Callable[[str], None] = lambda _: None
+    address: Address | str,
+    *,
+    family: int = socket.AF_UNSPEC,
+    tell: Callable[[str], None] = lambda _: None,
+    peer_timeout: float | None = None,
 ) -> list[Listener]:
     """Listen on every address that *address* stands for (open_listenfd, CS:APP 11.4.8): the wildcard is 0.0.0.0 and ::.
 
-    A listener on :: takes IPv6 alone, and port 0 is one free port for all. On the wildcard a family that this machine
-    lacks is left out, which *tell* is told. Raises ListenError, with nothing left open.
+    A listener on :: takes IPv6 alone, and port 0 is one free port for all. Of several addresses one that this machine
+    lacks (::1 in /etc/hosts, and no IPv6 on the loopback interface) is left out, and reported to *tell*. A peer that no
+    longer answers is given up after *peer_timeout* seconds; None: as the kernel does. Raises ListenError, with nothing
+    left open.
     """
     if isinstance(address, str):
         address = Address.parse(address)
@@ -170,8 +225,23 @@ def open_listeners(
     for _ in range(32):  # a port that is free in one family may be taken in the other
         listeners = _listen_on_all(address, found, tell)
         if listeners is not None:
+            for listener in listeners if peer_timeout is not None else []:
+                _give_up_after(listener.sock, typing.cast(float, peer_timeout))
             return listeners
     raise ListenError(f"cannot listen on {address}: no port was free in every family", errno.EADDRINUSE)
+
+
+def _give_up_after(sock: socket.socket, seconds: float) -> None:
+    """End connections whose peer has not answered for *seconds* (tcp(7)); accepted sockets inherit it.
+
+    TCP_USER_TIMEOUT is for a peer that does not acknowledge what was written, keep-alive for one of which nothing is
+    expected: a probe after half of the time, and then each eighth. A peer whose window stays shut for so long is given
+    up too.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, min(int(seconds / 2), 32_767)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, min(int(seconds / 8), 32_767)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
 def _listen_on_all(
@@ -189,7 +259,7 @@ def _listen_on_all(
             except OSError as error:
                 reason = os.strerror(error.errno or 0)
                 failed = ListenError(f"cannot listen on {Address(sockaddr[0], port)}: {reason}", error.errno, port)
-                if address.host is None and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                if len(found) > 1 and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     lacking = failed
                     tell(f"not listening on {Address(sockaddr[0], port)}: {reason}")
                     continue
@@ -261,6 +331,8 @@ def share(listener: Listener, n: int) -> list[Listener]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         for _ in range(n - 1):
             listeners.append(_listen(sock.family, sock.type, sock.proto, sock.getsockname(), shared=True))
+            for option in _PEER_OPTIONS:
+                listeners[-1].sock.setsockopt(socket.IPPROTO_TCP, option, sock.getsockopt(socket.IPPROTO_TCP, option))
     except OSError as error:
         _close(listeners[1:])
         raise ListenError(f"cannot share {listener.address}: {os.strerror(error.errno or 0)}", error.errno) from None
@@ -285,11 +357,11 @@ def open_client(address: Address | str, timeout: float | None = 10.0, *, family:
         address = Address.parse(address)
     if address.host is None:
         address = Address("localhost", address.port)
+    deadline = None if timeout is None else time.monotonic() + timeout
     try:
-        found = getaddrinfo(address, family, 0)
+        found = getaddrinfo(address, family, 0, timeout)
     except socket.gaierror as error:
         raise ConnectError(f"cannot connect to {address}: {error.strerror}") from None
-    deadline = None if timeout is None else time.monotonic() + timeout
     reasons = []
     for i, (f, kind, protocol, sockaddr) in enumerate(found):
         share = None if deadline is None else max(0.001, (deadline - time.monotonic()) / (len(found) - i))

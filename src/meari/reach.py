@@ -17,12 +17,12 @@ from .stop import Stop, milliseconds
 Target = tuple[int, int, int, tuple[str, int]]  # family, type, protocol, address: as getaddrinfo gives it
 
 
-def resolve(address: Address, family: int) -> list[Target]:
-    """What *address* stands for; no host is localhost. Raises ConnectError."""
+def resolve(address: Address, family: int, timeout: float = 10.0) -> list[Target]:
+    """What *address* stands for; no host is localhost. Raises ConnectError, also without an answer within *timeout* seconds."""
     if address.host is None:
         address = Address("localhost", address.port)
     try:
-        return getaddrinfo(address, family, 0)
+        return getaddrinfo(address, family, 0, timeout)
     except socket.gaierror as error:
         raise ConnectError(f"cannot connect to {address}: {error.strerror}") from None
 

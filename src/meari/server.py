@@ -83,13 +83,14 @@ class Server:
     def open(self) -> None:
         """Bind every address: from here on clients can connect, and wait to be served."""
         room(self._limits, 1, spare=SPARE)  # a limit that cannot be held is told before anything is opened
+        self._way.prepare(self._limits)
         self._stop = Stop()
         if self._stopped:
             self._stop.set()
         listeners: list[Listener] = []
         try:
             for address in self._asked:
-                listeners += open_listeners(address, family=self._family, tell=self._told)
+                listeners += open_listeners(address, family=self._family, tell=self._told, peer_timeout=self._limits.peer)
             shared = [share(listener, self._workers) if self._workers > 1 else [listener] for listener in listeners]
         except BaseException:
             _close(listeners)

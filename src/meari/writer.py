@@ -8,13 +8,14 @@ the log nor a lookup ever holds up an echo.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import math
 import os
+import queue
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,6 +25,9 @@ from .events import A_SECOND, Event, Events, Kind
 from .stop import milliseconds
 from .units import amount, size
 
+_NAMES = 4096  # kept
+_LOOKUP = 1.0  # seconds for a name: one that comes later is used from then on
+_GLANCE = 0.05  # seconds from one look at whether lookups are abandoned to the next
 _WARNINGS = frozenset({Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED})
 _QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED})  # what -q leaves out
 
@@ -38,18 +42,51 @@ def plain(peer: Address) -> str:
     return f"({escape(peer.host or '')}, {peer.port})"
 
 
-@functools.lru_cache(maxsize=4096)
-def _name(host: str, port: int) -> str:
-    # The port stays a number: what services(5) calls an ephemeral port would only mislead.
-    try:
-        return socket.getnameinfo((host, port), socket.NI_NUMERICSERV)[0]
-    except (OSError, UnicodeError):
-        return host
+class Names:
+    """Peers by their hosts' names, as getnameinfo gives them (CS:APP 11.4.7). A lookup has a bounded time; a host whose
+    name does not come in it stays a number, and after abandon() every host does."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._abandoned = False
 
-def resolved(peer: Address) -> str:
-    """A peer by its host's name, as getnameinfo tells it (CS:APP 11.4.7)."""
-    return plain(Address(_name(peer.host or "", peer.port), peer.port))
+    def __call__(self, peer: Address) -> str:
+        host = peer.host or ""
+        if host not in self._known and not self._abandoned:
+            self._look_up(host)
+        return plain(Address(self._known.get(host, host), peer.port))
+
+    def abandon(self, *_: object) -> None:
+        """Look up no more names. Safe in a signal handler."""
+        self._abandoned = True
+
+    def _look_up(self, host: str) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="names", daemon=True)
+            self._thread.start()
+        if len(self._known) >= _NAMES:
+            self._known.clear()
+        self._known[host] = host
+        self._asked.put(host)
+        until = time.monotonic() + _LOOKUP
+        while not self._abandoned and (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                asked, name = self._answers.get(timeout=min(left, _GLANCE))
+                self._known[asked] = name  # perhaps an earlier one's, which came late
+                if asked == host:
+                    return
+
+    def _run(self) -> None:
+        while True:
+            host = self._asked.get()
+            name = host
+            # The port stays a number: what services(5) calls an ephemeral port would only mislead.
+            with contextlib.suppress(OSError, UnicodeError):
+                name = socket.getnameinfo((host, 0), socket.NI_NUMERICSERV)[0]
+            self._answers.put((host, name))
 
 
 def text(event: Event, who: Callable[[Address], str] = plain) -> str:
@@ -127,30 +164,44 @@ def _family(address: Address) -> str:
 
 
 class Writer:
-    """Reads events from the pipe *fd* until every process that can write to it is gone; writes them to *out*."""
+    """Reads events from the pipe *fd* until every process that can write to it is gone; writes them to *out*.
 
-    def __init__(self, fd: int, out: int, *, as_json: bool, verbose: bool, quiet: bool, resolve: bool) -> None:
-        self._in, self._out = fd, out
+    *dropped* is the eventfd(2) in which they count what the pipe did not take: read here, after the pipe, so that it is
+    reported also when no other event follows.
+    """
+
+    def __init__(self, fd: int, dropped: int, out: int, *, as_json: bool, verbose: bool, quiet: bool, resolve: bool) -> None:
+        self._in, self._dropped, self._out = fd, dropped, out
         self._as_json = as_json
         self._quiet = quiet
-        self._who = resolved if resolve else plain
+        self.names = Names()
+        self._who: Callable[[Address], str] = self.names if resolve else plain
         self._events = Events(self._print, verbose=verbose)
 
     def run(self) -> None:
         poller = select.poll()
         poller.register(self._in, select.POLLIN)
+        poller.register(self._dropped, select.POLLIN)
         kept = b""
         while True:
             wait = None if self._events.due == math.inf else self._events.due - time.monotonic()
-            if poller.poll(milliseconds(wait)):
+            ready = [fd for fd, _ in poller.poll(milliseconds(wait))]
+            if self._in in ready:
                 data = os.read(self._in, 65536)
                 if not data:
                     break
                 *lines, kept = (kept + data).split(b"\n")
                 for line in lines:
                     self._events.tell(decode(line))
+            if self._dropped in ready:
+                self._count_dropped()
             self._events.tick()
+        self._count_dropped()
         self._events.flush()
+
+    def _count_dropped(self) -> None:
+        with contextlib.suppress(OSError):  # none was
+            self._events.tell(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
 
     def _print(self, event: Event) -> None:
         if self._quiet and event.kind in _QUIET:
@@ -172,31 +223,25 @@ class Writer:
 class Pipe:
     """Hands events to another process: a line of JSON each, never over PIPE_BUF, so writers do not mix (pipe(7)).
 
-    Nothing waits: what a full pipe does not take is dropped, and the next event that it takes is preceded by their
-    number, which all processes that share the pipe add up in an eventfd(2). A pipe that nobody reads any more takes and
-    forgets everything.
+    Nothing waits: what a full pipe does not take is dropped, and counted in *dropped*, an eventfd(2) that all processes
+    share and the reader reads. A pipe that nobody reads any more takes and forgets everything.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, dropped: int) -> None:
         os.set_blocking(fd, False)
-        self._fd = fd
-        self._dropped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._fd, self._dropped = fd, dropped
 
     def __call__(self, event: Event) -> None:
-        with contextlib.suppress(OSError):  # none was dropped, or this is closed
-            self._write(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
-        self._write(event)
-
-    def _write(self, event: Event) -> None:
         try:
             os.write(self._fd, encode(event))
         except BlockingIOError:
-            os.eventfd_write(self._dropped, event.count)
+            with contextlib.suppress(OSError):
+                os.eventfd_write(self._dropped, event.count)
         except OSError:
-            pass  # the reader is gone, and with it whoever would have been told
+            pass  # the reader is gone, and with it anybody to report it to
 
     def close(self) -> None:
-        """For good: whoever still tells something tells it to nobody."""
+        """For good: an event that is handed over later is lost."""
         for fd in (self._fd, self._dropped):
             os.close(fd)
         self._fd = self._dropped = -1
@@ -225,6 +270,8 @@ class Told:
 
     def __init__(self, out: int, *, as_json: bool = False, verbose: bool = False, quiet: bool = False, resolve: bool = False) -> None:
         read, write = os.pipe()
+        dropped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # until the writer has its handler
         self._pid = os.fork()
         if self._pid == 0:
             try:
@@ -232,14 +279,20 @@ class Told:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when the last of the others has ended
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-                Writer(read, out, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve).run()
+                writer = Writer(read, dropped, out, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
+                signal.signal(signal.SIGUSR1, writer.names.abandon)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+                writer.run()
             finally:
                 os._exit(0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
         os.close(read)
-        self.hand = Pipe(write)
+        self.hand = Pipe(write, dropped)
 
     def close(self, patience: float = 2.0) -> None:
-        """Let it write what it has, at most *patience* seconds, and end it."""
+        """Let it write what it has, at most *patience* seconds, and end it; names that are not known are abandoned."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGUSR1)
         self.hand.close()
         exited = os.pidfd_open(self._pid)
         poller = select.poll()

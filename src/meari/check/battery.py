@@ -229,12 +229,14 @@ class Battery:
         """Why *each* cannot be judged, if what was found before says so."""
         if self.known.gone is not None and each.module is not alive:
             return unknown("path-gone", since_s=self.known.gone.since - self.known.began)
+        if time.monotonic() - self.known.began > self._plan.most and each.module is not alive:
+            return unknown("no-time", limit_s=self._plan.most)
         share_ = self.results.get("share")
         if share_ is not None and each.module is not alive and share_.finding.verdict is Verdict.FAIL:
             return unknown("needs", property="share")
         for need in each.needs:
             found = self.results[need].finding
-            if found.seen in ("needs", "needs-more", "path-gone"):
+            if found.seen in ("needs", "needs-more", "path-gone", "no-time"):
                 return found
             if found.verdict in (Verdict.FAIL, Verdict.UNKNOWN):
                 return unknown("needs" if found.verdict is Verdict.FAIL else "needs-more", property=need)

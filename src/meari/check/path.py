@@ -21,7 +21,8 @@ from .line import Line, pump
 from .spawned import Spawned
 
 _MOST_PATIENT = 20.0  # seconds, whatever one bad round trip took
-_LONG = 300.0  # seconds that any one wait may last, while bytes move
+_MOST, _MOST_QUICK = 120.0, 15.0  # seconds that one property may take, while bytes move (but for idle, which waits on purpose)
+_ALL, _ALL_QUICK = 600.0, 75.0  # seconds that all may take, beside the longest idle time: what is left is not judged
 _SILENT = 2  # retransmissions in a row, without an acknowledgement: one packet lost is one
 _SIP = 0.001  # seconds from one piece to the next, for a slow reader
 
@@ -43,6 +44,11 @@ class Plan:
     clients: int = 20
     idle: float = 60.0
     quick: bool = False
+
+    @property
+    def most(self) -> float:
+        """Seconds after which nothing more is begun."""
+        return _ALL_QUICK if self.quick else _ALL + self.idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +138,13 @@ class Path:
             raise Stopped("stopped")
 
     def renew(self, rio: Rio, seconds: float | None = None) -> None:
-        """Its next waits may last *seconds*, or the patience."""
-        rio.deadline = time.monotonic() + (seconds or self.patience)
+        """Its next waits may last *seconds*, or the patience; never past what a property has in all."""
+        rio.deadline = min(time.monotonic() + (seconds or self.patience), self.until)
+
+    @property
+    def until(self) -> float:
+        """When this property has to be over, whatever still moves: a time of time.monotonic()."""
+        return self.began + (_MOST_QUICK if self.plan.quick else _MOST)
 
     def returns(self, *lines: Line) -> bool:
         """Wait until all that was sent on *lines* is back, or they have ended; whether it is."""
@@ -151,9 +162,9 @@ class Path:
 
     def _pump(self, lines: Collection[Line], done: Callable[[], bool], quiet: float) -> None:
         """Until *done*, or nothing moves any more. Raises Unfinished if it still does after a long time."""
-        over = pump(lines, done, self.stop, quiet=quiet, most=_LONG)
+        over = pump(lines, done, self.stop, quiet=quiet, most=max(quiet, self.until - time.monotonic()))
         if not over and time.monotonic() - max(line.moved for line in lines) < quiet:
-            raise Unfinished(sum(line.missing for line in lines))
+            raise Unfinished(sum(line.missing for line in lines), time.monotonic() - self.began)
 
     def fills(self, *lines: Line, most: float = 3.0, quiet: float | None = None) -> bool:
         """Write what was asked on *lines*, reading nothing, until it is all written or no more is taken; whether it is that."""
@@ -167,7 +178,7 @@ class Path:
         """Read a piece at a time until *enough*, the end, or nothing more comes."""
         line.reading = True
         moving = True
-        while moving and line.end is None and line.missing and not enough():
+        while moving and line.end is None and line.missing and not enough() and time.monotonic() < self.until:
             before = line.returned
             moving = pump([line], lambda: line.returned > before or line.end is not None, self.stop, quiet=self.patience)  # noqa: B023
             self.wait(_SIP)
@@ -201,12 +212,12 @@ class _Rio(Rio):
 
 
 class Unfinished(Exception):
-    """Bytes still move, after as long as anything is waited for; *missing* are still to come."""
+    """Bytes still move after *seconds*, as long as a property may take; *missing* are still to come."""
 
-    def __init__(self, missing: int) -> None:
+    def __init__(self, missing: int, seconds: float) -> None:
         super().__init__(f"{missing:,} bytes are still to come")
         self.missing = missing
-        self.seconds = _LONG
+        self.seconds = seconds
 
 
 class Different(Exception):

@@ -40,6 +40,8 @@ def parse_all(words: Sequence[str]) -> list[Address]:
 def parse_one(words: Sequence[str]) -> Address:
     """The one address that *words* are; a port alone is localhost's. Raises click.UsageError."""
     found = [Address(address.host or "localhost", address.port) for address in parse_all(words)]
+    if any(address.port == 0 for address in found):
+        raise click.UsageError("port 0 is for listening (a free one): nobody can be reached at it", click.get_current_context())
     if len(found) != 1:
         raise click.UsageError("one address was expected: HOST PORT, or host:port", click.get_current_context())
     return found[0]

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import termios
 import tty
@@ -90,7 +91,23 @@ def _end(number: int, _: object) -> typing.NoReturn:
 
 def play(name: str) -> Iterator[Moment]:
     """Run one scene. A moment is made when it is asked for, and nothing moves until the next is. Raises LocalError."""
-    port = free_port(_FIRST_PORT)
+    with _first(_FIRST_PORT) as first:
+        yield from _play(name, free_port(_FIRST_PORT if first else None))
+
+
+@contextlib.contextmanager
+def _first(port: int) -> Iterator[bool]:
+    """Whether no other `meari explain` has *port* just now: whoever has it has an abstract Unix socket of its name (unix(7))."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mutex:
+        try:
+            mutex.bind(f"\0meari explain {port}")
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _play(name: str, port: int) -> Iterator[Moment]:
     timeline = Timeline(port)
     with Stage(SCENES[name], functools.partial(Book, port=port), port) as stage:
         for step in stage.steps():

@@ -108,7 +108,7 @@ def command(
     with Saved(save) as saved, Saved(html) as paged, Saved(junit_file) as cases:
         results: list[Result] = []
         try:
-            targets = resolve(where, family or 0)
+            targets = resolve(where, family or 0, timeout)
             while len(results) < rounds:
                 crew = Crew(plan, targets)
                 with Output(crew, as_json, ndjson) as output, stoppable(crew):

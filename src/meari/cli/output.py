@@ -20,6 +20,7 @@ from . import say
 if typing.TYPE_CHECKING:
     from rich.live import Live
 
+_read_enough = False  # nobody reads standard output any more
 _REFRESH = 0.2  # seconds
 _PATIENT = 0.5  # seconds from the stop until a person wants to know why it has not ended
 
@@ -48,8 +49,8 @@ class Output:
 
     def interval(self, point: Point) -> None:
         self._last = point
-        if self._ndjson:
-            show(json.dumps(interval(point)))
+        if self._ndjson and not show(json.dumps(interval(point))) and not self._crew.stopped:
+            self._crew.stop()
 
     def idle(self) -> None:
         """Called some times a second."""
@@ -89,16 +90,19 @@ class Output:
                 show(line)
 
 
-def show(line: str) -> None:
-    """One line on standard output. Raises LocalError if it does not take it."""
+def show(line: str) -> bool:
+    """One line on standard output; False from when its reader has read enough (EPIPE). Raises LocalError if it takes none."""
+    global _read_enough
     if sys.stdout is None:
-        return
+        return not _read_enough
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+        return True
     except BrokenPipeError:
-        sys.stdout = None  # whoever read it has read enough
+        sys.stdout, _read_enough = None, True
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return False
     except OSError as error:
         raise LocalError(f"standard output: {error.strerror}") from None
 

@@ -61,19 +61,23 @@ def command(
     where = parse_one(address)
 
     try:
-        targets = resolve(where, family or 0)
+        targets = resolve(where, family or 0, min(patience, deadline or patience))
     except ConnectError as error:
         say(f"meari ping: {error}")
         return 2
 
+    stop = Stop()
+
     def tell(told: Told) -> None:
+        shown = True
         if as_json and not quiet:
-            show(json.dumps(report.of(told)))
+            shown = show(json.dumps(report.of(told)))
         elif not as_json and (not quiet or (isinstance(told, Connected) and not ping.summary.sent)):
-            show(report.line(told))
+            shown = show(report.line(told))
+        if not shown:
+            stop.set()
 
     ping = Ping(targets, tell, size=size[0], interval=interval, count=count, seconds=deadline, patience=patience, spin=spin)
-    stop = Stop()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGQUIT, lambda *_: say(report.counts(ping.summary)))

@@ -41,6 +41,14 @@ _COUNT = click.IntRange(min=1)
 @click.option("--per-source", type=_COUNT, metavar="N", help="At once from one address; more are reset.")
 @click.option("--idle", type=Seconds(), metavar="SECONDS", help="Close a connection on which no byte moved for so long.")
 @click.option(
+    "--peer-timeout",
+    type=Seconds(),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up a client whose machine has not answered for so long.",
+)
+@click.option(
     "--drain",
     type=Seconds(zero=True),
     default=30.0,
@@ -83,6 +91,7 @@ def command(
     connections: int | None,
     per_source: int | None,
     idle: float | None,
+    peer_timeout: float,
     drain: float,
     line: int,
     allow: tuple[str, ...],
@@ -120,7 +129,7 @@ def command(
         from .narrator import narrate
 
         narrate()
-    limits = Limits(connections, per_source, 1 if once else None, idle, drain, line, threads, spin)
+    limits = Limits(connections, per_source, 1 if once else None, idle, drain, line, threads, spin, peer_timeout)
     service: Service = partial(LineEcho, limit=line) if lines else StreamEcho
     if allow:
         from ..wire.allow import allowing, parse_network

@@ -14,6 +14,7 @@ from ..errors import ConnectError, DeadlineError
 from ..net import open_client
 from . import say
 from .addresses import families, parse_one
+from .load import hint
 from .seconds import Seconds
 
 
@@ -23,7 +24,12 @@ class _OutputError(Exception):
 
 @click.command("talk", short_help="Be the near end: send lines, compare what comes back.")
 @click.argument("address", metavar="HOST PORT", nargs=-1, required=True)
-@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Give up when no byte came or went for so long.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="Give up when no byte came or went for so long; after the end of the input, after ten times as long in all.",
+)
 @click.option("--explain", is_flag=True, help="Tell each call, what it returned and what the kernel says after it, on standard error.")
 @families
 def command(address: tuple[str, ...], timeout: float | None, explain: bool, family: int | None) -> int:
@@ -46,7 +52,7 @@ def command(address: tuple[str, ...], timeout: float | None, explain: bool, fami
     try:
         connected = open_client(where, timeout or 10.0, family=family or 0)
     except ConnectError as error:
-        say(f"meari talk: {error}; does a server listen there? (meari serve {where.port})")
+        say(f"meari talk: {error}{hint(error, where)}")
         return 2
     with connected as rio:
         try:

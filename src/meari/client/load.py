@@ -37,10 +37,7 @@ _BURST = 64  # messages of an open loop that is late, sent before what came back
 
 
 class Load:
-    """Runs *plan* against the first of *targets* that answers.
-
-    *part*: which process this is, of how many. *told* is given what each interval counted.
-    """
+    """Runs *plan* against the first of *targets* that answers, as *part* (which process, of how many); *told*: each interval."""
 
     def __init__(
         self, plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, told: Callable[[Count], None]
@@ -270,7 +267,7 @@ class Load:
         return max(0, min(self._left, len(range(self._grid, last, self._part[1]))))
 
     def _answered_nudge(self, line: Line) -> bool:
-        """Whether an answer makes up for a nudge: then no message follows it, and as many are in flight as before."""
+        """True if an answer makes up for a nudge: no message follows it, and as many are in flight as before."""
         nudges, line.nudges = line.nudges, 0
         return bool(nudges)
 

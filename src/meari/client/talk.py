@@ -9,6 +9,7 @@ regular files as input.)
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -22,6 +23,8 @@ from ..stop import milliseconds
 from .comparison import Comparison
 
 WINDOW = 16 << 20  # bytes outstanding, after which the input waits: what is compared has to be kept
+_REST = 10  # timeouts, for all that is to come after the end of the input
+_HELD = 1.0  # seconds without a byte, after which a far end is taken to wait for more
 _CHUNK = 65536  # bytes taken at once from the input, and from the connection
 
 
@@ -29,8 +32,8 @@ def talk(rio: Rio, source: int, show: Callable[[bytes], None], comparison: Compa
     """Send what comes from the descriptor *source*, *show* what comes back, until the far end's end of file.
 
     At the end of *source* the connection is half-closed, and the rest waited for. *comparison* is kept up to date,
-    also when an error ends it: DeadlineError if no byte moved either way for *timeout* seconds, an OSError of the
-    connection's, or whatever *show* raises. The connection is left open.
+    also when an error ends it: DeadlineError if no byte moved either way for *timeout* seconds, or the rest is not
+    there after ten times as long; an OSError of the connection's; or whatever *show* raises. The connection is left open.
     """
     _Talk(rio.sock, source, show, comparison, timeout).run()
 
@@ -44,15 +47,25 @@ class _Talk:
         self._timeout = timeout
         self._left: bytes | memoryview = b""  # taken from the input, not yet written
         self._more = True  # the input has not ended
+        self._until = math.inf  # when the rest has to be there, once it has
+        self._window = WINDOW
 
     def run(self) -> None:
         self._sock.setblocking(False)
         moved = time.monotonic()
         while True:
-            wait = None if self._timeout is None else moved + self._timeout - time.monotonic()
+            wait = None if self._timeout is None else min(moved + self._timeout, self._until) - time.monotonic()
             if wait is not None and wait <= 0:
-                raise DeadlineError(f"no byte came or went for {self._timeout:g} s")
-            ready = self._poll(wait)
+                late = time.monotonic() >= self._until
+                raise DeadlineError(
+                    f"not over {_REST * (self._timeout or 0):g} s after the end of the input"
+                    if late
+                    else f"no byte came or went for {self._timeout:g} s"
+                )
+            stuck = not self._left and self._more and self._comparison.outstanding >= self._window
+            ready = self._poll(_HELD if stuck and (wait is None or wait > _HELD) else wait)
+            if stuck and not ready:
+                self._window += WINDOW  # the far end may hold a line that is longer than that
             if self._sock.fileno() in ready:
                 ended, sent = self._receive(), self._send()  # what has come is shown, also when nothing more will go
                 if ended:
@@ -65,7 +78,7 @@ class _Talk:
     def _poll(self, wait: float | None) -> list[int]:
         poller = kernel.poll()
         poller.register(self._sock.fileno(), select.POLLIN | (select.POLLOUT if self._left else 0))
-        if self._more and not self._left and self._comparison.outstanding < WINDOW:
+        if self._more and not self._left and self._comparison.outstanding < self._window:
             poller.register(self._source, select.POLLIN)
         return [fd for fd, _ in poller.poll(milliseconds(wait))]
 
@@ -80,6 +93,7 @@ class _Talk:
         self._send()
         if not data:
             self._more = False
+            self._until = time.monotonic() + _REST * (self._timeout or math.inf)
             with contextlib.suppress(OSError):  # the next read tells what it is
                 self._sock.shutdown(socket.SHUT_WR)
 

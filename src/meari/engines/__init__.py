@@ -16,7 +16,7 @@ from ..stop import Stop
 from ..wire.protocol import Service
 from .event import event
 from .iterative import iterative
-from .prethread import prethread
+from .prethread import prepare, prethread
 from .process import process
 from .serving import Handler, conversing
 from .thread import thread
@@ -30,6 +30,7 @@ class Way:
 
     serves: Engine | None = None
     handles: Callable[[Sequence[tuple[Listener, Handler]], Stop, Limits, Events], None] | None = None
+    prepare: Callable[[Limits], None] = lambda _: None  # raises LocalError if it cannot run, before anything listens
     forks: bool = False  # it makes processes, and so must have no thread beside it
 
     def run(self, listeners: Sequence[tuple[Listener, Service]], stop: Stop, limits: Limits, events: Events) -> None:
@@ -45,5 +46,5 @@ ENGINES = {
     "iterative": Way(handles=iterative),
     "process": Way(handles=process, forks=True),
     "thread": Way(handles=thread),
-    "prethread": Way(handles=prethread),
+    "prethread": Way(handles=prethread, prepare=prepare),
 }

@@ -17,7 +17,7 @@ import select
 import socket
 import time
 import typing
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 
 from ..address import Address
@@ -34,7 +34,7 @@ T = typing.TypeVar("T")
 MOST_WATCHED = 16_384  # connections at once by default, where one costs a descriptor and some hundred bytes
 MOST_SERVED = 512  # and where one costs a thread or a process
 _BATCH = 64  # accepted in one go: a burst of clients must not starve those inside
-_PAUSE = 0.1  # seconds without accepting after the machine was at its limit
+_LEAST_PAUSE, _PAUSE = 0.002, 0.1  # seconds without accepting after the machine was at its limit: each time twice as long
 LONGEST = 86_400.0  # seconds of one wait, which epoll_wait(2) takes as an int of milliseconds
 _GRACE = 0.05  # seconds for handshakes that have begun, before an empty listener is closed
 SPARE = 16  # descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment
@@ -49,7 +49,7 @@ def room(limits: Limits, most: int, *, spare: int = 0) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    in_use = len(os.listdir("/proc/self/fd"))
+    in_use = _descriptors()
     left = math.inf if hard == resource.RLIM_INFINITY else hard - in_use
     asked = limits.connections
     if asked is None:
@@ -57,6 +57,14 @@ def room(limits: Limits, most: int, *, spare: int = 0) -> int:
     if asked > left - spare:
         raise UsageError(f"{asked:,} connections cannot be held: the descriptor limit of {hard:,} leaves {max(0, left - spare):,}")
     return asked
+
+
+def _descriptors() -> int:
+    """How many are open; where /proc is not mounted, as many as a process begins with."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return SPARE
 
 
 class Door(typing.Generic[T]):
@@ -71,6 +79,7 @@ class Door(typing.Generic[T]):
         self._to_accept = math.inf if limits.accept is None else limits.accept
         self._events = events
         self._poller = poller
+        self._pause = _LEAST_PAUSE  # the next one
         self.due = math.inf  # when tick() wants to be called: the end of a pause
         self._draining = False
         self._deaf: dict[int, float] = {}  # listeners that have been found empty after the stop, and when
@@ -121,6 +130,7 @@ class Door(typing.Generic[T]):
 
     def _enter(self, peer: Address) -> None:
         self.inside += 1
+        self._pause = _LEAST_PAUSE
         if self._per_source is not None:
             self._sources[peer.host] += 1
         self._to_accept -= 1
@@ -143,7 +153,8 @@ class Door(typing.Generic[T]):
         """The machine is at its limit: nobody is let in for a moment."""
         self._events.tell(Event(Kind.PAUSED, detail=f"clients wait: {reason}"))
         self._arm(0)
-        self.due = time.monotonic() + _PAUSE
+        self.due = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _PAUSE)
 
     def drain(self) -> Iterator[tuple[socket.socket, Address, T]]:
         """After a stop, and from time to time: let in who waits, as there is room; shut where nobody does."""
@@ -195,6 +206,7 @@ class Porch(typing.Generic[T]):
         self.door = Door(listeners, limits, events, self.poller, room)
         self._watched: dict[int, Callable[[], None]] = {}
         self._until = math.inf  # the drain limit, once stopped
+        self._held: deque[tuple[socket.socket, Address, T]] = deque()
         self.poller.register(stop.fileno(), 0)
 
     def watch(self, fd: int, call: Callable[[], None]) -> None:
@@ -205,13 +217,25 @@ class Porch(typing.Generic[T]):
         del self._watched[fd]
         self.poller.unregister(fd)
 
+    def hold(self, arrival: tuple[socket.socket, Address, T], reason: str) -> None:
+        """What is to serve *arrival* could not be started, for now: it is given out again after a pause."""
+        self._held.append(arrival)
+        self.door.pause(reason)
+
     def arrivals(self) -> Iterator[tuple[socket.socket, Address, T]]:
         """One connection after another, until the door is shut for good."""
-        while self.door.open and time.monotonic() < self._until:
+        while (self.door.open or self._held) and time.monotonic() < self._until:
             yield from self._round()
+            while self._held and self.door.due == math.inf:  # hold() begins a pause
+                yield self._held.popleft()
             if self._until < math.inf:
                 yield from self.door.drain()
         self.door.close()
+        for sock, peer, _ in self._held:  # the drain limit
+            reset(sock)
+            self.door.left(peer)
+            self.events.tell(Event(Kind.CUT, (peer,)))
+        self._held.clear()
 
     def wait(self, patience: float) -> None:
         """With the door shut, wait for those inside; after a stop until *patience* seconds past the drain limit."""

@@ -18,7 +18,9 @@ go, which wakes their clients less often and keeps the processor's caches warm (
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import select
 import socket
 import time
@@ -33,7 +35,7 @@ from ..rio import reset
 from ..stop import Stop
 from ..wire.protocol import Connection, Protocol, Service
 from .door import LONGEST, MOST_WATCHED, Door, room
-from .serving import LINGER, QUIET
+from .serving import LINGER, NOT_TAKEN, QUIET
 
 _IN = select.EPOLLIN
 _READ = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
@@ -42,7 +44,9 @@ _WRITE = select.EPOLLOUT | select.EPOLLET
 # 64 KiB was slower again. Small messages make it small: up to 512 bytes come from Python's own allocator, not malloc.
 _SMALL, _FIRST = 448, 4096
 _LARGER = {_SMALL: _FIRST, _FIRST: 65536, 65536: 65536}
+_SHARE = 8  # one of so many debtors is reset when memory runs out
 _READING, _WRITING, _LINGERING = range(3)  # the states of a connection
+_SWEPT = 200  # connections looked at between two calls of the poller: some 5 ms, where each has to be ended
 _AT_ONCE = 64  # events taken from the poller in one call: small answers wait until all of them are read
 
 
@@ -80,11 +84,19 @@ class _Loop:
         self.mirrors: dict[int, _Open] = {}  # those of them that are reading, and whose protocol reflects
         self.cut = math.inf  # the drain limit, once stopped
         self.sweep_at = math.inf
+        self.unswept: list[_Open] = []  # of a sweep that is under way
+        self.nearest = math.inf  # when the next is due, as far as it knows
+        self.came: list[tuple[int, bytes]] = []  # was read, and is still to be returned
         poller.register(stop.fileno(), 0)
 
     def run(self) -> None:
         try:
-            self.loop()
+            while True:
+                try:
+                    self.loop()
+                    return
+                except MemoryError:
+                    self.relieve()
         finally:
             self.door.close()
             for c in list(self.connections.values()):
@@ -98,7 +110,7 @@ class _Loop:
             due = min(self.events.due, door.due, self.sweep_at)
             ready = poll(min(max(0.0, due - at), longest), _AT_ONCE)
             at = now()
-            came: list[tuple[int, bytes]] = []
+            came = self.came
             for fd, mask in ready:
                 try:
                     c = mirrors[fd]
@@ -146,6 +158,21 @@ class _Loop:
             if sent < len(data):
                 self.keep(self.mirrors[fd], data, len(data) - sent, at)
         came.clear()
+
+    def relieve(self) -> None:
+        """There is no memory left: accept nobody for now, and end those that hold most of it.
+
+        What was read and not yet returned when it ran out is lost: those connections are reset too. Each edge that was
+        reported meanwhile is asked for once more.
+        """
+        self.door.pause(os.strerror(errno.ENOMEM))
+        debtors = sorted((c for c in self.connections.values() if c.left), key=lambda c: len(c.left), reverse=True)
+        lost = [self.connections[fd] for fd, _ in self.came if fd in self.connections]
+        self.came.clear()
+        for c in {id(c): c for c in lost + debtors[: 1 + len(debtors) // _SHARE]}.values():
+            self.abort(c, Kind.FAILED, f"out of memory: it had {len(c.left):,} bytes still to take")
+        for fd, c in self.connections.items():
+            self.poller.modify(fd, _WRITE if c.state == _WRITING else _READ)
 
     # A connection's life
 
@@ -328,12 +355,20 @@ class _Loop:
             for sock, peer, service in self.door.drain():
                 self.admit(sock, peer, service, at)
         grain = 0.02 * (1 + self.door.inside / 1000)  # sweeping takes time, too: at most some 2 % of it
-        nearest = min([self.sweep(c, at) for c in list(self.connections.values())], default=math.inf)
+        if not self.unswept:
+            self.unswept, self.nearest = list(self.connections.values()), math.inf
+        sweeping, self.unswept = self.unswept[:_SWEPT], self.unswept[_SWEPT:]
+        for c in sweeping:
+            if self.connections.get(c.sock.fileno()) is c:
+                self.nearest = min(self.nearest, self.sweep(c, at))
+        if self.unswept:  # those that have something to read are not kept waiting for all of it
+            self.sweep_at = at
+            return
         if at >= self.cut:
             self.door.close()
         elif self.cut < math.inf and self.door.open:
-            nearest = at
-        self.sweep_at = max(nearest, at + grain)
+            self.nearest = at
+        self.sweep_at = max(self.nearest, at + grain)
 
     def sweep(self, c: _Open, at: float) -> float:
         """Hold one connection to the limits in time; when to look at it again."""
@@ -355,6 +390,8 @@ class _Loop:
             self.abort(c, Kind.FAILED, f"not set up within {c.protocol.set_up_within:g} s")
         elif at >= idle and c.state == _WRITING:
             self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
+        elif at >= idle and unsent(c.sock):
+            self.abort(c, Kind.FAILED, NOT_TAKEN)
         elif at >= min(idle, quiet) and not waits(c.sock):
             c.detail = f"idle for {self.limits.idle:g} s" if at >= idle else ""
             self.finish(c, at)

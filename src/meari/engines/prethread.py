@@ -21,6 +21,23 @@ from .serving import LINGER, Handler, serve
 from .thread import Leaving
 
 
+def prepare(limits: Limits) -> None:
+    """Start as many threads as will serve, and end them. Raises LocalError if there are not so many to be had."""
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait, daemon=True) for _ in range(min(limits.threads, room(limits, limits.threads)))]
+    started: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise LocalError(f"{len(threads)} threads cannot be started: {error}") from None
+    finally:
+        over.set()
+        for thread in started:
+            thread.join()
+
+
 def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
     buffer: queue.SimpleQueue[tuple[socket.socket, Address, Handler] | None] = queue.SimpleQueue()
     places = min(limits.threads, room(limits, limits.threads))

@@ -7,7 +7,8 @@ own (pidfd_open(2)) instead of SIGCHLD and waitpid(-1), so no child that somebod
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
+import gc
 import os
 import signal
 import socket
@@ -18,10 +19,12 @@ from ..address import Address
 from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..net import Listener, kernel
-from ..rio import reset
 from ..stop import Stop
 from .door import MOST_SERVED, Porch, room
 from .serving import LINGER, Handler, serve
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
@@ -37,6 +40,8 @@ def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: L
         porch.door.left(peer)
 
     with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
+        gc.collect()
+        gc.freeze()  # a collection in a child would write to every object, and so copy every page that it shares
         for sock, peer, handler in porch.arrivals():
             try:
                 pid = kernel.fork()
@@ -44,9 +49,7 @@ def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: L
                     _child(sock, peer, handler, porch, children)
                 children[pid] = _watch(pid)
             except OSError as error:  # no process or no descriptor left
-                reset(sock)
-                porch.door.left(peer)
-                porch.door.pause(os.strerror(error.errno or 0))
+                porch.hold((sock, peer, handler), os.strerror(error.errno or 0))
                 continue
             sock.close()
             porch.watch(children[pid], partial(reap, pid, peer))
@@ -67,11 +70,20 @@ def _watch(pid: int) -> int:
 
 def _child(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Handler], children: dict[int, int]) -> None:
     """Serve the connection and exit: nothing of the parent's may run in the child after this."""
-    with contextlib.suppress(BaseException):
+    code = 1
+    try:
+        _end_with_the_parent()
         porch.abandon()
         for fd in children.values():
             os.close(fd)
         porch.events.reset()
         serve(sock, peer, handler, porch)
         porch.events.flush()
-    kernel.exit(0)
+        code = 0
+    finally:
+        kernel.exit(code)  # 1 for what could not be reported, want of memory say: reap() reports it
+
+
+def _end_with_the_parent() -> None:
+    """A child whose engine is killed (SIGKILL) ends too: nobody would count it, or stop it (PR_SET_PDEATHSIG, prctl(2))."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

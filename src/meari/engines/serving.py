@@ -19,6 +19,7 @@ from ..wire.protocol import Connection, Protocol, Service
 from .door import Porch
 
 QUIET = 1.0  # seconds without a byte after which a connection is taken to have said all, once we are to stop
+NOT_TAKEN = "idle, and what was written was not taken"
 LINGER = 2.0  # seconds that we read on, after our FIN, so that what is still on its way does not turn it into a reset
 
 Handler = Callable[[Rio, Connection], None]  # blocking: what a textbook server calls for a connection
@@ -109,21 +110,24 @@ class Served(Rio):
                 found.append((self.moved + QUIET, Stopped("stopped")))
         return min(found, key=lambda one: one[0]) if found else (math.inf, _NEVER)
 
-    def end(self) -> None:
+    def end(self, patience: float | None = None) -> None:
         """Our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset.
 
-        That is LINGER seconds, and for as long as the peer is still to take what we have written, the time to drain:
-        who has not taken it by then is reset.
+        That is LINGER seconds, and for as long as the peer is still to take what we have written *patience*, or the time
+        to drain: a peer that has not taken it by then is reset.
         """
         self.shutdown()
-        until, last = time.monotonic() + LINGER, time.monotonic() + self._limits.drain
+        patient = self._limits.drain if patience is None else patience
+        until, last = time.monotonic() + min(LINGER, patient), time.monotonic() + patient
         with contextlib.suppress(OSError):
             while not self._ended and (now := time.monotonic()) < min(until, self._cut()):
                 if self._watch(select.POLLIN, min(until, self._cut())):
                     self._ended = not self.sock.recv(65536, socket.MSG_DONTWAIT)
                 elif unsent(self.sock) and now < last:
-                    until = time.monotonic() + LINGER
+                    until = min(time.monotonic() + LINGER, last)
             if not self._ended and unsent(self.sock):
+                if patience is not None:
+                    raise _Cut(Kind.FAILED, NOT_TAKEN)
                 raise _Cut(Kind.CUT, "the drain limit")
 
 
@@ -170,15 +174,16 @@ def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Han
     kind, detail = Kind.CLOSED, ""
     with Served(sock, porch, alone) as rio:
         try:
+            patience = None
             try:
                 handler(rio, connection)
             except Stopped:
                 pass
             except DeadlineError as late:
-                detail = str(late)
+                detail, patience = str(late), 0.0  # it has been idle for as long as it may
             except _Told as told:
                 kind, detail = Kind.FAILED, str(told)
-            rio.end()
+            rio.end(patience)
         except Refused as refused:
             kind, detail = Kind.REFUSED, str(refused)
         except _Cut as cut:

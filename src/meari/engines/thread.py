@@ -11,7 +11,6 @@ from ..address import Address
 from ..events import Events
 from ..limits import Limits
 from ..net import Listener
-from ..rio import reset
 from ..stop import Stop
 from .door import MOST_SERVED, Porch, room
 from .serving import LINGER, Handler, serve
@@ -59,8 +58,6 @@ def thread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Li
             try:
                 threading.Thread(target=run, args=(sock, peer, handler), name=f"meari {peer}", daemon=True).start()
             except RuntimeError as error:  # the system has no thread left
-                reset(sock)
-                porch.door.left(peer)
-                porch.door.pause(str(error))
+                porch.hold((sock, peer, handler), str(error))
         porch.wait(patience=LINGER + 1)
         leaving.close()

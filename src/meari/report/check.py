@@ -19,7 +19,7 @@ _CAUSES = 3  # shown; JSON has all
 _SHOWN = 200  # characters of a server's output
 _BESIDE = {"en": "beside", "ko": "비교"}
 _LABEL = {Verdict.UNKNOWN: "?"}
-UNTRIED = frozenset({"needs", "needs-more", "path-gone"})  # seen of what was not judged, for a reason of others
+UNTRIED = frozenset({"needs", "needs-more", "path-gone", "no-time"})  # seen of what was not judged, for a reason of others
 _WORDS = {
     "likely": {"en": "likely", "ko": "추정 원인"},
     "or": {"en": "or", "ko": "또는"},

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import time
 
-from ...errors import DeadlineError, IncompleteRead
+from ...errors import ConnectError, DeadlineError, IncompleteRead
 from ...rio import Rio
 from ..finding import Finding, fail, ok, warn
 from ..path import Path
@@ -16,7 +18,13 @@ _SHOWN = 40  # bytes of it
 
 
 def check(path: Path) -> Finding:
-    with path.rio() as rio:
+    try:
+        rio = path.rio()
+    except ConnectError as error:
+        if all(os.strerror(errno.ECONNRESET) in reason for reason in error.reasons):
+            return fail("ended")  # it was connected, and reset before connect(2) could say so
+        raise
+    with rio:
         began = time.perf_counter()
         try:
             rio.writen(_ALONE)
