@@ -15,7 +15,7 @@ check: $(VENV)/.tools
 test: $(VENV)/.tools
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py whole
 
-test-long: $(VENV)/.tools
+test-long: $(VENV)/.tools $(VENV)/.peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py long
 
 lint: $(VENV)/.tools
@@ -38,6 +38,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.tools: $(VENV)/.installed
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/.peers: $(VENV)/.tools
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[peers]'
 	@touch $@
 
 .bench/.installed: pyproject.toml constraints.txt

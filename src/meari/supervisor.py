@@ -140,8 +140,9 @@ def fork_alone() -> int:
     if threading.active_count() > 1:
         raise LocalError("this engine forks, and a process that forks must have no other thread")
     until = time.monotonic() + 0.1
-    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
-        time.sleep(0.001)  # one that has ended for Python may still be on its way out of the kernel
+    with contextlib.suppress(FileNotFoundError):  # /proc is not mounted
+        while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
+            time.sleep(0.001)  # one that has ended for Python may still be on its way out of the kernel
     return kernel.fork()
 
 

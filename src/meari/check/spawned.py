@@ -54,7 +54,12 @@ def command(text: str, port: int | None = None) -> list[str]:
 
 
 def adopt() -> None:
-    """From now on a process whose parent has ended becomes a child of ours, whatever session it is in (prctl(2))."""
+    """From now on a process whose parent has ended becomes a child of ours, whatever session it is in (prctl(2)).
+
+    Raises LocalError where /proc is not mounted: nothing can be watched without it.
+    """
+    if not os.path.exists("/proc/self/stat"):
+        raise LocalError("/proc is not mounted: --spawn watches its server there")
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import click
@@ -25,8 +25,10 @@ from ..report.junit import Case, junit
 from ..stop import Stop
 from . import say
 from .addresses import families, parse_one
-from .language import language, of_environment
-from .output import Saved, show
+from .language import language
+from .language import spoken as language_of
+from .output import show
+from .saved import Saved
 from .seconds import Seconds
 from .sides import Side, try_all
 
@@ -83,7 +85,7 @@ def command(
     meari check lb.example:7007 --idle 400 --against backend.example:7007
     meari check --spawn './echoserver {port}'
     """
-    spoken = lang or of_environment()
+    spoken = language_of(lang)
     chosen = choose(_names(only), _names(skip), quick=quick, spawned=None if as_list else spawn is not None)
     if as_list:
         for each in chosen:
@@ -96,9 +98,9 @@ def command(
         raise click.UsageError("--port is of a server that is started: --spawn COMMAND", click.get_current_context())
     plan = Plan(clients, idle, quick)
     stop = Stop()
-    with Saved(junit_file) as saved, _stoppable(stop) as signals:
+    sides: list[Side] = []
+    with Saved(junit_file) as saved, _stoppable(stop, lambda: _status(sides, len(chosen))) as signals:
         interrupted = False
-        sides: list[Side] = []
         try:
             if spawn is not None:
                 words = command_of(spawn, port)
@@ -170,9 +172,17 @@ def _has_ipv6() -> bool:
         return False
 
 
+def _status(sides: Sequence[Side], chosen: int) -> str:
+    """One line: how much was tried, what does not hold, what is being tried."""
+    results = [result for side in sides for result in side.results]
+    wrong = ", ".join(result.name for result in results if result.finding.verdict is Verdict.FAIL) or "none"
+    running = ", ".join(sorted({name for side in sides for name in side.battery.running.copy()}))
+    return f"{len(results)} of {chosen * max(1, len(sides))} tried, FAIL: {wrong}; running: {running or '-'}"
+
+
 @contextlib.contextmanager
-def _stoppable(stop: Stop) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM end it; the signals that came."""
+def _stoppable(stop: Stop, status: Callable[[], str]) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM end it, SIGQUIT (Ctrl-\\) shows its status; the signals that came."""
     came: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -180,6 +190,7 @@ def _stoppable(stop: Stop) -> Iterator[list[int]]:
         stop.set()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, lambda *_: say(status()))
     try:
         yield came
     finally:

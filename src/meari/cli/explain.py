@@ -26,8 +26,10 @@ from ..explain.timeline import Moment, Timeline
 from ..net import free_port
 from ..report.explain import Teller
 from . import say
-from .language import language, of_environment
-from .output import Saved, show
+from .language import language
+from .language import spoken as language_of
+from .output import show
+from .saved import Saved
 
 _WIDTH = 100  # columns, where there is no terminal
 _WIDEST = 160
@@ -53,13 +55,15 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
     meari explain fork --lang ko
     meari explain --html page.html all
     """
-    spoken = lang or of_environment()
+    spoken = language_of(lang)
     if as_list:
         for name in SCENES:
             show(f"  {name:16} {known.question(name, spoken)}")
         return 0
     if step and (as_json or html_file):
         raise click.UsageError("--step is for a terminal: it goes without --json and --html", click.get_current_context())
+    if not os.path.exists("/proc/self/stat"):
+        raise LocalError("/proc is not mounted: what the kernel does is read there")
     chosen = list(SCENES) if "all" in scenes else list(dict.fromkeys(scenes)) or ["echo"]
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
@@ -117,6 +121,7 @@ def _play(name: str, port: int) -> Iterator[Moment]:
 def _tell(name: str, spoken: str, step: bool, *, first: bool) -> bool:
     """One scene as text; whether the next is still to be gone through step by step."""
     colour = sys.stdout is not None and os.isatty(1) and "NO_COLOR" not in os.environ
+    colour = colour and os.environ.get("TERM", "dumb") != "dumb"
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDEST)
     encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
     teller = Teller(name, spoken, width, colour=colour, line="─" if encoding.lower().startswith("utf") else "-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,18 @@ def language(wanted: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def of_environment() -> str:
-    """In the order of locale(7)."""
+    """In the order of locale(7); English where the output cannot show Korean."""
     said = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
-    return "ko" if said.startswith("ko") else "en"
+    return spoken("ko" if said.startswith("ko") else "en")
+
+
+def spoken(wanted: str | None) -> str:
+    """The language to write in: *wanted*, or the environment's; English where the output has no characters for Korean."""
+    if wanted is None:
+        return of_environment()
+    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
+    try:
+        "한국어".encode(encoding if wanted == "ko" else "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "en"
+    return wanted

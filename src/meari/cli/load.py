@@ -20,7 +20,8 @@ from ..reach import resolve
 from ..report import text
 from . import say
 from .addresses import families, parse_one
-from .output import Output, Saved, show
+from .output import Output, show
+from .saved import Saved
 from .seconds import Seconds
 from .sizes import Sizes
 
@@ -176,8 +177,9 @@ def verdict(result: Result, tests: list[Threshold]) -> int:
 
 @contextlib.contextmanager
 def stoppable(crew: Crew) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run early, and what was counted is told."""
+    """Ctrl-C and SIGTERM end the run early, and what was counted is reported; SIGQUIT (Ctrl-\\) shows the status."""
     before = {number: signal.signal(number, lambda *_: crew.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, lambda *_: say(text.status(crew.result)))
     try:
         yield
     finally:

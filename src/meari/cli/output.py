@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
 import time
 import typing
-from collections.abc import Callable
 
 from ..client.crew import Crew
 from ..client.results import Point, Result, interval
@@ -105,41 +103,3 @@ def show(line: str) -> bool:
         return False
     except OSError as error:
         raise LocalError(f"standard output: {error.strerror}") from None
-
-
-class Saved:
-    """A file to be written at the end. Whether it can be is known before the run, and what was there stays until then."""
-
-    def __init__(self, path: str | None) -> None:
-        """Raises LocalError. What is no regular file (a pipe, a terminal) is written to as it is, in the end."""
-        self._path = path if path is None else os.path.realpath(path)
-        self._part: str | None = None
-        if self._path is not None and (os.path.isfile(self._path) or not os.path.exists(self._path)):
-            self._part = f"{self._path}.{os.getpid()}.part"
-            try:
-                with open(self._part, "x"):
-                    pass
-            except OSError as error:
-                raise LocalError(f"{path}: {error.strerror}") from None
-
-    def __enter__(self) -> typing.Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._part is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._part)
-
-    def write(self, content: Callable[[], str]) -> bool:
-        """Whether it is written, if there is one."""
-        if self._path is None:
-            return True
-        try:
-            with open(self._part or self._path, "w", encoding="utf-8") as file:
-                file.write(content())
-            if self._part is not None:
-                os.replace(self._part, self._path)
-        except OSError as error:
-            say(f"meari: {self._path}: {error.strerror}")
-            return False
-        return True

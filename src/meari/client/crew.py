@@ -33,7 +33,7 @@ from .tally import Count
 _HEAD = struct.Struct("!I")
 _AHEAD = SECOND // 50  # from when all are connected to the begin
 _END = 2.0  # seconds from the stop to the end of the processes
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 _GRACE = 10.0  # seconds beyond all that a process may wait for
 
 

@@ -44,6 +44,7 @@ _WRITE = select.EPOLLOUT | select.EPOLLET
 # 64 KiB was slower again. Small messages make it small: up to 512 bytes come from Python's own allocator, not malloc.
 _SMALL, _FIRST = 448, 4096
 _LARGER = {_SMALL: _FIRST, _FIRST: 65536, 65536: 65536}
+_LEAN = 10.0  # seconds of small reads after memory ran out
 _SHARE = 8  # one of so many debtors is reset when memory runs out
 _READING, _WRITING, _LINGERING = range(3)  # the states of a connection
 _SWEPT = 200  # connections looked at between two calls of the poller: some 5 ms, where each has to be ended
@@ -84,7 +85,8 @@ class _Loop:
         self.mirrors: dict[int, _Open] = {}  # those of them that are reading, and whose protocol reflects
         self.cut = math.inf  # the drain limit, once stopped
         self.sweep_at = math.inf
-        self.unswept: list[_Open] = []  # of a sweep that is under way
+        self.unswept: list[_Open] = []  # of a sweep under way
+        self.lean = 0.0  # until when reads are small, for want of memory
         self.nearest = math.inf  # when the next is due, as far as it knows
         self.came: list[tuple[int, bytes]] = []  # was read, and is still to be returned
         poller.register(stop.fileno(), 0)
@@ -160,18 +162,17 @@ class _Loop:
         came.clear()
 
     def relieve(self) -> None:
-        """There is no memory left: accept nobody for now, and end those that hold most of it.
-
-        What was read and not yet returned when it ran out is lost: those connections are reset too. Each edge that was
-        reported meanwhile is asked for once more.
-        """
+        """Out of memory: accept nobody for now, and reset the largest debtors, with those whose bytes were read and not yet
+        returned. Edges that were reported meanwhile are asked for once more."""
         self.door.pause(os.strerror(errno.ENOMEM))
         debtors = sorted((c for c in self.connections.values() if c.left), key=lambda c: len(c.left), reverse=True)
         lost = [self.connections[fd] for fd, _ in self.came if fd in self.connections]
         self.came.clear()
         for c in {id(c): c for c in lost + debtors[: 1 + len(debtors) // _SHARE]}.values():
             self.abort(c, Kind.FAILED, f"out of memory: it had {len(c.left):,} bytes still to take")
+        self.lean = time.monotonic() + _LEAN  # a large read would find no room among what is left
         for fd, c in self.connections.items():
+            c.size = min(c.size, _FIRST)
             self.poller.modify(fd, _WRITE if c.state == _WRITING else _READ)
 
     # A connection's life
@@ -252,7 +253,7 @@ class _Loop:
         """A read of *n* bytes may not have been all, or the end is near: ask for the edge once more."""
         if c.state == _READING and self.connections.get(fd) is c:
             if n == c.size:
-                c.size = _LARGER[n]
+                c.size = _LARGER[n] if time.monotonic() >= self.lean else min(n, _FIRST)
             self.poller.modify(fd, _READ)
 
     def flush(self, c: _Open, fd: int, at: float) -> None:

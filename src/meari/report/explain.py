@@ -16,7 +16,8 @@ from ..explain.row import Row, View
 from ..explain.timeline import CLIENT, SERVER, End, Ends, Moment, Segment
 
 _TIME = 9  # columns of a terminal
-_NARROW = 78
+_NARROW = 78  # below this the three columns do not fit: one thing stands below the other
+_LEAST = 30
 _BOTH = 24  # columns of two states side by side
 
 
@@ -28,11 +29,13 @@ class Teller:
 
     def __init__(self, scene: str, language: str, width: int, *, colour: bool, line: str = "─") -> None:
         self._scene, self._language = scene, language
+        self._narrow = width < _NARROW
+        width = max(width, _LEAST)
         self._console = Console(
-            width=max(width, _NARROW), file=io.StringIO(), force_terminal=colour, no_color=not colour, highlight=False, legacy_windows=False
+            width=width, file=io.StringIO(), force_terminal=colour, no_color=not colour, highlight=False, legacy_windows=False
         )
-        room = max(width, _NARROW) - _TIME
-        self._kernel = max(_BOTH, room // 4)
+        room = width - _TIME
+        self._kernel = room - 1 if self._narrow else max(_BOTH, room // 4)
         self._side = (room - self._kernel - 2) // 2
         self._line = line
         self._names: set[str] = set()  # of connections
@@ -47,18 +50,32 @@ class Teller:
             Text("ms".rjust(_TIME - 1), style="dim"), heads[0], Text(heads[1].plain.center(self._kernel).rstrip(), style="bold"), heads[2]
         )
         question = Text.assemble((self._scene, "bold cyan"), "  ", (known.question(self._scene, self._language), "bold"))
-        return self._render(question) + "\n" + self._render(table)
+        return self._render(question) + "\n" + ("" if self._narrow else self._render(table))
 
     def moment(self, moment: Moment) -> str:
         """A step: its call, what came of it in the kernel, and what there is to say of it."""
         self._forked = self._forked or moment.row.name == "fork"
         cell = self._call(moment)
+        if self._narrow:
+            return self._stacked(moment, cell)
         table = self._grid()
         client, server = (cell, Text()) if moment.side == CLIENT else (Text(), cell)
         table.add_row(Text(f"{moment.at / 1e6:8.1f}", style="dim"), client, self._in_between(moment), server)
-        return self._render(table) + "".join(
-            self._render(Padding(Text(text, style=style), (0, 2, 0, _TIME + 2))) for text, style in self._sayings(moment)
-        )
+        return self._render(table) + self._said(moment, _TIME + 2)
+
+    def _stacked(self, moment: Moment, call: Text) -> str:
+        """The same for a narrow terminal: the side and its call, below them what the kernel did."""
+        who = Text(f"{moment.at / 1e6:8.1f} ", style="dim")
+        who.append(f"{known.word(moment.side, self._language)}: ", style="bold")
+        call.overflow = None
+        found = self._render(Text.assemble(who, call))
+        between = self._in_between(moment)
+        if between.plain:
+            found += self._render(Padding(between, (0, 0, 0, _TIME)))
+        return found + self._said(moment, _TIME)
+
+    def _said(self, moment: Moment, indent: int) -> str:
+        return "".join(self._render(Padding(Text(text, style=style), (0, 2, 0, indent))) for text, style in self._sayings(moment))
 
     def closing(self) -> str:
         return "\n" + self._render(Padding(Text(known.answer(self._scene, self._language), style="bold"), (0, 2, 0, 2)))

@@ -62,6 +62,12 @@ def lines(result: Result) -> Iterator[str]:
     yield from faults(result)
 
 
+def status(result: Result) -> str:
+    """The interim summary, in one line."""
+    sums = f"{result.count.messages:,} messages in {result.seconds:.1f} s ({result.messages_per_second:,.0f}/s)"
+    return f"{sums}, {quantiles(result.headline)}, {amount(result.faults, 'fault')}"
+
+
 def network(count: Count | Summary) -> str:
     """What the kernel says of the path (TCP_INFO), of our side of it."""
     again = f"{amount(count.retransmitted, 'segment')} sent again"

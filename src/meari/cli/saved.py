@@ -1,0 +1,105 @@
+"""A file to be written at the end of a run: whether it can be is known before, and what was there stays until then."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import stat
+import typing
+from collections.abc import Callable
+
+from ..errors import LocalError
+from . import say
+
+_PATIENCE = 10_000  # milliseconds that the reader of a pipe may take
+
+
+class Saved:
+    """As a context manager, for the time of the run. None of a path: nothing is written.
+
+    A file that exists is overwritten where it is, so that its mode, its owner and its other links stay; the new content is
+    on the disk by then, in a file without a name (O_TMPFILE, open(2)). A new file gets its name when it is complete, and
+    a run that is killed leaves nothing behind. A FIFO has to have a reader.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        """Raises LocalError."""
+        self._path = path
+        self._fd = self._there = -1  # the file without a name; what is there already
+        if path is None:
+            return
+        try:
+            self._there = self._open_existing(path)
+            if self._there < 0 or stat.S_ISREG(os.fstat(self._there).st_mode):
+                self._fd = self._open_unnamed(os.path.dirname(os.path.realpath(path)))
+        except OSError as error:
+            self.__exit__()
+            nobody = error.errno == errno.ENXIO
+            raise LocalError(f"{path}: {'nobody reads it' if nobody else error.strerror}") from None
+
+    @staticmethod
+    def _open_existing(path: str) -> int:
+        try:  # O_NONBLOCK: a FIFO without a reader is an error (ENXIO), and no wait
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
+
+    def _open_unnamed(self, directory: str) -> int:
+        try:
+            return os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT) or not os.path.isdir(directory):
+                raise
+        if self._there < 0 and not os.access(directory, os.W_OK):  # a file system without O_TMPFILE
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return -1
+
+    def __enter__(self) -> typing.Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in (self._fd, self._there):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._there = -1
+
+    def write(self, content: Callable[[], str]) -> bool:
+        """Whether it is written, if there is one."""
+        if self._path is None:
+            return True
+        data = content().encode()
+        try:
+            if self._fd >= 0:
+                _write(self._fd, data)
+            if self._there < 0:
+                self._there = self._name(self._path)
+            if self._there >= 0:
+                with contextlib.suppress(OSError):  # no regular file
+                    os.ftruncate(self._there, 0)
+                _write(self._there, data)
+        except OSError as error:
+            say(f"meari: {self._path}: {error.strerror}")
+            return False
+        return True
+
+    def _name(self, path: str) -> int:
+        """Give the new file its name; -1 if that is all, or what is to be written to instead."""
+        with contextlib.suppress(OSError):  # no file without a name, no /proc, or something has the name by now
+            if self._fd >= 0:
+                os.link(f"/proc/self/fd/{self._fd}", path, follow_symlinks=True)
+                return -1
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _write(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:
+            poller = select.poll()
+            poller.register(fd, select.POLLOUT)
+            if not poller.poll(_PATIENCE):
+                raise TimeoutError(errno.ETIMEDOUT, "its reader does not read") from None
