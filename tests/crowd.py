@@ -30,24 +30,26 @@ def exchange(clients: Sequence[socket.socket], data: Sequence[bytes], seconds: f
     for fd in by_fd:
         poller.register(fd, select.EPOLLIN | select.EPOLLOUT)
     end = time.monotonic() + seconds
-    while by_fd:
-        assert time.monotonic() < end, f"{len(by_fd)} clients are not through after {seconds} s"
-        for fd, mask in poller.poll(1):
-            sock = by_fd[fd]
-            if mask & select.EPOLLOUT and fd in left:
-                with contextlib.suppress(BlockingIOError):
-                    left[fd] = left[fd][sock.send(left[fd]) :]
-                if not left[fd]:
-                    del left[fd]
-                    sock.shutdown(socket.SHUT_WR)
-                    poller.modify(fd, select.EPOLLIN)
-            if mask & ~select.EPOLLOUT:
-                came = sock.recv(1 << 20)
-                got[fd].append(came)
-                if not came:
-                    poller.unregister(fd)
-                    by_fd.pop(fd).close()
-    poller.close()
+    with contextlib.closing(poller), contextlib.ExitStack() as stack:
+        for sock in clients:
+            stack.callback(sock.close)
+        while by_fd:
+            assert time.monotonic() < end, f"{len(by_fd)} clients are not through after {seconds} s"
+            for fd, mask in poller.poll(1):
+                sock = by_fd[fd]
+                if mask & select.EPOLLOUT and fd in left:
+                    with contextlib.suppress(BlockingIOError):
+                        left[fd] = left[fd][sock.send(left[fd]) :]
+                    if not left[fd]:
+                        del left[fd]
+                        sock.shutdown(socket.SHUT_WR)
+                        poller.modify(fd, select.EPOLLIN)
+                if mask & ~select.EPOLLOUT:
+                    came = sock.recv(1 << 20)
+                    got[fd].append(came)
+                    if not came:
+                        poller.unregister(fd)
+                        by_fd.pop(fd).close()
     return [b"".join(got[fd]) for fd in order]
 
 

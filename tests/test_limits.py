@@ -188,6 +188,18 @@ def test_the_children_of_an_engine_that_is_killed_end_with_it() -> None:
         until(lambda: not alive(child))
 
 
+def test_once_does_not_count_a_client_that_is_refused() -> None:
+    with Serving("--once", "--allow", "127.0.0.1") as server:
+        for _ in range(3):
+            refused = socket.create_connection(("127.0.0.1", server.port), source_address=("127.0.0.2", 0))
+            with refused, contextlib.suppress(OSError):
+                assert refused.recv(1) == b""
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        assert server.finish(10) == 0
+
+
 # Memory
 
 

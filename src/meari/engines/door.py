@@ -80,6 +80,7 @@ class Door(typing.Generic[T]):
         self._events = events
         self._poller = poller
         self._pause = _LEAST_PAUSE  # the next one
+        self._defers = False
         self.due = math.inf  # when tick() wants to be called: the end of a pause
         self._draining = False
         self._deaf: dict[int, float] = {}  # listeners that have been found empty after the stop, and when
@@ -103,6 +104,8 @@ class Door(typing.Generic[T]):
         """Whoever waits at the listener *fd* and finds room. Each has to be given back to left()."""
         listener, serves = self._listeners[fd]
         for _ in range(_BATCH):
+            if not self._to_accept:
+                return
             if self.inside >= self._room:
                 self.knock(fd)
                 return
@@ -134,19 +137,34 @@ class Door(typing.Generic[T]):
         if self._per_source is not None:
             self._sources[peer.host] += 1
         self._to_accept -= 1
-        if not self._to_accept:
+        if not self._to_accept and self._defers:
+            self._arm(0)  # until it is known whether the last one is served
+        elif not self._to_accept:
             self.close()
         elif self.inside >= self._room:
             self._arm(select.EPOLLIN | select.EPOLLONESHOT)
 
-    def left(self, peer: Address) -> None:
-        """A connection from *peer* is over: there is room for another."""
+    def defer(self) -> None:
+        """The engine calls admitted(): the last connection counts once it is served, not when it is accepted."""
+        self._defers = True
+
+    def admitted(self) -> None:
+        """A connection is served: if it was the last that may come in, shut the door."""
+        if not self._to_accept:
+            self.close()
+
+    def left(self, peer: Address, *, refused: bool = False) -> None:
+        """A connection from *peer* is over: there is room for another. One that was *refused* does not count."""
         self.inside -= 1
+        if refused and self._defers and not self._draining:
+            self._to_accept += 1
+            if self._to_accept == 1:
+                self._arm(select.EPOLLIN)
         if self._per_source is not None:
             self._sources[peer.host] -= 1
             if not self._sources[peer.host]:
                 del self._sources[peer.host]
-        if self.inside + 1 == self._room:
+        if self.inside + 1 == self._room and self._to_accept:
             self._arm(select.EPOLLIN)
 
     def pause(self, reason: str) -> None:

@@ -80,6 +80,7 @@ class _Loop:
         self, listeners: Sequence[tuple[Listener, Service]], stop: Stop, limits: Limits, events: Events, poller: select.epoll
     ) -> None:
         self.door = Door(listeners, limits, events, poller, room(limits, MOST_WATCHED))
+        self.door.defer()
         self.stop, self.limits, self.events, self.poller = stop, limits, events, poller
         self.connections: dict[int, _Open] = {}
         self.mirrors: dict[int, _Open] = {}  # those of them that are reading, and whose protocol reflects
@@ -162,8 +163,7 @@ class _Loop:
         came.clear()
 
     def relieve(self) -> None:
-        """Out of memory: accept nobody for now, and reset the largest debtors, with those whose bytes were read and not yet
-        returned. Edges that were reported meanwhile are asked for once more."""
+        """Out of memory: accept nobody for now; reset the largest debtors, and those whose bytes were read and not returned."""
         self.door.pause(os.strerror(errno.ENOMEM))
         debtors = sorted((c for c in self.connections.values() if c.left), key=lambda c: len(c.left), reverse=True)
         lost = [self.connections[fd] for fd, _ in self.came if fd in self.connections]
@@ -184,6 +184,7 @@ class _Loop:
             c.protocol = protocol = service(c)
             reflects, within, _ = protocol.reflects, protocol.set_up_within, (protocol.done, protocol.error)  # one that lacks
             c.connected()  # any of them fails here, and alone
+            self.door.admitted()
             out = protocol.start()
         except Refused as refused:
             c.kind, c.detail = Kind.REFUSED, str(refused)
@@ -328,11 +329,9 @@ class _Loop:
         self.connections.pop(fd, None)
         self.mirrors.pop(fd, None)
         how(c.sock)
-        self.door.left(c.peer)
+        self.door.left(c.peer, refused=c.kind is Kind.REFUSED)
         seconds = time.monotonic() - c.began
         self.events.tell(Event(c.kind, (c.peer,), messages=c.messages, bytes=c.bytes, seconds=seconds, detail=c.detail))
-
-    # What is not a read
 
     def other(self, fd: int, at: float) -> None:
         c = self.connections.get(fd)
@@ -398,4 +397,4 @@ class _Loop:
             self.finish(c, at)
         elif at < min(idle, quiet):
             return min(idle, quiet, set_up, self.cut)
-        return at  # soon again: it may linger now, or have its last bytes still to write
+        return at  # soon again: it may linger now

@@ -21,6 +21,7 @@ _AMOUNTS = (0, 4096, 65536)  # bytes under way at the reset
 _MUCH = 8 << 20  # more than buffers hold: the far end waits in a write
 _STEP = 32768
 _TWICE = 2
+_AFTERMATH = 0.2  # seconds: on a busy machine a far end that dies of it does so some time later
 _SETTLE = 0.02  # seconds for the far end to meet what was done
 
 
@@ -46,6 +47,7 @@ def check(path: Path) -> Finding:
             for fin in (False, True) * (1 if path.plan.quick else _TWICE):
                 _while_blocked(path, fin=fin)
                 resets += 1
+            path.wait(_AFTERMATH + path.margin)
             if not alone and not _served(path, bystander):
                 return fail("bystander", resets=resets)
             with path.rio() as newcomer:
