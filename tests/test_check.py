@@ -106,6 +106,8 @@ def test_every_engine_holds_whole(engine: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.alone
+@pytest.mark.timeout(900)
 def test_on_a_busy_machine_nothing_is_taken_for_a_fault(port: int) -> None:
     busy = [subprocess.Popen([MEARI[0], "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
     try:
