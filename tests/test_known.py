@@ -106,7 +106,7 @@ def test_every_cause_is_of_something_that_can_be_seen(cause: dict[str, typing.An
         assert re.search("[가-힣]", cause[text]["ko"])
     assert cause["source"]["title"]
     assert re.fullmatch(r"https?://\S+", cause["source"]["url"])
-    assert set(cause) <= {"name", "property", "seen", "when", "spawned", "cause", "remedy", "form", "source"}
+    assert set(cause) <= {"name", "property", "seen", "when", "spawned", "cause", "remedy", "form", "source", "example"}
     for form in cause.get("form", {}).values():
         assert set(form) == set(LANGUAGES)
 

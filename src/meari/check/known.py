@@ -36,6 +36,7 @@ class Cause:
     remedy: str
     title: str
     url: str
+    example: bool = False  # a product that has the mechanism of a cause before it
 
 
 class _Numbers(string.Formatter):
@@ -89,7 +90,7 @@ def causes(result: Result, language: str, *, spawned: bool) -> Iterator[Cause]:
         if _fits(known, result, spawned):
             source = known["source"]
             remedy = known["remedy"][language] + _form(known, result, language)
-            yield Cause(known["name"], known["cause"][language], remedy, source["title"], source["url"])
+            yield Cause(known["name"], known["cause"][language], remedy, source["title"], source["url"], known.get("example", False))
 
 
 def _form(known: dict[str, typing.Any], result: Result, language: str) -> str:

@@ -23,6 +23,7 @@ UNTRIED = frozenset({"needs", "needs-more", "path-gone", "no-time"})  # seen of 
 _WORDS = {
     "likely": {"en": "likely", "ko": "추정 원인"},
     "or": {"en": "or", "ko": "또는"},
+    "example": {"en": "for example", "ko": "예"},
     "remedy": {"en": "do", "ko": "해결"},
     "source": {"en": "see", "ko": "참고"},
     "printed": {"en": "last output", "ko": "마지막 출력"},
@@ -56,7 +57,7 @@ def behind(result: Result, language: str, *, spawned: bool) -> Iterator[str]:
         seen |= {"printed": _printable(result.watched.printed)}
         yield from (f"          {words[key]}: {said}" for key, said in seen.items() if said)
     for n, cause in enumerate(list(causes(result, language, spawned=spawned))[:_CAUSES]):
-        yield f"          {words['or' if n else 'likely']}: {cause.cause}"
+        yield f"          {words['likely' if not n else 'example' if cause.example else 'or']}: {cause.cause}"
         if not n:
             yield f"            {words['remedy']}: {cause.remedy}"
             yield f"            {words['source']}: {cause.title}, {cause.url}"
