@@ -44,7 +44,7 @@ _WRITE = select.EPOLLOUT | select.EPOLLET
 # 64 KiB was slower again. Small messages make it small: up to 512 bytes come from Python's own allocator, not malloc.
 _SMALL, _FIRST = 448, 4096
 _LARGER = {_SMALL: _FIRST, _FIRST: 65536, 65536: 65536}
-_LEAN = 10.0  # seconds of small reads after memory ran out
+_LEAN, _LEAN_SIZES = 10.0, {_SMALL: _FIRST, _FIRST: _FIRST, 65536: _FIRST}  # seconds of small reads after memory ran out
 _SHARE = 8  # one of so many debtors is reset when memory runs out
 _READING, _WRITING, _LINGERING = range(3)  # the states of a connection
 _SWEPT = 200  # connections looked at between two calls of the poller: some 5 ms, where each has to be ended
@@ -87,7 +87,7 @@ class _Loop:
         self.cut = math.inf  # the drain limit, once stopped
         self.sweep_at = math.inf
         self.unswept: list[_Open] = []  # of a sweep under way
-        self.lean = 0.0  # until when reads are small, for want of memory
+        self.larger, self.lean = _LARGER, math.inf  # and until when reads are small, for want of memory
         self.nearest = math.inf  # when the next is due, as far as it knows
         self.came: list[tuple[int, bytes]] = []  # was read, and is still to be returned
         poller.register(stop.fileno(), 0)
@@ -170,7 +170,7 @@ class _Loop:
         self.came.clear()
         for c in {id(c): c for c in lost + debtors[: 1 + len(debtors) // _SHARE]}.values():
             self.abort(c, Kind.FAILED, f"out of memory: it had {len(c.left):,} bytes still to take")
-        self.lean = time.monotonic() + _LEAN  # a large read would find no room among what is left
+        self.larger, self.lean = _LEAN_SIZES, time.monotonic() + _LEAN  # a large read would find no room
         for fd, c in self.connections.items():
             c.size = min(c.size, _FIRST)
             self.poller.modify(fd, _WRITE if c.state == _WRITING else _READ)
@@ -254,7 +254,7 @@ class _Loop:
         """A read of *n* bytes may not have been all, or the end is near: ask for the edge once more."""
         if c.state == _READING and self.connections.get(fd) is c:
             if n == c.size:
-                c.size = _LARGER[n] if time.monotonic() >= self.lean else min(n, _FIRST)
+                c.size = self.larger[n]
             self.poller.modify(fd, _READ)
 
     def flush(self, c: _Open, fd: int, at: float) -> None:
@@ -349,6 +349,8 @@ class _Loop:
         """Whatever is due: the events of a second, the door, the limits in time."""
         self.events.tick()
         self.door.tick(at)
+        if at >= self.lean:
+            self.larger, self.lean = _LARGER, math.inf
         if at < self.sweep_at:
             return
         if self.cut < math.inf:
