@@ -175,8 +175,6 @@ class _Loop:
             c.size = min(c.size, _FIRST)
             self.poller.modify(fd, _WRITE if c.state == _WRITING else _READ)
 
-    # A connection's life
-
     def admit(self, sock: socket.socket, peer: Address, service: Service, at: float) -> None:
         sock.setblocking(False)
         c = _Open(sock, peer, self.events, at)
