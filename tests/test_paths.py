@@ -15,7 +15,7 @@ import pytest
 from meari import Server
 from meari.net import free_port
 
-from .middleboxes import SHIPPED, haproxy, need, nginx, socat, ssh, stunnel
+from .middleboxes import SHIPPED, haproxy, need, nginx, running, socat, ssh, stunnel
 from .program import MEARI, run
 
 TCP = SHIPPED.replace("mode http", "mode tcp")
@@ -73,6 +73,21 @@ def test_haproxy_in_tcp_mode_holds_but_for_50_seconds_of_idleness(far: int, tmp_
     assert [(each["name"], each["seen"]) for each in failed] == [("idle", "closed")]
     assert 49 < failed[0]["evidence"]["dead_s"] < 52
     assert failed[0]["causes"][0]["name"] == "haproxy-debian-50-seconds"
+
+
+def test_an_inspect_delay_is_no_buffering_of_standard_output(far: int, tmp_path: Path) -> None:
+    own = free_port()
+    (tmp_path / "haproxy.cfg").write_text(
+        f"defaults\n {TCP}\nfrontend near\n bind 127.0.0.1:{own}\n tcp-request inspect-delay 20s\n"
+        " tcp-request content accept if { req.len gt 1000 }\n default_backend far\n"
+        f"backend far\n server echo 127.0.0.1:{far}\n"
+    )
+    need("haproxy")
+    with running(own, "haproxy", "-f", str(tmp_path / "haproxy.cfg"), "-db"):
+        found = json.loads(run("check", str(own), "--quick", "--only", "partial", "--json").stdout)
+    (partial,) = found["properties"]
+    assert (partial["verdict"], partial["seen"]) == ("FAIL", "end"), partial
+    assert partial["causes"][0]["name"] == "holds-the-first-bytes"
 
 
 def test_haproxy_as_mended(far: int, tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def _give_up_after(sock: socket.socket, seconds: float) -> None:
     expected: a probe after half of the time, and then each eighth. A peer whose window stays shut for so long is given
     up too.
     """
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, min(int(seconds * 1000), 2**31 - 1)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, min(int(seconds / 2), 32_767)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, min(int(seconds / 8), 32_767)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)

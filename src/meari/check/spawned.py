@@ -230,7 +230,7 @@ class Spawned:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            _started.discard(process.pid)
+        _started.discard(process.pid)
 
     def close(self) -> None:
         if hasattr(self, "process"):

@@ -50,6 +50,8 @@ class Saved:
         try:
             return os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
         except OSError as error:
+            if self._there >= 0:  # it is written where it is, without a copy before
+                return -1
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT) or not os.path.isdir(directory):
                 raise
         if self._there < 0 and not os.access(directory, os.W_OK):  # a file system without O_TMPFILE

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 
 class Pause:
-    """Notices SIGCONT, from its making to close(). To be made in the main thread; times are nanoseconds."""
+    """Notices SIGCONT, from its making to close(); in another thread than the main one it notices none. In nanoseconds."""
 
     def __init__(self) -> None:
         self.came = False  # there was a pause that take() has not been asked for
         self.seen = 0  # when the process was last known to run
-        self._before = signal.signal(signal.SIGCONT, self._continued)
+        self._main = threading.current_thread() is threading.main_thread()
+        self._before = signal.signal(signal.SIGCONT, self._continued) if self._main else None
 
     def _continued(self, *_: object) -> None:
         self.came = True
@@ -22,4 +24,5 @@ class Pause:
         return max(0, now - self.seen) if self.seen else 0
 
     def close(self) -> None:
-        signal.signal(signal.SIGCONT, self._before)
+        if self._main:
+            signal.signal(signal.SIGCONT, self._before)
