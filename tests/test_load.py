@@ -356,7 +356,8 @@ def test_an_output_that_nobody_reads_holds_up_no_measuring() -> None:
         time.sleep(3)  # its pipe is full by now
         out, _ = process.communicate(timeout=20)
     found = json.loads(out.splitlines()[-1])
-    assert process.returncode == 0 and found["messages"] == 750 and found["seconds"] == pytest.approx(1.5, abs=0.2)
+    assert process.returncode == 0 and found["seconds"] == pytest.approx(1.5, abs=0.2)
+    assert found["messages"] + found["near_end"]["not_sent"] == 750 and found["messages"] > 600
     assert found["from_due_us"]["p50"] < 20_000
 
 
