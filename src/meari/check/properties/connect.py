@@ -16,6 +16,8 @@ from ..path import Path
 # This machine's own lack: no route, or no address of that family (connect(2), ip(7)).
 _NO_ROUTE = tuple(os.strerror(number) for number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
+_RESET = os.strerror(errno.ECONNRESET)
+
 
 def check(path: Path) -> Finding:
     answering: list[Target] = []
@@ -27,7 +29,9 @@ def check(path: Path) -> Finding:
             sock, _, nanoseconds = connect([target], path.patience, path.stop)
         except ConnectError as error:
             each += error.reasons
-            if any(word in reason for reason in error.reasons for word in _NO_ROUTE):
+            if all(_RESET in reason for reason in error.reasons):  # the handshake was over before: other properties judge that
+                answering.append(target)
+            elif any(word in reason for reason in error.reasons for word in _NO_ROUTE):
                 unrouted += error.reasons
             else:
                 reasons += error.reasons
