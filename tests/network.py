@@ -19,6 +19,7 @@ from .program import MEARI, until
 SOURCE = Path(__file__).parent / "network" / "path.c"
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
 _numbers = itertools.count()
+ENVIRONMENT = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
 
 
 @functools.cache
@@ -54,7 +55,7 @@ class Network:
         program = _program()
         try:
             for name in (self.near, self.far):
-                subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)
+                subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True, env=ENVIRONMENT)
             path = subprocess.Popen([program, self.near, self.far, *self._options], stdout=subprocess.PIPE)
             self._started.append(path)
             assert path.stdout is not None and path.stdout.readline() == b"ready\n"
@@ -65,7 +66,7 @@ class Network:
                     f"addr add {own} peer {peer} dev path",
                     "link set path mtu 1500 up",
                 ):
-                    subprocess.run(["ip", "-n", name, *command.split()], check=True, capture_output=True)
+                    subprocess.run(["ip", "-n", name, *command.split()], check=True, capture_output=True, env=ENVIRONMENT)
         except BaseException:
             self.__exit__()
             raise
@@ -80,12 +81,17 @@ class Network:
                 process.kill()
                 process.wait()
         for name in (self.near, self.far):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True, env=ENVIRONMENT)
 
     def start(self, port: int, *words: str, **popen: typing.Any) -> subprocess.Popen[bytes]:
         """Start a program in the far namespace; return once *port* is listened on there."""
         process = subprocess.Popen(
-            within(self.far, words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **popen
+            within(self.far, words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+            **popen,
         )
         self._started.append(process)
         until(lambda: f":{port} " in self._listeners() or process.poll() is not None)

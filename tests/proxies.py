@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .network import FAR, Network, within
+from .network import ENVIRONMENT, FAR, Network, within
 
 ECHO, PORT = 7007, 7009  # of the far end, and of what stands in front of it
 
@@ -57,7 +57,7 @@ def _dnat(network: Network, _: Path) -> None:
         f"chain pre {{ type nat hook prerouting priority -100; tcp dport {PORT} dnat to {FAR}:{ECHO}; }}\n"
         f"chain out {{ type nat hook output priority -100; tcp dport {PORT} dnat to 127.0.0.1:{ECHO}; }}\n}}\n"
     )
-    subprocess.run(within(network.far, ["nft", "-f", "-"]), input=rules.encode(), check=True)
+    subprocess.run(within(network.far, ["nft", "-f", "-"]), input=rules.encode(), check=True, env=ENVIRONMENT)
 
 
 # What starts it, and the program that has to be there, with its package.
