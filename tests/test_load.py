@@ -185,7 +185,8 @@ def test_a_far_end_that_dies_is_told_and_one_that_comes_back_is_used() -> None:
             out, _ = process.communicate(timeout=30)
     found = json.loads(out)
     assert process.returncode == 1
-    assert found["connections"]["lost"] == 3 and found["connections"]["opened"] >= 6
+    # One may be replaced while the listener of the dying process still takes it, and lost again.
+    assert 3 <= found["connections"]["lost"] <= 6 and found["connections"]["opened"] >= 6
     assert found["over_time"][-1]["messages"] > 0
 
 
