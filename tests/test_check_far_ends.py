@@ -19,7 +19,7 @@ from meari.check.printed import Printed
 from meari.net import free_port
 
 from .far_ends import FAULTS, PERHAPS, SOURCES, built
-from .program import MEARI, run, until
+from .program import MEARI, children, run, until
 from .test_peers import listens
 
 QUICK = ["--quick", "--clients", "12"]
@@ -144,7 +144,7 @@ def test_a_server_that_puts_itself_in_the_background_is_told_so_and_ended() -> N
 def test_a_signal_is_no_verdict() -> None:
     words = [*MEARI, "check", "--spawn", f"{built('right')} {{port}}", "--only", "processor"]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(1.0)
+    until(lambda: children(running.pid))
     running.send_signal(signal.SIGINT)
     out, errors = running.communicate(timeout=10)
     assert (running.returncode, errors) == (130, b"interrupted: 0 of 1 tried\n")

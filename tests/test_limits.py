@@ -200,6 +200,25 @@ def test_once_does_not_count_a_client_that_is_refused() -> None:
         assert server.finish(10) == 0
 
 
+def test_a_process_that_the_library_s_user_forks_holds_up_no_stop() -> None:
+    with Server("127.0.0.1:0") as server:
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(30)
+            os._exit(0)
+        try:
+            with socket.create_connection(("127.0.0.1", server.addresses[0].port)) as client:
+                client.sendall(b"x")
+                assert client.recv(1) == b"x"
+            began = time.monotonic()
+            server.stop()
+            until(lambda: server._thread is not None and not server._thread.is_alive())
+            assert time.monotonic() - began < 5
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
 # Memory
 
 

@@ -1,15 +1,17 @@
 """Stop: one thing that every wait can watch, in this thread, another, or a forked child.
 
-It is a pipe on which nothing is ever written. Stopping closes its write end, and then every copy of the read end, in
-whatever process, is at end of file: poll(2) says POLLHUP, now and for ever. Since the kernel closes the write end of a
-process that dies, a child whose parent is killed is stopped too.
+It is a pair of connected sockets on which nothing is ever written. Stopping shuts one of them down, and then every copy
+of the other, in whatever process, is at its end: poll(2) says POLLHUP, now and for ever. shutdown(2) acts on the
+connection, not on a descriptor: a copy that somebody's fork has made keeps nothing open. Since the kernel closes the
+sockets of a process that dies, a child whose parent is killed is stopped too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
 import select
+import socket
 import time
 
 
@@ -22,27 +24,27 @@ class Stop:
     """Set once, by one process; seen by every thread and by every child forked since."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe()
+        self._watched, self._held = socket.socketpair()
         self._noticed: float | None = None
 
     def fileno(self) -> int:
         """The descriptor to poll: POLLHUP once stopped. Nothing may be read from it."""
-        return self._read
+        return self._watched.fileno()
 
     def set(self) -> None:
         """Stop. Safe in a signal handler, and any number of times."""
-        fd, self._write = self._write, -1
-        if fd >= 0:
-            os.close(fd)
+        with contextlib.suppress(OSError):  # it is closed
+            self._held.shutdown(socket.SHUT_RDWR)
+        self._held.close()
 
     def inherit(self) -> None:
-        """To be called first in a forked child: lets go of the write end, which only the parent may hold."""
-        self.set()
+        """To be called first in a forked child: lets go of the end that only the parent may hold, and stops nobody."""
+        self._held.close()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait at most *timeout* seconds, 0 for a look; True if it is set."""
         poller = select.poll()
-        poller.register(self._read, 0)  # POLLHUP is always reported
+        poller.register(self.fileno(), 0)  # POLLHUP is always reported
         return bool(poller.poll(milliseconds(timeout)))
 
     def noticed(self) -> float:
@@ -52,8 +54,6 @@ class Stop:
         return self._noticed
 
     def close(self) -> None:
-        """Release both ends; whoever still polls a copy in another process is stopped."""
+        """Release both ends; a process that still polls a copy is stopped."""
         self.set()
-        fd, self._read = self._read, -1
-        if fd >= 0:
-            os.close(fd)
+        self._watched.close()

@@ -25,7 +25,7 @@ _SETTLED = 0.04  # without another listener
 _MARK = "MEARI_SPAWNED"  # in the environment of all that is started
 _OPERATORS = set("|&;<>()")  # of a shell
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "busybox", "env", "stdbuf"})
-_SAMPLE, _SPINS = 0.1, 0.3  # seconds, and of a core
+_SAMPLES, _SAMPLE = 7, 0.015  # looks at its state, and the seconds between two
 _EXIT_CODE = 49  # of the fields of /proc/PID/stat behind the name
 _PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -210,9 +210,12 @@ class Spawned:
 
     def doing(self) -> str:
         """Whether it "sleeps" or "spins", now that it does not answer."""
-        began, before = time.monotonic(), self.processor()
-        time.sleep(_SAMPLE)
-        return "spins" if self.processor() - before > _SPINS * (time.monotonic() - began) else "sleeps"
+        runnable = 0
+        for _ in range(_SAMPLES):  # of the state, not of processor time: on a busy machine it may get little
+            time.sleep(_SAMPLE)
+            tasks = [f"{pid}/task/{task}" for pid in self.family() for task in _listed(f"/proc/{pid}/task")]
+            runnable += any(_state(task) == "R" for task in tasks)
+        return "spins" if runnable > _SAMPLES // 2 else "sleeps"
 
     def died_of(self, pid: int) -> int:
         """The signal that *pid*, a zombie, died of; 0 if it exited, or is none."""
@@ -302,6 +305,6 @@ def _children(pid: int) -> list[int]:
     return [int(child) for task in _listed(f"/proc/{pid}/task") for child in _read(f"/proc/{pid}/task/{task}/children").split()]
 
 
-def _state(pid: int) -> str:
-    """The letter of proc(5): R, S, Z; "" for one that is gone."""
+def _state(pid: int | str) -> str:
+    """The letter of proc(5) of a process, or of PID/task/TID: R, S, Z; "" for one that is gone."""
     return _read(f"/proc/{pid}/stat").rpartition(")")[2][:3].strip()[:1]
