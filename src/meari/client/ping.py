@@ -30,7 +30,7 @@ from .tally import NETWORK
 SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns(): no step of a wall clock shows in them
 _NEVER = 1 << 62
 _AWAKE = SECOND // 1000  # before a message is due, from when on a spinning ping does not sleep
-_GOODBYE = 0.5  # seconds for the far end's FIN, after ours
+_GOODBYE = 2.0  # seconds for the far end's FIN, after ours, as load waits
 _RETRY = SECOND // 10  # from one attempt to connect anew to the next
 _LEAST, _PIECE = 4096, 65536  # bytes of the stream that are made at once
 _UNDER_WAY = 10_000  # messages at the most
