@@ -46,7 +46,7 @@ def check(path: Path) -> Finding:
         path.ends(*(line for line in lines if line.end is None))
     unconnected = wanted - len(lines)
     forgotten = len(lines) - len(served) - later - turned_away if served else 0
-    path.known.forgets = bool(forgotten and len(served) > 1 and not refused)
+    path.known.forgets = bool(forgotten and not later and not refused)
     found = {
         "clients": wanted,
         "served": len(served),
