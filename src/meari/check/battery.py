@@ -157,6 +157,7 @@ class Battery:
         self._targets, self._plan, self._stop, self._spawn = targets, plan, stop, spawn
         self._waiting = with_needs(chosen)
         self.running: set[str] = set()  # by name
+        self.one_server = False  # a server of ours that always listens on the same port
         self._reachability = Reachability(self.known, plan)
         self._over: SimpleQueue[Result | tuple[str, BaseException]] = SimpleQueue()
 
@@ -166,6 +167,7 @@ class Battery:
         Raises Stopped, and LocalError if the server of ours does not start; the stop is set then, for all of them.
         """
         raised: BaseException | None = None
+        self.known.began = time.monotonic()
         while (self._waiting and raised is None) or self.running:
             if raised is None:
                 for each in self._ready():
@@ -195,6 +197,8 @@ class Battery:
             ready = [] if beside else ready[:1]
         elif beside - {TOGETHER}:
             ready = []
+        if self.one_server:  # each property has the only port for itself
+            return [] if self.running else ready
         idle = [each for each in self._waiting if each.when == ASIDE]
         if self._spawn is None and stage == LAST and (idle or "idle" in self.running):
             ready = []  # what may end the far end comes after those that wait

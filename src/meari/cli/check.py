@@ -106,7 +106,9 @@ def command(
                 words = command_of(spawn, port)
                 adopt()
                 started = partial(_spawned, words, stop, family, port=port, start=start)
-                sides = [Side(spawn, Battery([], chosen, plan, stop, started), chosen, spawned=True)]
+                battery = Battery([], chosen, plan, stop, started)
+                battery.one_server = port is not None
+                sides = [Side(spawn, battery, chosen, spawned=True)]
             else:
                 where = [parse_one(address)] + ([] if against is None else [parse_one([against])])
                 sides = [Side(str(one), Battery(resolve(one, family or 0), chosen, plan, stop), chosen) for one in where]

@@ -94,7 +94,7 @@ class Door(typing.Generic[T]):
 
     def tick(self, now: float) -> None:
         if now >= self.due:
-            self._arm(select.EPOLLIN)
+            self._arm(select.EPOLLIN | (select.EPOLLONESHOT if self.inside >= self._room else 0))
 
     def guards(self, fd: int) -> bool:
         """Whether *fd* is a listener's."""

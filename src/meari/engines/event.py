@@ -40,8 +40,7 @@ from .serving import LINGER, NOT_TAKEN, QUIET
 _IN = select.EPOLLIN
 _READ = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _WRITE = select.EPOLLOUT | select.EPOLLET
-# A read of 4 KiB at first, since a fresh large bytes object is dear; one that is filled makes the next larger, and more than
-# 64 KiB was slower again. Small messages make it small: up to 512 bytes come from Python's own allocator, not malloc.
+# A read of 4 KiB at first: a fresh large bytes object is dear. Small messages make it 448: Python's own allocator gives those.
 _SMALL, _FIRST = 448, 4096
 _LARGER = {_SMALL: _FIRST, _FIRST: 65536, 65536: 65536}
 _LEAN, _LEAN_SIZES = 10.0, {_SMALL: _FIRST, _FIRST: _FIRST, 65536: _FIRST}  # seconds of small reads after memory ran out
@@ -189,6 +188,7 @@ class _Loop:
             self.close(c)
             return
         except Exception as error:
+            self.door.admitted()
             self.fail(c, error)
             return
         fd = sock.fileno()
@@ -397,4 +397,4 @@ class _Loop:
             self.finish(c, at)
         elif at < min(idle, quiet):
             return min(idle, quiet, set_up, self.cut)
-        return at  # soon again: it may linger now
+        return at  # soon again

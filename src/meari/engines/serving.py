@@ -116,9 +116,11 @@ class Served(Rio):
         That is LINGER seconds, and for as long as the peer is still to take what we have written *patience*, or the time
         to drain: a peer that has not taken it by then is reset.
         """
+        if patience is not None and _owed(self.sock):  # before our FIN, which counts as a byte until it is acknowledged
+            raise _Cut(Kind.FAILED, NOT_TAKEN)
         self.shutdown()
-        patient = self._limits.drain if patience is None else patience
-        until, last = time.monotonic() + min(LINGER, patient), time.monotonic() + patient
+        patient = self._limits.drain
+        until, last = time.monotonic() + LINGER, time.monotonic() + patient
         with contextlib.suppress(OSError):
             while not self._ended and (now := time.monotonic()) < min(until, self._cut()):
                 if self._watch(select.POLLIN, min(until, self._cut())):
@@ -126,9 +128,15 @@ class Served(Rio):
                 elif unsent(self.sock) and now < last:
                     until = min(time.monotonic() + LINGER, last)
             if not self._ended and unsent(self.sock):
-                if patience is not None:
-                    raise _Cut(Kind.FAILED, NOT_TAKEN)
                 raise _Cut(Kind.CUT, "the drain limit")
+
+
+def _owed(sock: socket.socket) -> int:
+    """Bytes that the peer has not taken; 0 for a connection that is gone."""
+    try:
+        return unsent(sock)
+    except OSError:
+        return 0
 
 
 def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:

@@ -105,7 +105,8 @@ def warnings(result: Result) -> list[str]:
 def faults(result: Result) -> Iterator[str]:
     """The table of faults, the first with the bytes around it."""
     if not result.faults and result.complete and result.count.messages:
-        yield "  faults       none: every byte came back as it was sent"
+        late = ", some only after the end" if result.count.unserved else ""
+        yield f"  faults       none: every byte came back as it was sent{late}"
         return
     if not result.faults:
         left = result.count.missing + result.count.unfinished
