@@ -90,7 +90,11 @@ class Saved:
         """Give the new file its name; -1 if that is all, or what is to be written to instead."""
         with contextlib.suppress(OSError):  # no file without a name, no /proc, or something has the name by now
             if self._fd >= 0:
-                os.link(f"/proc/self/fd/{self._fd}", path, follow_symlinks=True)
+                root = os.open("/", os.O_PATH | os.O_CLOEXEC)  # with it Python calls linkat(2), which follows the link
+                try:
+                    os.link(f"/proc/self/fd/{self._fd}", path, src_dir_fd=root, follow_symlinks=True)
+                finally:
+                    os.close(root)
                 return -1
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
