@@ -249,9 +249,13 @@ class Battery:
     def _find(self, each: Property) -> Finding:
         """Try it; once more if the path was not there meanwhile (reachability.py)."""
         first = Path(self._targets, self._plan, self.known, self._stop)
+        known = self.known
+        before = (known.large_lost, known.lines_lost, known.capacity, known.forgets, known.turns_away)
         finding = self._reachability.review(each.name, judge(each.module, first), first, last=False)
         if finding is not None:
             return finding
+        # What the outage made of it is no knowledge of the far end.
+        known.large_lost, known.lines_lost, known.capacity, known.forgets, known.turns_away = before
         again = Path(self._targets, self._plan, self.known, self._stop)
         found = judge(each.module, again)
         if found.verdict in (Verdict.OK, Verdict.WARN):

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 import time
 import typing
 from pathlib import Path
@@ -60,6 +61,7 @@ def adopt() -> None:
     """
     if not os.path.exists("/proc/self/stat"):
         raise LocalError("/proc is not mounted: --spawn watches its server there")
+    _others.update(_children(os.getpid()))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -90,17 +92,18 @@ class Spawned:
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, _MARK: self._mark.decode().partition("=")[2]}
         try:  # a session of its own, so that its children can be ended with it
-            process = subprocess.Popen(
-                self._words,
-                stdin=self._silent[0],
-                stdout=self.printed.write,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=environment,
-            )
+            with _starting:
+                process = subprocess.Popen(
+                    self._words,
+                    stdin=self._silent[0],
+                    stdout=self.printed.write,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env=environment,
+                )
+                _started.add(process.pid)
         except OSError as error:
             raise LocalError(f"cannot start {self._words[0]}: {error.strerror}") from None
-        _started.add(process.pid)
         return process
 
     def _await(self, stop: Stop) -> None:
@@ -254,6 +257,8 @@ class Spawned:
 
 
 _started: set[int] = set()  # the servers that run
+_others: set[int] = set()  # children of ours from before adopt(): somebody else's
+_starting = threading.Lock()
 
 
 def _end_adopted() -> None:
@@ -262,12 +267,16 @@ def _end_adopted() -> None:
     Each is a child of ours (adopt()), and no other process is.
     """
     until = time.monotonic() + _END
-    while not _started and (left := _children(os.getpid())) and time.monotonic() < until:
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+    while time.monotonic() < until:
+        with _starting:  # a server that another property starts meanwhile is none that was left behind
+            left = [] if _started else [pid for pid in _children(os.getpid()) if pid not in _others]
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+        if not left:
+            return
         time.sleep(_LOOK / 5)
 
 

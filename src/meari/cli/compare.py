@@ -71,7 +71,7 @@ def command(
     if files:
         one, other = load_results(files[0]), load_results(files[1])
         names, ratios = (files[0], files[1]), saved(one, other)
-        faults = sum(result.faults for result in (*one, *other))
+        faults = sum(_faults(result) for result in (*one, *other))
         if str(one[0].plan) != str(other[0].plan):
             say(f"meari compare: they were not run alike: {one[0].plan}; {other[0].plan}")
         if ratios and not ratios[0].between:
@@ -90,7 +90,7 @@ def command(
         except Stopped:
             return 130
         names, ratios = ("through", "direct"), rounds([a for a, _ in pairs], [b for _, b in pairs])
-        faults = sum(a.faults + b.faults for a, b in pairs)
+        faults = sum(_faults(a) + _faults(b) for a, b in pairs)
         network = [_again([a for a, _ in pairs]), _again([b for _, b in pairs])]
     if not ratios:
         say(f"meari compare: nothing to compare: {LEAST} rounds of each are needed in which messages came back")
@@ -116,6 +116,11 @@ def _rounds(plan: Plan, through: str, direct: str, n: int, family: int) -> list[
         if i >= 0:
             found.append((results["through"], results["direct"]))
     return found
+
+
+def _faults(result: Result) -> int:
+    """Faults, and messages and connections that received nothing: what makes a load exit with 1."""
+    return result.faults + result.count.unserved + (0 if result.complete else result.count.missing + result.count.unfinished)
 
 
 def _again(results: Sequence[Result]) -> dict[str, int]:

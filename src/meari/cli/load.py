@@ -151,7 +151,11 @@ def _of_round(result: Result, tests: list[Threshold]) -> list[Case]:
     from ..report.junit import Case
 
     said = list(text.lines(result))
-    spoiled = "\n".join(text.faults(result)) if result.faults or not result.complete or not result.count.messages else None
+    spoiled = (
+        "\n".join(text.faults(result))
+        if result.faults or not result.complete or result.count.unserved or not result.count.messages
+        else None
+    )
     cases = [Case("bytes", result.seconds, failure=spoiled, note="\n".join(said))]
     cases += [Case(test.text, 0.0, failure=test.crossed(result)) for test in tests]
     return cases

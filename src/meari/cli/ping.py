@@ -95,4 +95,4 @@ def command(
     else:
         for line in report.closing(summary, str(where)):
             show(line)
-    return 0 if summary.returned and not summary.lost and not summary.faults else 1
+    return 0 if 0 < summary.returned == summary.sent and not summary.faults else 1

@@ -174,6 +174,8 @@ class Ping:
                 until = time.monotonic() + _GOODBYE
                 while time.monotonic() < until and (data := self._sock.recv(65536)):
                     self._stream.receive(data)
+                    while self._waiting and self._waiting[0][1] <= self._stream.progress:
+                        self._returned(*self._waiting.popleft(), time.monotonic_ns())
             self._stream.finish()
         self._sock.close()
 
