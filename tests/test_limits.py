@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from meari import Address, Server, net, open_listeners
+from meari.engines import ENGINES
 from meari.errors import CapacityError
 from meari.net import of_sockaddr
 
@@ -188,8 +189,9 @@ def test_the_children_of_an_engine_that_is_killed_end_with_it() -> None:
         until(lambda: not alive(child))
 
 
-def test_once_does_not_count_a_client_that_is_refused() -> None:
-    with Serving("--once", "--allow", "127.0.0.1") as server:
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_once_does_not_count_a_client_that_is_refused(engine: str) -> None:
+    with Serving("--once", "--allow", "127.0.0.1", "--engine", engine) as server:
         for _ in range(3):
             refused = socket.create_connection(("127.0.0.1", server.port), source_address=("127.0.0.2", 0))
             with refused, contextlib.suppress(OSError):

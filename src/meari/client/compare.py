@@ -9,7 +9,7 @@ comparison. The method:
   of rounds are no pairs, and are compared as two samples (Welch's test).
 - Times on a shared machine are not normal: a round that met another process lies far out. So a difference is reported
   only if ranks say so too, which assume no distribution: the sign test of the pairs, or the rank-sum test of Wilcoxon,
-  Mann and Whitney of two series, both exact.
+  Mann and Whitney of two series, both exact (the latter up to 50 rounds of each).
 - Five metrics are compared at once. Each has to pass at 1 %, so that of identical far ends at most one comparison in
   twenty reports any difference (Bonferroni's correction). That takes 8 pairs, or two series of 5, at the least. A
   quantile for which a round has fewer than ten messages beyond is left out.
@@ -35,6 +35,7 @@ _T = (
 LEAST = 8  # pairs of rounds, below which the sign test cannot reach 1 %
 SERIES = 5  # rounds of each of two series, below which the rank-sum test cannot
 _LEVEL = 0.01  # of a test of one metric
+_EXACT = 2500  # pairs of a round and another, up to which the orders are counted: 50 rounds of each; beyond they are near normal
 _BEYOND = 10  # messages, for a quantile to be one
 _TOLD = 0.005  # a difference of less would be told as 1.00x
 
@@ -114,7 +115,7 @@ def unpaired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ra
 def _sign_test(more: int, less: int) -> float:
     """The two-sided probability of signs as uneven as these, or more so, where both are as likely."""
     n = more + less
-    return min(1.0, sum(math.comb(n, k) for k in range(min(more, less) + 1)) / 2.0 ** (n - 1))
+    return min(1.0, sum(math.comb(n, k) for k in range(min(more, less) + 1)) / (1 << (n - 1)))
 
 
 def _rank_sum_test(one: Sequence[float], other: Sequence[float]) -> float:
@@ -124,12 +125,19 @@ def _rank_sum_test(one: Sequence[float], other: Sequence[float]) -> float:
     """
     n, m = len(one), len(other)
     u = sum(1.0 if a < b else 0.5 if a == b else 0.0 for a in one for b in other)
-    ways = [[[1] + [0] * (n * m) for _ in range(m + 1)] for _ in range(n + 1)]
-    for i in range(1, n + 1):
-        for j in range(1, m + 1):
-            below, beside = ways[i - 1][j], ways[i][j - 1]
-            ways[i][j] = [(below[k - j] if k >= j else 0) + beside[k] for k in range(n * m + 1)]
-    tail = sum(ways[n][m][: math.floor(min(u, n * m - u)) + 1])
+    if n * m > _EXACT:
+        return math.erfc(max(0.0, abs(u - n * m / 2) - 0.5) / math.sqrt(n * m * (n + m + 1) / 6))
+    row = [[1] for _ in range(m + 1)]  # for none of the first, and each number of the other
+    for _ in range(n):
+        ways = [[1]]
+        for j in range(1, m + 1):  # the greatest is of the first, above j of the other; or it is of the other
+            below, beside = row[j], ways[j - 1]
+            whole = [0] * j + below
+            for k, count in enumerate(beside):
+                whole[k] += count
+            ways.append(whole)
+        row = ways
+    tail = sum(row[m][: math.floor(min(u, n * m - u)) + 1])
     return min(1.0, 2 * tail / math.comb(n + m, n))
 
 

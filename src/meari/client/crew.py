@@ -26,6 +26,7 @@ from ..reach import Target
 from ..stop import Stop, milliseconds
 from .lines import SECOND
 from .load import Load
+from .pause import Pause
 from .plan import Plan
 from .results import Point, Result
 from .tally import Count
@@ -178,6 +179,7 @@ class Crew:
         self.run_number = int.from_bytes(os.urandom(4), "big") if run is None else run
         self.stopped = False
         self._stop = Stop()
+        self._pause = Pause()
         self._workers: list[Worker] = []
         self.result = Result(plan, self.run_number, datetime.now(UTC).isoformat(timespec="seconds"), plan.address)
         self.began = 0  # what is counted, as time.monotonic_ns()
@@ -235,6 +237,10 @@ class Crew:
         last = math.inf if self.plan.seconds is None else self.began / SECOND + self.plan.seconds + self._patience()
         while not all(worker.gone for worker in self._workers):
             self._read()
+            now = time.monotonic_ns()
+            if self._pause.came:  # the processes were stopped with us, and end as much later
+                last += self._pause.take(now) / SECOND
+            self._pause.seen = now
             while all(worker.intervals or worker.last or worker.gone for worker in self._workers) and self._sum(told):
                 pass
             idle()
@@ -267,6 +273,7 @@ class Crew:
 
     def _close(self) -> None:
         self._stop.close()
+        self._pause.close()
         until = time.monotonic() + _END
         for worker in self._workers:
             worker.close(until)

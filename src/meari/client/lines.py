@@ -66,6 +66,11 @@ class Line(Verifier):
         self.broken = False  # a write failed: the error is told once, and the read after it finds an end of file
         self.closing = 0  # until when, after our FIN, the far end's is waited for
 
+    def answered_nudge(self) -> bool:
+        """True if an answer makes up for a nudge: no message follows it, and as many are in flight as before."""
+        nudges, self.nudges = self.nudges, 0
+        return bool(nudges)
+
     def shift(self, by: int) -> None:
         """The clock stood still for *by* nanoseconds."""
         now = time.monotonic_ns()

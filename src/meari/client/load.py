@@ -58,10 +58,9 @@ class Load:
         self._timeout = int(plan.timeout * SECOND)
         self._over = self._warm = self._tell_at = self._look_at = self._drained = NEVER
         self._flying = 0  # messages of an open loop that are under way
-        self._gone = 0  # when there was no connection last
+        self._gone = self._present = 0  # when there was no connection last, and when there was one
         self._begin = self._counting = 0  # when it began, and the counting after the warm-up
         self._nudged = False  # some connection was, at some time
-        self._present = 0  # when there was a connection last
         self._timer: Timer | None = None  # of an open loop
         self._pause = Pause()
 
@@ -117,9 +116,7 @@ class Load:
         if alone:
             late = -1  # the first byte of each connection is wanted
         while lines or self.lines.missing or not self.lines.ending:
-            at = clock()
-            if self._pause.came:
-                at = self._shift(at)
+            at = self._shift() if self._pause.came else clock()
             if at >= self._look_at:
                 self._look(at)
             self._pause.seen = at
@@ -128,6 +125,7 @@ class Load:
                 wait = 0
             back: list[Line] = []
             data: bytes | memoryview
+            timed = len(trips), len(dues)
             for fd, mask in poll(max(0, wait) / SECOND, _AT_ONCE):
                 if fd == timer:
                     self._timer.expired()  # type: ignore[union-attr]
@@ -170,8 +168,10 @@ class Load:
                     else:
                         line.end = NEVER
                     back.append(line)
+            if self._pause.came:
+                self._shift(*timed)
             if back and self._nudged:
-                back = [line for line in back if not self._answered_nudge(line)]
+                back = [line for line in back if not line.answered_nudge()]
             if back and not paced and not alone and not self.lines.ending:
                 if len(back) > self._left:
                     del back[self._left :]
@@ -266,11 +266,6 @@ class Load:
         last = math.ceil((self._over - self._begin) * self.plan.rate / SECOND)
         return max(0, min(self._left, len(range(self._grid, last, self._part[1]))))
 
-    def _answered_nudge(self, line: Line) -> bool:
-        """True if an answer makes up for a nudge: no message follows it, and as many are in flight as before."""
-        nudges, line.nudges = line.nudges, 0
-        return bool(nudges)
-
     # What is not a message that came back whole
 
     def _unusual(self, line: Line, mask: int) -> bool:
@@ -305,7 +300,7 @@ class Load:
         if self.plan.new_connections and not line.answered and n:
             line.answered = True
             self.tally.now.times["first_byte"].add((at - line.since,))
-        gap = at - max(line.heard, line.since)
+        gap = at - max(line.heard, line.since) - (at - self._pause.seen if self._pause.came else 0)
         if gap > self._late and line.end != NEVER and n:
             length = line.sent - line.owed - line.front
             self.tally.fault(Fault("delayed", line.connection, line.front, length, f"nothing came for {gap / 1e6:.0f} ms"))
@@ -355,14 +350,19 @@ class Load:
             pause = SECOND // (1000 if len(lines.open) < 100 else 50)
         self._look_at = min(now + pause, self._over if self._over > now else NEVER, self._warm, max(self._tell_at, now))
 
-    def _shift(self, at: int) -> int:
-        """After a pause (SIGTSTP, SIGCONT) the time that it took is taken out of all that is timed; what time it is."""
+    def _shift(self, trips: int = NEVER, dues: int = NEVER) -> int:
+        """After a pause (SIGTSTP, SIGCONT) its time is taken out of all that is timed; what time it is now.
+
+        The tally's *trips* and *dues* from these places on may have it in them.
+        """
+        at = time.monotonic_ns()
         pause = self._pause.take(at)
         for name in ("_begin", "_over", "_warm", "_tell_at", "_look_at", "_drained", "_counting", "_gone", "_present"):
             if getattr(self, name) < NEVER:
                 setattr(self, name, getattr(self, name) + pause)
         for line in self.lines.open.values():
             line.shift(pause)
+        self.tally.untime(trips, dues, pause // 2)
         self.tally.now.paused += pause / SECOND
         return at
 

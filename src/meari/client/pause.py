@@ -21,7 +21,8 @@ class Pause:
     def take(self, now: int) -> int:
         """How long it was, with the wait that it began in: a tenth of a second at the most."""
         self.came = False
-        return max(0, now - self.seen) if self.seen else 0
+        before, self.seen = self.seen, now
+        return max(0, now - before) if before else 0
 
     def close(self) -> None:
         if self._main:

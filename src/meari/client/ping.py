@@ -191,10 +191,7 @@ class Ping:
     def _go_on(self, stop: Stop) -> None:
         due = time.monotonic_ns()
         while True:
-            now = time.monotonic_ns()
-            if self._pause.came:
-                self._pause.take(now)
-                self._resumed = now
+            now = self._now()
             more = self._count is None or self.summary.sent < self._count
             if now >= self._over or (not more and not self._waiting):
                 return
@@ -210,13 +207,21 @@ class Ping:
             if self._wait(stop, min(self._over, due if more else _NEVER, self._given_up_at())):
                 return
 
+    def _now(self) -> int:
+        """What time it is; if the process was stopped meanwhile (Ctrl-Z), what was sent before is not timed, and gets new patience."""
+        if not self._pause.came:
+            return time.monotonic_ns()
+        self._pause.came = False
+        self._resumed = time.monotonic_ns()
+        return self._resumed
+
     def _given_up_at(self) -> int:
         """When the connection, or the message that is waited for longest, is given up; or when to connect anew."""
         if self._sock is None:
             return self._retry_at
         if self._connecting:
-            return self._connecting + self._patience
-        return self._waiting[0][2] + self._patience if self._waiting else _NEVER
+            return max(self._connecting, self._resumed) + self._patience
+        return max(self._waiting[0][2], self._resumed) + self._patience if self._waiting else _NEVER
 
     # The connection
 
@@ -332,7 +337,7 @@ class Ping:
         """Take what came, and write what is left; why the connection is lost, if it is."""
         try:
             data = kernel.read(sock.fileno(), 65536)
-            now = time.monotonic_ns()
+            now = self._now()
             if not data:
                 return self._broken or "the far end closed the connection"
             self._stream.receive(data)
@@ -386,6 +391,6 @@ class Ping:
                 self._connection_made(sock)
             elif sock is not None and (why := self._receive(sock)):
                 self._lose(sock, why)
-        if not ready and self._sock is not None and clock() >= self._given_up_at():
+        if not ready and self._sock is not None and self._now() >= self._given_up_at():
             self._give_up(self._sock)
         return False

@@ -96,6 +96,12 @@ class Tally:
             self.now.times["lag"].add(self.lags)
             self.lags.clear()
 
+    def untime(self, trips: int, dues: int, least: int) -> None:
+        """Of the messages from the places *trips* and *dues* on, those that took *least* or longer count, without their times."""
+        self.now.messages += sum(took >= least for took in self.trips[trips:])
+        for times, first in ((self.trips, trips), (self.dues, dues)):
+            times[first:] = [took for took in times[first:] if took < least]
+
     def forget(self) -> None:
         """What was counted was warming up, or came too late; faults, and how many connections there were, count in any case."""
         self.fold()

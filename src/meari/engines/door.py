@@ -77,10 +77,10 @@ class Door(typing.Generic[T]):
         self._per_source = limits.per_source
         self._sources: Counter[str | None] = Counter()
         self._to_accept = math.inf if limits.accept is None else limits.accept
+        self._unsure = 0  # of those inside, who may still be refused
         self._events = events
         self._poller = poller
         self._pause = _LEAST_PAUSE  # the next one
-        self._defers = False
         self.due = math.inf  # when tick() wants to be called: the end of a pause
         self._draining = False
         self._deaf: dict[int, float] = {}  # listeners that have been found empty after the stop, and when
@@ -137,35 +137,34 @@ class Door(typing.Generic[T]):
         if self._per_source is not None:
             self._sources[peer.host] += 1
         self._to_accept -= 1
-        if not self._to_accept and self._defers:
-            self._arm(0)  # until it is known whether the last one is served
-        elif not self._to_accept:
-            self.close()
+        self._unsure += 1
+        if not self._to_accept:
+            self._arm(0)  # until it is known whether all of them are served
         elif self.inside >= self._room:
             self._arm(select.EPOLLIN | select.EPOLLONESHOT)
 
-    def defer(self) -> None:
-        """The engine calls admitted(): the last connection counts once it is served, not when it is accepted."""
-        self._defers = True
-
     def admitted(self) -> None:
-        """A connection is served: if it was the last that may come in, shut the door."""
-        if not self._to_accept:
-            self.close()
+        """A service has taken one who came in: who is not known to be taken may be refused yet, and then does not count."""
+        self._unsure -= 1
+        self._settle()
 
-    def left(self, peer: Address, *, refused: bool = False) -> None:
-        """A connection from *peer* is over: there is room for another. One that was *refused* does not count."""
+    def left(self, peer: Address, *, admitted: bool = False, refused: bool = False) -> None:
+        """A connection from *peer* is over: there is room for another. *admitted*: admitted() was called for it."""
+        opens = self.inside == self._room or (refused and not self._to_accept)
         self.inside -= 1
-        if refused and self._defers and not self._draining:
-            self._to_accept += 1
-            if self._to_accept == 1:
-                self._arm(select.EPOLLIN)
+        self._unsure -= not admitted
+        self._to_accept += refused
         if self._per_source is not None:
             self._sources[peer.host] -= 1
             if not self._sources[peer.host]:
                 del self._sources[peer.host]
-        if self.inside + 1 == self._room and self._to_accept:
+        self._settle()
+        if self._to_accept and opens:
             self._arm(select.EPOLLIN)
+
+    def _settle(self) -> None:
+        if not self._to_accept and not self._unsure:
+            self.close()
 
     def pause(self, reason: str) -> None:
         """The machine is at its limit: nobody is let in for a moment."""

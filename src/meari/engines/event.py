@@ -33,40 +33,21 @@ from ..limits import Limits
 from ..net import Listener, kernel, unsent, waits
 from ..rio import reset
 from ..stop import Stop
-from ..wire.protocol import Connection, Protocol, Service
+from ..wire.protocol import Service
 from .door import LONGEST, MOST_WATCHED, Door, room
+from .opened import FIRST, LINGERING, READING, WRITING, Open
 from .serving import LINGER, NOT_TAKEN, QUIET
 
 _IN = select.EPOLLIN
 _READ = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _WRITE = select.EPOLLOUT | select.EPOLLET
 # A read of 4 KiB at first: a fresh large bytes object is dear. Small messages make it 448: Python's own allocator gives those.
-_SMALL, _FIRST = 448, 4096
-_LARGER = {_SMALL: _FIRST, _FIRST: 65536, 65536: 65536}
-_LEAN, _LEAN_SIZES = 10.0, {_SMALL: _FIRST, _FIRST: _FIRST, 65536: _FIRST}  # seconds of small reads after memory ran out
+_SMALL = 448
+_LARGER = {_SMALL: FIRST, FIRST: 65536, 65536: 65536}
+_LEAN, _LEAN_SIZES = 10.0, {_SMALL: FIRST, FIRST: FIRST, 65536: FIRST}  # seconds of small reads after memory ran out
 _SHARE = 8  # one of so many debtors is reset when memory runs out
-_READING, _WRITING, _LINGERING = range(3)  # the states of a connection
 _SWEPT = 200  # connections looked at between two calls of the poller: some 5 ms, where each has to be ended
 _AT_ONCE = 64  # events taken from the poller in one call: small answers wait until all of them are read
-
-
-class _Open(Connection):
-    """A connection that is open, and where it is in its life."""
-
-    __slots__ = ("began", "detail", "ended", "ending", "kind", "left", "moved", "protocol", "size", "sock", "state", "until")
-
-    def __init__(self, sock: socket.socket, peer: Address, events: Events, now: float) -> None:
-        super().__init__(peer, events)
-        self.sock = sock
-        self.began = self.moved = now
-        self.size = _FIRST  # of the next read
-        self.left: bytes | memoryview = b""  # to be written before more is read
-        self.ending = False  # once that is written, it is over
-        self.ended = False  # the peer's FIN came
-        self.until = math.inf  # when lingering, or the time to be set up, is over
-        self.kind, self.detail = Kind.CLOSED, ""  # how its end is told
-        self.state = _READING
-        self.protocol: Protocol
 
 
 def event(listeners: Sequence[tuple[Listener, Service]], stop: Stop, limits: Limits, events: Events) -> None:
@@ -79,13 +60,12 @@ class _Loop:
         self, listeners: Sequence[tuple[Listener, Service]], stop: Stop, limits: Limits, events: Events, poller: select.epoll
     ) -> None:
         self.door = Door(listeners, limits, events, poller, room(limits, MOST_WATCHED))
-        self.door.defer()
         self.stop, self.limits, self.events, self.poller = stop, limits, events, poller
-        self.connections: dict[int, _Open] = {}
-        self.mirrors: dict[int, _Open] = {}  # those of them that are reading, and whose protocol reflects
+        self.connections: dict[int, Open] = {}
+        self.mirrors: dict[int, Open] = {}  # those of them that are reading, and whose protocol reflects
         self.cut = math.inf  # the drain limit, once stopped
         self.sweep_at = math.inf
-        self.unswept: list[_Open] = []  # of a sweep under way
+        self.unswept: list[Open] = []  # of a sweep under way
         self.larger, self.lean = _LARGER, math.inf  # and until when reads are small, for want of memory
         self.nearest = math.inf  # when the next is due, as far as it knows
         self.came: list[tuple[int, bytes]] = []  # was read, and is still to be returned
@@ -129,16 +109,16 @@ class _Loop:
                 if n == 0:
                     self.finish(c, at, ended=True)
                     continue
+                came.append((fd, data))
                 c.moved = at
                 if c.messages == c.reported:  # all that came is told or summed up: this one is the first that is not
                     received(c, n)
-                    if n < _SMALL // 2 and c.size == _FIRST:
+                    if n < _SMALL // 2 and c.size == FIRST:
                         c.size = _SMALL
                 else:
                     c.messages += 1
                     c.bytes += n
-                came.append((fd, data))
-                if n > _FIRST:
+                if n > FIRST:
                     self.reflect(came, at)
                 if n == c.size or mask != _IN:
                     self.again(c, fd, n)
@@ -162,7 +142,7 @@ class _Loop:
         came.clear()
 
     def relieve(self) -> None:
-        """Out of memory: accept nobody for now; reset the largest debtors, and those whose bytes were read and not returned."""
+        """Out of memory: accept nobody for now; reset the largest debtors, and those whose bytes may not have been returned."""
         self.door.pause(os.strerror(errno.ENOMEM))
         debtors = sorted((c for c in self.connections.values() if c.left), key=lambda c: len(c.left), reverse=True)
         lost = [self.connections[fd] for fd, _ in self.came if fd in self.connections]
@@ -171,12 +151,12 @@ class _Loop:
             self.abort(c, Kind.FAILED, f"out of memory: it had {len(c.left):,} bytes still to take")
         self.larger, self.lean = _LEAN_SIZES, time.monotonic() + _LEAN  # a large read would find no room
         for fd, c in self.connections.items():
-            c.size = min(c.size, _FIRST)
-            self.poller.modify(fd, _WRITE if c.state == _WRITING else _READ)
+            c.size = min(c.size, FIRST)
+            self.poller.modify(fd, _WRITE if c.state == WRITING else _READ)
 
     def admit(self, sock: socket.socket, peer: Address, service: Service, at: float) -> None:
         sock.setblocking(False)
-        c = _Open(sock, peer, self.events, at)
+        c = Open(sock, peer, self.events, at)
         try:
             c.protocol = protocol = service(c)
             reflects, within, _ = protocol.reflects, protocol.set_up_within, (protocol.done, protocol.error)  # one that lacks
@@ -188,7 +168,6 @@ class _Loop:
             self.close(c)
             return
         except Exception as error:
-            self.door.admitted()
             self.fail(c, error)
             return
         fd = sock.fileno()
@@ -198,12 +177,12 @@ class _Loop:
             self.mirrors[fd] = c
         if within is not None:
             c.until = at + within
-            self.sweep_at = min(self.sweep_at, c.until)
+            self.look_by(c.until)
         if self.limits.idle is not None:
-            self.sweep_at = min(self.sweep_at, at + self.limits.idle)
+            self.look_by(at + self.limits.idle)
         self.send(c, out, at)
 
-    def write(self, c: _Open, data: bytes | memoryview) -> int | None:
+    def write(self, c: Open, data: bytes | memoryview) -> int | None:
         """How many bytes of *data* the peer takes now; None if the connection failed, and is closed."""
         try:
             return kernel.write(c.sock.fileno(), data) if data else 0
@@ -213,25 +192,25 @@ class _Loop:
             self.fail(c, error)
             return None
 
-    def send(self, c: _Open, out: bytes, at: float) -> None:
+    def send(self, c: Open, out: bytes, at: float) -> None:
         """Write what the protocol returned, as far as the peer takes it, and go on to the state that follows."""
         sent = self.write(c, out)
         if sent is not None:
             self.keep(c, out, len(out) - sent, at)
 
-    def keep(self, c: _Open, out: bytes, left: int, at: float) -> None:
+    def keep(self, c: Open, out: bytes, left: int, at: float) -> None:
         """*left* bytes of *out* are still to be written; if none are, and that was the last, it is over."""
         c.ending |= c.protocol.done
         if left:
             fd = c.sock.fileno()
             self.mirrors.pop(fd, None)
-            c.state = _WRITING
+            c.state = WRITING
             c.left = memoryview(out)[len(out) - left :]
             self.poller.modify(fd, _WRITE)
         elif c.ending:
             self.part(c, at)
 
-    def read(self, c: _Open, fd: int, at: float) -> None:
+    def read(self, c: Open, fd: int, at: float) -> None:
         """What the hot path does for those that reflect, for any other protocol."""
         try:
             data = kernel.read(fd, c.size)
@@ -248,14 +227,14 @@ class _Loop:
         self.send(c, out, at)
         self.again(c, fd, len(data))
 
-    def again(self, c: _Open, fd: int, n: int) -> None:
+    def again(self, c: Open, fd: int, n: int) -> None:
         """A read of *n* bytes may not have been all, or the end is near: ask for the edge once more."""
-        if c.state == _READING and self.connections.get(fd) is c:
+        if c.state == READING and self.connections.get(fd) is c:
             if n == c.size:
                 c.size = self.larger[n]
             self.poller.modify(fd, _READ)
 
-    def flush(self, c: _Open, fd: int, at: float) -> None:
+    def flush(self, c: Open, fd: int, at: float) -> None:
         sent = self.write(c, c.left)
         if not sent:
             return
@@ -267,12 +246,12 @@ class _Loop:
         if c.ending:
             self.part(c, at)
             return
-        c.state = _READING
+        c.state = READING
         if c.protocol.reflects:
             self.mirrors[fd] = c
         self.poller.modify(fd, _READ)
 
-    def finish(self, c: _Open, at: float, *, ended: bool = False) -> None:
+    def finish(self, c: Open, at: float, *, ended: bool = False) -> None:
         """Nothing more will be read, since the peer has *ended* or we have: the protocol's last bytes, and then the end."""
         c.ending, c.ended, c.moved = True, ended, at
         try:
@@ -282,7 +261,7 @@ class _Loop:
             return
         self.send(c, out, at)
 
-    def part(self, c: _Open, at: float) -> None:
+    def part(self, c: Open, at: float) -> None:
         """All is written: close, or if the peer's FIN is still to come, send ours and linger until it does."""
         if error := c.protocol.error:
             c.kind, c.detail = Kind.FAILED, str(error)
@@ -296,12 +275,12 @@ class _Loop:
             return
         fd = c.sock.fileno()
         self.mirrors.pop(fd, None)
-        c.state = _LINGERING
+        c.state = LINGERING
         c.until = at + LINGER
-        self.sweep_at = min(self.sweep_at, c.until)
+        self.look_by(c.until)
         self.poller.modify(fd, _READ)
 
-    def linger(self, c: _Open, fd: int, _at: float) -> None:
+    def linger(self, c: Open, fd: int, _at: float) -> None:
         """Drop what still comes after our FIN, until the peer's."""
         try:
             data = kernel.read(fd, 65536)
@@ -314,27 +293,32 @@ class _Loop:
         else:
             self.close(c)
 
-    def fail(self, c: _Open, error: Exception) -> None:
+    def fail(self, c: Open, error: Exception) -> None:
         told = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
         self.abort(c, Kind.FAILED, told)  # a reset, so that the peer does not take it for the end
 
-    def abort(self, c: _Open, kind: Kind, detail: str) -> None:
+    def abort(self, c: Open, kind: Kind, detail: str) -> None:
         c.kind, c.detail = kind, detail
         self.close(c, reset)
 
-    def close(self, c: _Open, how: Callable[[socket.socket], None] = lambda sock: sock.close()) -> None:
+    def close(self, c: Open, how: Callable[[socket.socket], None] = lambda sock: sock.close()) -> None:
         fd = c.sock.fileno()
         self.connections.pop(fd, None)
         self.mirrors.pop(fd, None)
         how(c.sock)
-        self.door.left(c.peer, refused=c.kind is Kind.REFUSED)
+        self.door.left(c.peer, admitted=c.admitted, refused=c.kind is Kind.REFUSED)
         seconds = time.monotonic() - c.began
         self.events.tell(Event(c.kind, (c.peer,), messages=c.messages, bytes=c.bytes, seconds=seconds, detail=c.detail))
 
     def other(self, fd: int, at: float) -> None:
         c = self.connections.get(fd)
         if c is not None:
-            (self.read, self.flush, self.linger)[c.state](c, fd, at)
+            try:
+                (self.read, self.flush, self.linger)[c.state](c, fd, at)
+            except MemoryError as error:  # bytes of it may be lost
+                if self.connections.get(fd) is c:
+                    self.fail(c, error)
+                raise
         elif self.door.guards(fd):
             for sock, peer, service in self.door.arrivals(fd):
                 self.admit(sock, peer, service, at)
@@ -342,6 +326,10 @@ class _Loop:
             self.poller.unregister(fd)  # once set it is always ready
             self.cut = self.stop.noticed() + self.limits.drain
             self.sweep_at = at
+
+    def look_by(self, due: float) -> None:
+        """Some connection has a limit in time: sweep by then, also if a sweep under way has passed it already."""
+        self.sweep_at, self.nearest = min(self.sweep_at, due), min(self.nearest, due)
 
     def look_after(self, at: float) -> None:
         """Whatever is due: the events of a second, the door, the limits in time."""
@@ -370,9 +358,9 @@ class _Loop:
             self.nearest = at
         self.sweep_at = max(self.nearest, at + grain)
 
-    def sweep(self, c: _Open, at: float) -> float:
+    def sweep(self, c: Open, at: float) -> float:
         """Hold one connection to the limits in time; when to look at it again."""
-        if c.state == _LINGERING:
+        if c.state == LINGERING:
             if at >= min(c.until, self.cut):
                 if not unsent(c.sock):
                     self.close(c)
@@ -382,13 +370,13 @@ class _Loop:
                     c.until = at + LINGER
             return min(c.until, self.cut)
         idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
-        quiet = c.moved + QUIET if self.cut < math.inf and c.state == _READING else math.inf
+        quiet = c.moved + QUIET if self.cut < math.inf and c.state == READING else math.inf
         set_up = math.inf if c.protocol.set_up_within is None else c.until
         if at >= self.cut:
             self.abort(c, Kind.CUT, "")
         elif at >= set_up:
             self.abort(c, Kind.FAILED, f"not set up within {c.protocol.set_up_within:g} s")
-        elif at >= idle and c.state == _WRITING:
+        elif at >= idle and c.state == WRITING:
             self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
         elif at >= idle and unsent(c.sock):
             self.abort(c, Kind.FAILED, NOT_TAKEN)

@@ -15,5 +15,5 @@ from .serving import Handler, serve
 def iterative(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
     with Porch(listeners, stop, limits, events, room=1) as porch:
         for sock, peer, handler in porch.arrivals():
-            serve(sock, peer, handler, porch, alone=True)
-            porch.door.left(peer)
+            client = serve(sock, peer, handler, porch, porch.door.admitted, alone=True)
+            porch.door.left(peer, admitted=client.admitted, refused=client.refused)

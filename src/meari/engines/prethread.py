@@ -17,8 +17,8 @@ from ..limits import Limits
 from ..net import Listener
 from ..stop import Stop
 from .door import Porch, room
-from .serving import LINGER, Handler, serve
-from .thread import Leaving
+from .serving import LINGER, Handler
+from .thread import Calls
 
 
 def prepare(limits: Limits) -> None:
@@ -42,13 +42,11 @@ def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits:
     buffer: queue.SimpleQueue[tuple[socket.socket, Address, Handler] | None] = queue.SimpleQueue()
     places = min(limits.threads, room(limits, limits.threads))
     with Porch(listeners, stop, limits, events, places) as porch:
-        leaving = Leaving(porch)
+        calls = Calls(porch)
 
         def work() -> None:
             while (arrival := buffer.get()) is not None:
-                sock, peer, handler = arrival
-                serve(sock, peer, handler, porch)
-                leaving.done(peer)
+                calls.serve(*arrival)
 
         threads = [threading.Thread(target=work, name=f"meari {i}", daemon=True) for i in range(places)]
         try:
@@ -63,4 +61,4 @@ def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits:
             buffer.put(None)
         for thread in threads:
             thread.join(0.1)
-        leaving.close()
+        calls.close()

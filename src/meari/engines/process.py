@@ -25,6 +25,7 @@ from .serving import LINGER, Handler, serve
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+_REFUSED = 3  # the exit status of a child whose peer our own rules do not admit
 
 
 def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
@@ -35,9 +36,9 @@ def process(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: L
         porch.forget(fd)
         os.close(fd)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if code:  # it could not tell its end itself
+        if code not in (0, _REFUSED):  # it could not tell its end itself
             events.tell(Event(Kind.FAILED, (peer,), detail=f"its process ended with {code}"))
-        porch.door.left(peer)
+        porch.door.left(peer, refused=code == _REFUSED)
 
     with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
         gc.collect()
@@ -77,9 +78,9 @@ def _child(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Ha
         for fd in children.values():
             os.close(fd)
         porch.events.reset()
-        serve(sock, peer, handler, porch)
+        client = serve(sock, peer, handler, porch)
         porch.events.flush()
-        code = 0
+        code = _REFUSED if client.refused else 0
     finally:
         kernel.exit(code)  # 1 for what could not be reported, want of memory say: reap() reports it
 

@@ -175,9 +175,33 @@ def conversing(service: Service) -> Handler:
     return handler
 
 
-def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Handler], *, alone: bool = False) -> None:
+class Client(Connection):
+    """A connection of a blocking engine; *admit* is called once a service has taken it."""
+
+    __slots__ = ("_admit", "refused")
+
+    def __init__(self, peer: Address, porch: Porch[Handler], admit: Callable[[], None] | None) -> None:
+        super().__init__(peer, porch.events)
+        self.refused = False  # by our own rules
+        self._admit = admit
+
+    def connected(self) -> None:
+        super().connected()
+        if self._admit is not None:
+            self._admit()
+
+
+def serve(
+    sock: socket.socket,
+    peer: Address,
+    handler: Handler,
+    porch: Porch[Handler],
+    admit: Callable[[], None] | None = None,
+    *,
+    alone: bool = False,
+) -> Client:
     """Serve one connection to its end, whatever that is: nothing is raised, one event tells it, the socket is closed."""
-    connection = Connection(peer, porch.events)
+    connection = Client(peer, porch, admit)
     began = time.monotonic()
     kind, detail = Kind.CLOSED, ""
     with Served(sock, porch, alone) as rio:
@@ -193,7 +217,7 @@ def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Han
                 kind, detail = Kind.FAILED, str(told)
             rio.end(patience)
         except Refused as refused:
-            kind, detail = Kind.REFUSED, str(refused)
+            kind, detail, connection.refused = Kind.REFUSED, str(refused), True
         except _Cut as cut:
             kind, detail = cut.kind, str(cut)
             rio.abort()
@@ -204,3 +228,4 @@ def serve(sock: socket.socket, peer: Address, handler: Handler, porch: Porch[Han
             rio.abort()  # so that the peer does not take it for the end
     seconds = time.monotonic() - began
     porch.events.tell(Event(kind, (peer,), messages=connection.messages, bytes=connection.bytes, seconds=seconds, detail=detail))
+    return connection

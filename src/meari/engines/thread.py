@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..address import Address
 from ..events import Events
@@ -16,28 +17,35 @@ from .door import MOST_SERVED, Porch, room
 from .serving import LINGER, Handler, serve
 
 
-class Leaving:
-    """How threads tell the one at the door that they are done: an eventfd(2) that it watches."""
+class Calls:
+    """What threads ask of the one at the door, which alone may touch it: calls, and an eventfd(2) that it watches."""
 
     def __init__(self, porch: Porch[Handler]) -> None:
         self._porch = porch
         self._lock = threading.Lock()
-        self._left: list[Address] = []
+        self._calls: list[Callable[[], None]] = []
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        porch.watch(self._fd, self._see_off)
+        porch.watch(self._fd, self._make)
 
-    def done(self, peer: Address) -> None:
-        with self._lock:  # else the last could be seen off, and the eventfd closed, before it is written to
-            self._left.append(peer)
+    def serve(self, sock: socket.socket, peer: Address, handler: Handler) -> None:
+        """Serve a connection on this thread."""
+        door = self._porch.door
+        admit = None if self._porch.limits.accept is None else partial(self._call, door.admitted)
+        client = serve(sock, peer, handler, self._porch, admit)
+        self._call(partial(door.left, peer, admitted=client.admitted, refused=client.refused))
+
+    def _call(self, call: Callable[[], None]) -> None:
+        with self._lock:  # else the last could be made, and the eventfd closed, before it is written to
+            self._calls.append(call)
             if self._fd >= 0:  # else this was a handler that waited for something else than its connection
                 os.eventfd_write(self._fd, 1)
 
-    def _see_off(self) -> None:
+    def _make(self) -> None:
         with self._lock:
             os.eventfd_read(self._fd)
-            left, self._left = self._left, []
-        for peer in left:
-            self._porch.door.left(peer)
+            calls, self._calls = self._calls, []
+        for call in calls:
+            call()
 
     def close(self) -> None:
         with self._lock:
@@ -48,16 +56,11 @@ class Leaving:
 
 def thread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
     with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
-        leaving = Leaving(porch)
-
-        def run(sock: socket.socket, peer: Address, handler: Handler) -> None:
-            serve(sock, peer, handler, porch)
-            leaving.done(peer)
-
+        calls = Calls(porch)
         for sock, peer, handler in porch.arrivals():
             try:
-                threading.Thread(target=run, args=(sock, peer, handler), name=f"meari {peer}", daemon=True).start()
+                threading.Thread(target=calls.serve, args=(sock, peer, handler), name=f"meari {peer}", daemon=True).start()
             except RuntimeError as error:  # the system has no thread left
                 porch.hold((sock, peer, handler), str(error))
         porch.wait(patience=LINGER + 1)
-        leaving.close()
+        calls.close()
