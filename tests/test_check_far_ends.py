@@ -239,6 +239,9 @@ def test_standard_input_stays_open_and_silent() -> None:
 def test_a_server_on_a_port_of_its_own() -> None:
     port = free_port()
     assert one(f"{built('right')} {port}", "--port", str(port), "--only", "partial")["verdict"] == "ok"
+    whole = run("check", "--spawn", f"{built('right')} {port}", "--port", str(port), "--idle", "1", "--json", timeout=100)
+    said = {each["name"]: each["verdict"] for each in json.loads(whole.stdout)["properties"]}  # every property, one server at a time
+    assert (whole.returncode, set(said.values())) == (0, {"ok"}), said
     with socket.create_server(("127.0.0.1", port)):
         done = run("check", "--spawn", f"{built('right')} {port}", "--port", str(port), "--only", "partial")
     assert (done.returncode, b"is in use already" in done.stderr) == (2, True)

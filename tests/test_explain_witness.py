@@ -71,7 +71,7 @@ def test_what_was_asked_is_what_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_the_order_is_that_of_the_calls(name: str) -> None:
-    """One clock for all: where strace saw that a call was over before another began, so it is told."""
+    """Where strace saw that a call was over before another began, so it is told."""
     pairs = matched(name)
     rows = scene(name)[0]
     place = {id(row): at for at, row in enumerate(rows)}

@@ -181,6 +181,19 @@ def test_a_reset_at_accept_is_reported_as_one() -> None:
             assert reasons and all("reset" in reason.lower() or "Broken pipe" in reason for reason in reasons), reasons
 
 
+def test_a_ping_of_which_some_did_not_come_back_is_no_success() -> None:
+    def two(sock: socket.socket, over: threading.Event) -> None:
+        left = 2 * 64
+        for data in servers.reading(sock, over):
+            servers.sending(sock, data[:left])
+            left = max(0, left - len(data))
+
+    with servers.far_end(two) as address:
+        done = run("ping", str(address), "-c", "5", "-i", "0.05", "-w", "1", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1])["returned"] == 2
+
+
 def test_a_byte_after_our_fin_is_a_fault() -> None:
     def one_more(sock: socket.socket, over: threading.Event) -> None:
         for data in servers.reading(sock, over):

@@ -26,19 +26,23 @@ NAMES = {
     "rt_sigaction": "signal",
 }
 _TRACED = "trace=%network,read,write,close,poll,select,pselect6,clone,clone3,fork,wait4,kill,exit_group,rt_sigaction"
-_LINE = re.compile(r"^(\d+) +(\d+\.\d+) (.*)$")
-_CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)(?: (E[A-Z]+))?.*?(?:<(\d+\.\d+)>)?$", re.S)
+_LINE = re.compile(r"^(\d+) +(.*)$")
+_CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)(?: (E[A-Z]+))?.*$", re.S)
 
 
 class Seen(typing.NamedTuple):
-    """A call: *began* and *ended* in seconds."""
+    """A call: *began* and *ended* are places in the one order in which strace saw all processes stop.
+
+    That order holds, other than its times: a call begins only after strace has seen that it will, and has ended before
+    strace sees that it has. The times of -ttt and -T leave out what strace takes to decode the arguments.
+    """
 
     name: str
     arguments: str
     returned: int | None
     error: str | None
-    began: float
-    ended: float
+    began: int
+    ended: int
 
 
 @functools.cache
@@ -48,7 +52,7 @@ def traced(*words: str) -> tuple[dict[str, typing.Any], dict[int, list[Seen]]]:
         pytest.skip("strace is not installed: apt-get install strace")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace"
-        command = ["strace", "-f", "-qq", "-ttt", "-T", "-s", "4", "-o", str(file), "-e", _TRACED]
+        command = ["strace", "-f", "-qq", "-s", "4", "-o", str(file), "-e", _TRACED]
         done = subprocess.run([*command, sys.executable, "-m", "meari", "explain", *words], capture_output=True, timeout=120, check=False)
         if b"PTRACE" in done.stderr:
             pytest.skip("the kernel forbids tracing here")
@@ -58,25 +62,25 @@ def traced(*words: str) -> tuple[dict[str, typing.Any], dict[int, list[Seen]]]:
 
 def _parsed(text: str) -> dict[int, list[Seen]]:
     found: dict[int, list[Seen]] = {}
-    unfinished: dict[int, tuple[str, float]] = {}
-    for line in text.splitlines():
+    unfinished: dict[int, tuple[str, int]] = {}
+    for at, line in enumerate(text.splitlines()):
         matched = _LINE.match(line)
         assert matched is not None, line
-        pid, at, what = int(matched[1]), float(matched[2]), matched[3]
+        pid, what, began = int(matched[1]), matched[2], at
         if what.startswith(("---", "+++")):
             continue
         if what.endswith("<unfinished ...>"):
             unfinished[pid] = (what.removesuffix("<unfinished ...>").rstrip(), at)
             continue
         if what.startswith("<..."):
-            before, at = unfinished.pop(pid)
+            before, began = unfinished.pop(pid)
             what = before + what.partition("resumed>")[2]
         call = _CALL.match(what)
         if call is None:
             continue  # of a process that was killed in it
-        name, arguments, returned, error, took = call.groups()
+        name, arguments, returned, error = call.groups()
         number = None if returned == "?" else int(returned)
-        seen = Seen(NAMES.get(name, name), arguments, number, error, at, at + float(took or 0))
+        seen = Seen(NAMES.get(name, name), arguments, number, error, began, at)
         found.setdefault(pid, []).append(seen)
     return found
 
