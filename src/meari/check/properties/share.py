@@ -16,7 +16,7 @@ from ..path import Path
 _CONNECTIONS, _MORE = 16, 48  # the latter once one was not served: the share is to be known
 _NOBODY = 4  # not served, and none that was: then it is no share
 _LATE = 10  # times the longest answer so far is too late
-_NEAR = 0.3  # how near to a whole number "1 of n" has to be
+_NEAR = 1  # connections more or fewer than "1 of n" are that still: somebody else's in between shift a balancer's turns
 
 
 def check(path: Path) -> Finding:
@@ -41,9 +41,9 @@ def check(path: Path) -> Finding:
     found["forgotten"] = reasons.count("silence")
     if unserved == len(reasons) - 1 - last:
         return fail("stops", **found, served=served)
-    one_in = len(reasons) / unserved
-    if one_in >= 2 - _NEAR and abs(one_in - round(one_in)) <= _NEAR:
-        return fail("one-in", **found, one_in=round(one_in))
+    one_in = round(len(reasons) / unserved)
+    if one_in >= 2 and abs(len(reasons) / one_in - unserved) <= _NEAR:
+        return fail("one-in", **found, one_in=one_in)
     return fail("some", **found)
 
 
