@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -15,6 +16,10 @@ from meari import Stop
 from meari.net import open_listeners
 
 from .program import children
+
+# A shell that starts us in the background lets us ignore Ctrl-C, and every program that a test starts would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def descriptors() -> dict[int, str]:

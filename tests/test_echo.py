@@ -59,7 +59,7 @@ def test_lines_come_back_the_same_under_every_split(data: bytes, sizes: list[int
         held = len(came) - len(out)
         assert held < limit
         assert b"\n" not in came[len(out) :]  # a line is held only until its newline is there
-    out += protocol.receive(rest) + protocol.finish()
+    out += protocol.receive(rest) + protocol.eof()
     assert out == data
     assert told.messages == pieces(data, limit)
     assert not protocol.done
@@ -78,7 +78,7 @@ def test_a_stream_comes_back_at_once(reads: list[bytes]) -> None:
     assert protocol.reflects
     assert protocol.start() == b""
     assert [protocol.receive(data) for data in reads] == reads
-    assert protocol.finish() == b""
+    assert protocol.eof() == b""
 
 
 @pytest.mark.parametrize(

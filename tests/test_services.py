@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 
-from meari import ConnectError, Connection, Events, LineEcho, Protocol, Server, StreamEcho
+import pytest
+
+from meari import ConnectError, Connection, Event, Events, Limits, LineEcho, Protocol, Server, Span, StreamEcho
 
 from .test_engines import Start, connect, echo
 from .test_engines import engine as engine  # the fixtures
 from .test_engines import start as start
 
 
-class Greeting:
+class Greeting(Protocol):
     """A protocol with something of everything: a greeting, an answer, an end of its own, an error."""
-
-    set_up_within: float | None = None
-    reflects = False
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -36,7 +36,7 @@ class Greeting:
             return b"farewell" * 100_000
         return data.upper()
 
-    def finish(self) -> bytes:
+    def eof(self) -> bytes:
         return b"end"
 
 
@@ -102,31 +102,129 @@ def test_a_service_needs_little_and_one_that_is_wrong_harms_no_other(engine: str
 
 
 class Late(Greeting):
-    """A protocol that is not set up until it has heard something."""
+    """A protocol that has to hear something in time, and reports it if it does not."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
-        self.set_up_within: float | None = 0.3
+        self.within: float | None = 0.3
 
     def start(self) -> bytes:
         return b""
 
     def receive(self, data: bytes, /) -> bytes:
-        self.set_up_within = None
+        self.within = None
         return super().receive(data)
 
+    def wake(self) -> bytes:
+        self.done, self.error = True, TimeoutError("heard nothing in time")
+        return b"too late"
 
-def test_who_is_not_set_up_in_time_is_ended(engine: str, start: Start) -> None:
-    server = start(engine, Late)
-    with connect(server) as rio:
+
+def test_a_protocol_keeps_time_by_wake(engine: str) -> None:
+    reported: list[Event] = []
+    with Server("127.0.0.1:0", service=Late, engine=engine, events=Events(reported.append)) as server:
+        with connect(server) as rio:
+            began = time.monotonic()
+            assert rio.readn(100) == b"too late"
+            assert 0.2 < time.monotonic() - began < 3
+        with connect(server) as rio:
+            assert echo(rio, b"HERE") == b"HERE"
+            time.sleep(0.6)
+            assert echo(rio, b"STILL") == b"STILL"
+    if engine != "process":  # whose events are another process's
+        assert "heard nothing in time" in [event.detail for event in reported]
+
+
+class Beating(Protocol):
+    """Sends something whenever it has heard nothing for a while."""
+
+    within = 0.1
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def receive(self, data: bytes, /) -> bytes:
+        return data
+
+    def wake(self) -> bytes:
+        return b"beat"
+
+
+def test_wake_comes_again_and_again(engine: str, start: Start) -> None:
+    with connect(start(engine, Beating)) as rio:
         began = time.monotonic()
-        with contextlib.suppress(ConnectionResetError):
-            rio.readn(10)
-        assert time.monotonic() - began < 3
-    with connect(server) as rio:
-        assert echo(rio, b"HERE") == b"HERE"
-        time.sleep(0.6)
-        assert echo(rio, b"STILL") == b"STILL"
+        assert rio.readexactly(12) == b"beat" * 3
+        assert 0.25 < time.monotonic() - began < 3
+
+
+FILE = os.open(__file__, os.O_RDONLY)  # for as long as this process lives
+
+
+class Long(Protocol):
+    """An output in many pieces, some of them spans of a file."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.left = 0
+
+    def receive(self, data: bytes, /) -> bytes:
+        self.left = 100 * data.count(b"\n")
+        return b"begin\n"
+
+    def more(self) -> bytes | Span:
+        if not self.left:
+            return b""
+        self.left -= 1
+        return Span(FILE, 3, os.fstat(FILE).st_size - 3) if self.left % 2 else b"text" * 10_000
+
+    def eof(self) -> bytes:
+        return b"end"
+
+
+def test_a_long_output_comes_piece_by_piece_and_before_more_is_read(engine: str, start: Start) -> None:
+    size = os.stat(__file__).st_size - 3
+    with open(__file__, "rb") as file:
+        text = file.read()[3:]
+    with connect(start(engine, Long)) as rio:
+        rio.writen(b"\n")
+        assert rio.readexactly(6) == b"begin\n"
+        assert rio.readexactly(size) == text
+        assert rio.readexactly(40_000) == b"text" * 10_000
+        rio.writen(b"\n")
+        rio.shutdown()
+        time.sleep(0.2)  # it waits for us to read
+        rest = rio.readn(1 << 30)
+    assert len(rest) == 49 * (size + 40_000) + 6 + 50 * (size + 40_000) + 3 and rest.endswith(b"end")
+
+
+class Short(Long):
+    def more(self) -> bytes | Span:
+        return Span(FILE, 0, 1 << 40)
+
+
+def test_a_file_that_is_shorter_than_its_span_is_a_reset_not_an_end(engine: str, start: Start) -> None:
+    with pytest.raises(ConnectionResetError), connect(start(engine, Short)) as rio:
+        rio.writen(b"\n")
+        rio.readn(1 << 30)
+
+
+class Ends(Greeting):
+    """Tells the peer's end from ours."""
+
+    def eof(self) -> bytes:
+        return b"yours"
+
+    def close(self) -> bytes:
+        return b"ours"
+
+
+def test_the_peer_s_end_is_not_ours(engine: str) -> None:
+    with Server("127.0.0.1:0", service=Ends, engine=engine, limits=Limits(idle=0.3)) as server:
+        with connect(server) as rio:
+            rio.shutdown()
+            assert rio.readn(100) == b"hello\nyours"
+        with connect(server) as rio:
+            assert rio.readn(100) == b"hello\nours"
 
 
 def test_protocols_are_protocols() -> None:

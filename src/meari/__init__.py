@@ -41,6 +41,7 @@ if typing.TYPE_CHECKING:
     from .wire.echo import StreamEcho as StreamEcho
     from .wire.protocol import Connection as Connection
     from .wire.protocol import Protocol as Protocol
+    from .wire.protocol import Span as Span
 
 __version__ = "0.1.0"
 
@@ -65,7 +66,7 @@ _HOMES = {
     "server": ("Server",),
     "stop": ("Stop",),
     "wire.echo": ("LineEcho", "StreamEcho"),
-    "wire.protocol": ("Connection", "Protocol"),
+    "wire.protocol": ("Connection", "Protocol", "Span"),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_WHERE)

@@ -18,6 +18,8 @@ A failed write leaves unknown how much the peer got: the connection is then good
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import select
 import socket
 import struct
@@ -47,11 +49,32 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
+class Readiness:
+    """Waits with poll(2) until *sock* is ready, or one of some other descriptors. *poll* makes the poller."""
+
+    def __init__(self, sock: socket.socket, poll: Callable[[], Poller] = select.poll) -> None:
+        self._sock, self._poll = sock, poll
+        self._poller: Poller | None = None
+        self._others: tuple[int, ...] = ()  # what the poller watches besides the socket
+
+    def wait(self, mask: int, timeout: float | None, others: tuple[int, ...] = ()) -> list[int]:
+        """Return the descriptors that are ready within *timeout* seconds: *others* are if they can be read or hung up."""
+        if self._poller is None or others != self._others:
+            self._poller, self._others = self._poll(), others
+            self._poller.register(self._sock.fileno(), mask)
+            for fd in others:
+                self._poller.register(fd, select.POLLIN)
+        else:
+            self._poller.modify(self._sock.fileno(), mask)
+        return [fd for fd, _ in self._poller.poll(milliseconds(timeout))]
+
+
 class Rio:
     """Robust reads and writes on the connected stream socket *sock*, which it owns from here on.
 
     *deadline* is a time of time.monotonic() that no wait passes (DeadlineError), *stop* ends any wait (Stopped); both
-    may be set anew between calls. *poll* makes the poller.
+    may be set anew between calls. *wait*, if given, replaces that patience: it is called with POLLIN or POLLOUT and the
+    deadline, and returns once the socket is ready, or raises. *poll* makes the poller.
     """
 
     def __init__(
@@ -60,6 +83,7 @@ class Rio:
         *,
         deadline: float | None = None,
         stop: Stop | None = None,
+        wait: Callable[[int, float | None], None] | None = None,
         poll: Callable[[], Poller] = select.poll,
     ) -> None:
         if sock.gettimeout() is not None:
@@ -67,10 +91,11 @@ class Rio:
         self.sock = sock
         self.deadline = deadline
         self.stop = stop
+        self.ended = False  # the end of file was read
         self._buffer = bytearray()
-        self._poll = poll
-        self._poller: Poller | None = None
-        self._others: tuple[int, ...] = ()  # what the poller watches besides the socket
+        self._wait = wait or self._until_ready
+        self._patient = wait is not None  # waits are ours in any case, not the kernel's
+        self._readiness = Readiness(sock, poll)
 
     # Reading
 
@@ -130,11 +155,15 @@ class Rio:
         return bool(data)
 
     def _recv(self, size: int) -> bytes:
-        while self._patient():
-            self._wait(select.POLLIN)
+        data = self._recv_ready(size) if self._waits() else self.sock.recv(size)
+        self.ended = not data
+        return data
+
+    def _recv_ready(self, size: int) -> bytes:
+        while True:
+            self._wait(select.POLLIN, self.deadline)
             with contextlib.suppress(BlockingIOError):  # poll(2), BUGS: readiness may be spurious
                 return self.sock.recv(size, socket.MSG_DONTWAIT)
-        return self.sock.recv(size)
 
     # Writing
 
@@ -145,38 +174,46 @@ class Rio:
             left = left[self._send(left) :]
 
     def _send(self, data: memoryview) -> int:
-        while self._patient():
+        while self._waits():
             with contextlib.suppress(BlockingIOError):
                 return self.sock.send(data, socket.MSG_DONTWAIT)
-            self._wait(select.POLLOUT)
+            self._wait(select.POLLOUT, self.deadline)
         return self.sock.send(data)
+
+    def sendfile(self, fd: int, offset: int, count: int) -> None:
+        """Send *count* bytes of the file open as *fd*, from *offset* on, without copying them (sendfile(2)).
+
+        Raises OSError (EIO) if the file ends before; what was sent then is unknown, as after any failed write.
+        """
+        self.sock.setblocking(False)
+        try:
+            while count:
+                try:
+                    sent = os.sendfile(self.sock.fileno(), fd, offset, min(count, 1 << 30))
+                except BlockingIOError:
+                    self._wait(select.POLLOUT, self.deadline)
+                    continue
+                if not sent:
+                    raise OSError(errno.EIO, "the file is shorter than what was to be sent of it")
+                offset, count = offset + sent, count - sent
+        finally:
+            self.sock.setblocking(True)
 
     # Waiting
 
-    def _patient(self) -> bool:
-        """Whether waits have to be ours rather than the kernel's."""
-        return self.deadline is not None or self.stop is not None
+    def _waits(self) -> bool:
+        """True if waits have to be ours rather than the kernel's."""
+        return self._patient or self.deadline is not None or self.stop is not None
 
-    def _wait(self, mask: int) -> None:
-        """Until the socket is ready. Raises Stopped or DeadlineError, the stop first, both before readiness."""
-        left = None if self.deadline is None else self.deadline - time.monotonic()
+    def _until_ready(self, mask: int, deadline: float | None) -> None:
+        """Wait until the socket is ready. Raises Stopped or DeadlineError, the stop first, both before readiness."""
+        left = None if deadline is None else deadline - time.monotonic()
         stop = () if self.stop is None else (self.stop.fileno(),)
-        ready = self._ready(mask, left, stop)
+        ready = self._readiness.wait(mask, left, stop)
         if stop and stop[0] in ready:
             raise Stopped("stopped")
         if left is not None and (left <= 0 or self.sock.fileno() not in ready):
             raise DeadlineError("the deadline passed")
-
-    def _ready(self, mask: int, timeout: float | None, others: tuple[int, ...] = ()) -> list[int]:
-        """Poll the socket for *mask* and *others* to be readable or hung up, *timeout* seconds: those that are ready."""
-        if self._poller is None or others != self._others:
-            self._poller, self._others = self._poll(), others
-            self._poller.register(self.sock.fileno(), mask)
-            for fd in others:
-                self._poller.register(fd, select.POLLIN)
-        else:
-            self._poller.modify(self.sock.fileno(), mask)
-        return [fd for fd, _ in self._poller.poll(milliseconds(timeout))]
 
     # Ending
 

@@ -33,10 +33,11 @@ from ..limits import Limits
 from ..net import Listener, kernel, unsent, waits
 from ..rio import reset
 from ..stop import Stop
-from ..wire.protocol import Service
+from ..wire.protocol import Service, Span
 from .door import LONGEST, MOST_WATCHED, Door, room
-from .opened import FIRST, LINGERING, READING, WRITING, Open
+from .opened import FIRST, LINGERING, READING, WRITING, Open, rest, size
 from .serving import LINGER, NOT_TAKEN, QUIET
+from .sweep import Sweep
 
 _IN = select.EPOLLIN
 _READ = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
@@ -46,7 +47,8 @@ _SMALL = 448
 _LARGER = {_SMALL: FIRST, FIRST: 65536, 65536: 65536}
 _LEAN, _LEAN_SIZES = 10.0, {_SMALL: FIRST, FIRST: FIRST, 65536: FIRST}  # seconds of small reads after memory ran out
 _SHARE = 8  # one of so many debtors is reset when memory runs out
-_SWEPT = 200  # connections looked at between two calls of the poller: some 5 ms, where each has to be ended
+_DRAIN = 0.02  # seconds from one look at who waits at the door to the next, once stopped
+_PIECES, _SPAN = 16, 1 << 20  # pieces of a long output, and bytes of a file, sent in one turn: others get theirs
 _AT_ONCE = 64  # events taken from the poller in one call: small answers wait until all of them are read
 
 
@@ -64,10 +66,8 @@ class _Loop:
         self.connections: dict[int, Open] = {}
         self.mirrors: dict[int, Open] = {}  # those of them that are reading, and whose protocol reflects
         self.cut = math.inf  # the drain limit, once stopped
-        self.sweep_at = math.inf
-        self.unswept: list[Open] = []  # of a sweep under way
+        self.sweep = Sweep()
         self.larger, self.lean = _LARGER, math.inf  # and until when reads are small, for want of memory
-        self.nearest = math.inf  # when the next is due, as far as it knows
         self.came: list[tuple[int, bytes]] = []  # was read, and is still to be returned
         poller.register(stop.fileno(), 0)
 
@@ -89,7 +89,7 @@ class _Loop:
         poll, read, now = self.poller.poll, kernel.read, time.monotonic
         at, longest = now(), 0.0 if self.limits.spin else LONGEST
         while door.open or connections:
-            due = min(self.events.due, door.due, self.sweep_at)
+            due = min(self.events.due, door.due, self.sweep.due)
             ready = poll(min(max(0.0, due - at), longest), _AT_ONCE)
             at = now()
             came = self.came
@@ -144,11 +144,12 @@ class _Loop:
     def relieve(self) -> None:
         """Out of memory: accept nobody for now; reset the largest debtors, and those whose bytes may not have been returned."""
         self.door.pause(os.strerror(errno.ENOMEM))
-        debtors = sorted((c for c in self.connections.values() if c.left), key=lambda c: len(c.left), reverse=True)
+        debtors = [c for c in self.connections.values() if c.left and not isinstance(c.left, Span)]
+        debtors.sort(key=lambda c: size(c.left), reverse=True)
         lost = [self.connections[fd] for fd, _ in self.came if fd in self.connections]
         self.came.clear()
         for c in {id(c): c for c in lost + debtors[: 1 + len(debtors) // _SHARE]}.values():
-            self.abort(c, Kind.FAILED, f"out of memory: it had {len(c.left):,} bytes still to take")
+            self.abort(c, Kind.FAILED, f"out of memory: it had {size(c.left):,} bytes still to take")
         self.larger, self.lean = _LEAN_SIZES, time.monotonic() + _LEAN  # a large read would find no room
         for fd, c in self.connections.items():
             c.size = min(c.size, FIRST)
@@ -159,7 +160,7 @@ class _Loop:
         c = Open(sock, peer, self.events, at)
         try:
             c.protocol = protocol = service(c)
-            reflects, within, _ = protocol.reflects, protocol.set_up_within, (protocol.done, protocol.error)  # one that lacks
+            reflects, _ = protocol.reflects, (protocol.within, protocol.done, protocol.error)  # one that lacks
             c.connected()  # any of them fails here, and alone
             self.door.admitted()
             out = protocol.start()
@@ -175,40 +176,65 @@ class _Loop:
         self.poller.register(fd, _READ)
         if reflects:
             self.mirrors[fd] = c
-        if within is not None:
-            c.until = at + within
-            self.look_by(c.until)
         if self.limits.idle is not None:
-            self.look_by(at + self.limits.idle)
+            self.sweep.by(at + self.limits.idle)
         self.send(c, out, at)
 
-    def write(self, c: Open, data: bytes | memoryview) -> int | None:
-        """How many bytes of *data* the peer takes now; None if the connection failed, and is closed."""
+    def write(self, c: Open, out: bytes | memoryview | Span) -> int | None:
+        """Send as much of *out* as the peer takes now: how many bytes. None if the connection failed, and is closed."""
         try:
-            return kernel.write(c.sock.fileno(), data) if data else 0
+            if not isinstance(out, Span):
+                return kernel.write(c.sock.fileno(), out) if out else 0
+            sent = os.sendfile(c.sock.fileno(), out.fd, out.offset, min(out.count, _SPAN))
+            if not sent:
+                raise OSError(errno.EIO, "the file is shorter than what was to be sent of it")
+            return sent
         except BlockingIOError:
             return 0
         except OSError as error:
             self.fail(c, error)
             return None
 
-    def send(self, c: Open, out: bytes, at: float) -> None:
-        """Write what the protocol returned, as far as the peer takes it, and go on to the state that follows."""
-        sent = self.write(c, out)
-        if sent is not None:
-            self.keep(c, out, len(out) - sent, at)
+    def send(self, c: Open, out: bytes | Span, at: float) -> None:
+        """Send what the protocol returned, and what is more, as far as the peer takes it; go on to the state that follows."""
+        for _ in range(_PIECES):
+            sent = self.write(c, out)
+            if sent is None:
+                return
+            if not out or sent < size(out):
+                self.keep(c, out, size(out) - sent, at)
+                return
+            try:
+                out = c.protocol.more()
+            except Exception as error:
+                self.fail(c, error)
+                return
+        self.keep(c, out, size(out), at)
 
-    def keep(self, c: Open, out: bytes, left: int, at: float) -> None:
-        """*left* bytes of *out* are still to be written; if none are, and that was the last, it is over."""
+    def keep(self, c: Open, out: bytes | Span, left: int, at: float) -> None:
+        """*left* bytes of *out* are still to be sent; if none are, and that was the last, it is over."""
         c.ending |= c.protocol.done
         if left:
             fd = c.sock.fileno()
             self.mirrors.pop(fd, None)
             c.state = WRITING
-            c.left = memoryview(out)[len(out) - left :]
+            c.left = rest(out, size(out) - left)
             self.poller.modify(fd, _WRITE)
         elif c.ending:
             self.part(c, at)
+        else:
+            if c.state == WRITING:
+                self.read_again(c)
+            c.until = math.inf if (within := c.protocol.within) is None else at + within
+            self.sweep.by(c.until)
+
+    def read_again(self, c: Open) -> None:
+        """All is sent: read, for whatever came meanwhile."""
+        fd = c.sock.fileno()
+        c.state = READING
+        if c.protocol.reflects:
+            self.mirrors[fd] = c
+        self.poller.modify(fd, _READ)
 
     def read(self, c: Open, fd: int, at: float) -> None:
         """What the hot path does for those that reflect, for any other protocol."""
@@ -234,32 +260,30 @@ class _Loop:
                 c.size = self.larger[n]
             self.poller.modify(fd, _READ)
 
-    def flush(self, c: Open, fd: int, at: float) -> None:
+    def flush(self, c: Open, _fd: int, at: float) -> None:
         sent = self.write(c, c.left)
         if not sent:
             return
         c.moved = at
-        c.left = c.left[sent:]
-        if c.left:
+        c.left = rest(c.left, sent)
+        if size(c.left):
             return
         c.left = b""
-        if c.ending:
-            self.part(c, at)
-            return
-        c.state = READING
-        if c.protocol.reflects:
-            self.mirrors[fd] = c
-        self.poller.modify(fd, _READ)
+        self.ask(c, c.protocol.more, at)
 
-    def finish(self, c: Open, at: float, *, ended: bool = False) -> None:
-        """Nothing more will be read, since the peer has *ended* or we have: the protocol's last bytes, and then the end."""
-        c.ending, c.ended, c.moved = True, ended, at
+    def ask(self, c: Open, call: Callable[[], bytes | Span], at: float) -> None:
+        """Send what *call*, one of the protocol's, returns."""
         try:
-            out = c.protocol.finish()
+            out = call()
         except Exception as error:
             self.fail(c, error)
             return
         self.send(c, out, at)
+
+    def finish(self, c: Open, at: float, *, ended: bool = False) -> None:
+        """Nothing more will be read, since the peer has *ended* or we have: the protocol's last bytes, and then the end."""
+        c.ending, c.ended, c.moved = True, ended, at
+        self.ask(c, c.protocol.eof if ended else c.protocol.close, at)
 
     def part(self, c: Open, at: float) -> None:
         """All is written: close, or if the peer's FIN is still to come, send ours and linger until it does."""
@@ -277,7 +301,7 @@ class _Loop:
         self.mirrors.pop(fd, None)
         c.state = LINGERING
         c.until = at + LINGER
-        self.look_by(c.until)
+        self.sweep.by(c.until)
         self.poller.modify(fd, _READ)
 
     def linger(self, c: Open, fd: int, _at: float) -> None:
@@ -325,11 +349,7 @@ class _Loop:
         elif fd == self.stop.fileno():
             self.poller.unregister(fd)  # once set it is always ready
             self.cut = self.stop.noticed() + self.limits.drain
-            self.sweep_at = at
-
-    def look_by(self, due: float) -> None:
-        """Some connection has a limit in time: sweep by then, also if a sweep under way has passed it already."""
-        self.sweep_at, self.nearest = min(self.sweep_at, due), min(self.nearest, due)
+            self.sweep.by(at)
 
     def look_after(self, at: float) -> None:
         """Whatever is due: the events of a second, the door, the limits in time."""
@@ -337,28 +357,19 @@ class _Loop:
         self.door.tick(at)
         if at >= self.lean:
             self.larger, self.lean = _LARGER, math.inf
-        if at < self.sweep_at:
+        if at < self.sweep.due:
             return
         if self.cut < math.inf:
             for sock, peer, service in self.door.drain():
                 self.admit(sock, peer, service, at)
-        grain = 0.02 * (1 + self.door.inside / 1000)  # sweeping takes time, too: at most some 2 % of it
-        if not self.unswept:
-            self.unswept, self.nearest = list(self.connections.values()), math.inf
-        sweeping, self.unswept = self.unswept[:_SWEPT], self.unswept[_SWEPT:]
-        for c in sweeping:
-            if self.connections.get(c.sock.fileno()) is c:
-                self.nearest = min(self.nearest, self.sweep(c, at))
-        if self.unswept:  # those that have something to read are not kept waiting for all of it
-            self.sweep_at = at
-            return
+        if not self.sweep.turn(self.connections.values(), self.look_at, at):
+            return  # those that have something to read are not kept waiting for all of it
         if at >= self.cut:
             self.door.close()
         elif self.cut < math.inf and self.door.open:
-            self.nearest = at
-        self.sweep_at = max(self.nearest, at + grain)
+            self.sweep.by(at + _DRAIN)
 
-    def sweep(self, c: Open, at: float) -> float:
+    def look_at(self, c: Open, at: float) -> float:
         """Hold one connection to the limits in time; when to look at it again."""
         if c.state == LINGERING:
             if at >= min(c.until, self.cut):
@@ -371,11 +382,12 @@ class _Loop:
             return min(c.until, self.cut)
         idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
         quiet = c.moved + QUIET if self.cut < math.inf and c.state == READING else math.inf
-        set_up = math.inf if c.protocol.set_up_within is None else c.until
+        wake = c.until if c.state == READING else math.inf
         if at >= self.cut:
             self.abort(c, Kind.CUT, "")
-        elif at >= set_up:
-            self.abort(c, Kind.FAILED, f"not set up within {c.protocol.set_up_within:g} s")
+        elif at >= wake:
+            c.until = math.inf
+            self.ask(c, c.protocol.wake, at)
         elif at >= idle and c.state == WRITING:
             self.abort(c, Kind.FAILED, f"idle for {self.limits.idle:g} s while we waited to write")
         elif at >= idle and unsent(c.sock):
@@ -384,5 +396,5 @@ class _Loop:
             c.detail = f"idle for {self.limits.idle:g} s" if at >= idle else ""
             self.finish(c, at)
         elif at < min(idle, quiet):
-            return min(idle, quiet, set_up, self.cut)
+            return min(idle, quiet, wake, self.cut)
         return at  # soon again

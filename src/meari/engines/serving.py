@@ -13,9 +13,9 @@ from ..address import Address
 from ..errors import DeadlineError, MeariError, Refused, Stopped
 from ..events import Event, Kind
 from ..net import kernel, unsent
-from ..rio import Rio
+from ..rio import Readiness, Rio
 from ..stop import Stop
-from ..wire.protocol import Connection, Protocol, Service
+from ..wire.protocol import Connection, Protocol, Service, Span
 from .door import Porch
 
 QUIET = 1.0  # seconds without a byte after which a connection is taken to have said all, once we are to stop
@@ -25,110 +25,114 @@ LINGER = 2.0  # seconds that we read on, after our FIN, so that what is still on
 Handler = Callable[[Rio, Connection], None]  # blocking: what a textbook server calls for a connection
 
 
-class _Cut(MeariError):
-    """A connection has to be reset: what we owe it cannot be sent. *kind* is how that is told."""
+class _MustReset(MeariError):
+    """The connection has to be reset: pending output cannot be sent. *kind* is the event of its end."""
 
     def __init__(self, kind: Kind, detail: str) -> None:
         super().__init__(detail)
         self.kind = kind
 
 
-class _Told(MeariError):
-    """What a protocol gives as the reason of its end: all that it had to say is written."""
+class _EndedWithError(MeariError):
+    """The protocol's own reason for the end: its output is sent completely."""
+
+
+class _Idle(DeadlineError):
+    """The idle limit."""
 
 
 _NEVER = MeariError("a wait without an end has ended")
 
 
-class Served(Rio):
-    """A Rio with the patience of an engine: the idle limit, and after the stop the rules of draining.
+class Patience:
+    """How long an engine waits for *sock*: the idle limit, and after the stop the rules of draining.
 
     After the stop a read ends (Stopped) once no byte has moved for QUIET seconds, and everything ends at the drain
-    limit. While it waits, events are told in time; if *alone*, no other thread is at the porch, and it looks there too.
+    limit. While it waits, events are flushed in time; if *alone*, no other thread is at the porch, and it looks there
+    too.
     """
 
     def __init__(self, sock: socket.socket, porch: Porch[Handler], alone: bool) -> None:
-        super().__init__(sock, stop=porch.stop, poll=kernel.poll)
         self.moved = time.monotonic()
+        self._sock = sock
+        self._readiness = Readiness(sock, kernel.poll)
         self._limits = porch.limits
         self._events = porch.events
         self._porch = porch if alone else None
+        self._stop: Stop | None = porch.stop
         self._stopping: Stop | None = None
-        self._ended = False  # the peer's FIN came
 
-    def _patient(self) -> bool:
-        return True
+    def wait(self, mask: int, deadline: float | None) -> None:
+        """Wait until the socket is ready for *mask*, or *deadline*: what a Rio calls.
 
-    def _recv(self, size: int) -> bytes:
-        data = super()._recv(size)
-        self._ended = not data
-        return data
-
-    def _wait(self, mask: int) -> None:
+        Raises DeadlineError, Stopped or _Idle for a read that is given up, and _MustReset.
+        """
         while True:
-            until, over = self._until(mask)
+            until, over = self._until(mask, deadline)
             if self._watch(mask, until):
                 self.moved = time.monotonic()
                 return
             if time.monotonic() >= until:  # and nothing was ready at the last look
-                self.moved = time.monotonic()  # what is written now has its own time
+                if until != deadline:
+                    self.moved = time.monotonic()  # what is written now has its own time
                 raise over
 
     def _watch(self, mask: int, until: float) -> bool:
-        """Whether the socket is ready, by *until* or when something else wants to be looked after, which it is."""
-        stop = -1 if self.stop is None else self.stop.fileno()
+        """True if the socket is ready by *until*; False also after something else was looked after."""
+        stop = -1 if self._stop is None else self._stop.fileno()
         porch = -1 if self._porch is None else self._porch.poller.fileno()
         others = tuple(fd for fd in (stop, porch) if fd >= 0)
-        ready = self._ready(mask, min(until, self._events.due) - time.monotonic(), others)
-        if stop in ready and self.stop is not None:
-            self._stopping, self.stop = self.stop, None  # a set stop is always ready: it is watched no more
+        ready = self._readiness.wait(mask, min(until, self._events.due) - time.monotonic(), others)
+        if stop in ready and self._stop is not None:
+            self._stopping, self._stop = self._stop, None  # a set stop is always ready: it is watched no more
             self._stopping.noticed()
         if porch in ready and self._porch is not None:
             self._porch.look()
         self._events.tick()
-        return self.sock.fileno() in ready
+        return self._sock.fileno() in ready
 
     def _cut(self) -> float:
         """The drain limit, once there is one."""
         return math.inf if self._stopping is None else self._stopping.noticed() + self._limits.drain
 
-    def _until(self, mask: int) -> tuple[float, MeariError]:
-        """When a wait is over, and what it then ends in. Raises that for what is over even if the socket is ready."""
+    def _until(self, mask: int, deadline: float | None) -> tuple[float, MeariError]:
+        """When a wait is over, and what it then ends in. Raises _MustReset for what is over even if the socket is ready."""
         if time.monotonic() >= self._cut():
-            raise _Cut(Kind.CUT, "the drain limit")
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise DeadlineError("the deadline passed")
+            raise _MustReset(Kind.CUT, "the drain limit")
         found: list[tuple[float, MeariError]] = []
-        if self.deadline is not None:
-            found.append((self.deadline, DeadlineError("the deadline passed")))
+        if deadline is not None:
+            if time.monotonic() >= deadline:
+                raise DeadlineError("the deadline passed")
+            found.append((deadline, DeadlineError("the deadline passed")))
         if (idle := self._limits.idle) is not None:
-            late = DeadlineError(f"idle for {idle:g} s")
-            found.append((self.moved + idle, late if mask == select.POLLIN else _Cut(Kind.FAILED, f"{late} while we waited to write")))
+            late = _Idle(f"idle for {idle:g} s")
+            over = late if mask == select.POLLIN else _MustReset(Kind.FAILED, f"{late} while we waited to write")
+            found.append((self.moved + idle, over))
         if self._stopping is not None:
-            found.append((self._cut(), _Cut(Kind.CUT, "the drain limit")))
+            found.append((self._cut(), _MustReset(Kind.CUT, "the drain limit")))
             if mask == select.POLLIN:
                 found.append((self.moved + QUIET, Stopped("stopped")))
         return min(found, key=lambda one: one[0]) if found else (math.inf, _NEVER)
 
-    def end(self, patience: float | None = None) -> None:
-        """Our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset.
+    def end(self, rio: Rio, patience: float | None = None) -> None:
+        """Send our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset.
 
         That is LINGER seconds, and for as long as the peer is still to take what we have written *patience*, or the time
         to drain: a peer that has not taken it by then is reset.
         """
-        if patience is not None and _owed(self.sock):  # before our FIN, which counts as a byte until it is acknowledged
-            raise _Cut(Kind.FAILED, NOT_TAKEN)
-        self.shutdown()
-        patient = self._limits.drain
+        if patience is not None and _owed(self._sock):  # before our FIN, which counts as a byte until it is acknowledged
+            raise _MustReset(Kind.FAILED, NOT_TAKEN)
+        rio.shutdown()
+        patient, ended = self._limits.drain, rio.ended
         until, last = time.monotonic() + LINGER, time.monotonic() + patient
         with contextlib.suppress(OSError):
-            while not self._ended and (now := time.monotonic()) < min(until, self._cut()):
+            while not ended and (now := time.monotonic()) < min(until, self._cut()):
                 if self._watch(select.POLLIN, min(until, self._cut())):
-                    self._ended = not self.sock.recv(65536, socket.MSG_DONTWAIT)
-                elif unsent(self.sock) and now < last:
+                    ended = not self._sock.recv(65536, socket.MSG_DONTWAIT)
+                elif unsent(self._sock) and now < last:
                     until = min(time.monotonic() + LINGER, last)
-            if not self._ended and unsent(self.sock):
-                raise _Cut(Kind.CUT, "the drain limit")
+            if not ended and unsent(self._sock):
+                raise _MustReset(Kind.CUT, "the drain limit")
 
 
 def _owed(sock: socket.socket) -> int:
@@ -141,27 +145,39 @@ def _owed(sock: socket.socket) -> int:
 
 def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
     """The bridge from a Protocol to a blocking engine: CS:APP's echo(), for whatever is to be said."""
-    if protocol.set_up_within is not None:
-        rio.deadline = time.monotonic() + protocol.set_up_within
-    rio.writen(protocol.start())
+    _say(rio, protocol, protocol.start())
     quiet: MeariError | None = None
     while not protocol.done:
         try:
             data = rio.read()
-        except (Stopped, DeadlineError) as late:
+        except (Stopped, _Idle) as late:
             quiet = late
             break
+        except DeadlineError:
+            _say(rio, protocol, protocol.wake())
+            continue
         if not data:
             break
         if protocol.reflects:
             connection.received(len(data))
-        rio.writen(protocol.receive(data))
-        if protocol.set_up_within is None:
-            rio.deadline = None
+        _say(rio, protocol, protocol.receive(data))
     if not protocol.done:
-        rio.writen(protocol.finish())
-    if over := _Told(str(protocol.error)) if protocol.error else quiet:
+        _say(rio, protocol, protocol.close() if quiet else protocol.eof())
+    if over := _EndedWithError(str(protocol.error)) if protocol.error else quiet:
         raise over
+
+
+def _say(rio: Rio, protocol: Protocol, out: bytes | Span) -> None:
+    """Send *out*, and all that is more; from then on the protocol's time counts."""
+    rio.deadline = None
+    while out:
+        if isinstance(out, Span):
+            rio.sendfile(out.fd, out.offset, out.count)
+        else:
+            rio.writen(out)
+        out = protocol.more()
+    if protocol.within is not None:
+        rio.deadline = time.monotonic() + protocol.within
 
 
 def conversing(service: Service) -> Handler:
@@ -204,7 +220,8 @@ def serve(
     connection = Client(peer, porch, admit)
     began = time.monotonic()
     kind, detail = Kind.CLOSED, ""
-    with Served(sock, porch, alone) as rio:
+    engine = Patience(sock, porch, alone)
+    with Rio(sock, wait=engine.wait, poll=kernel.poll) as rio:
         try:
             patience = None
             try:
@@ -213,16 +230,17 @@ def serve(
                 pass
             except DeadlineError as late:
                 detail, patience = str(late), 0.0  # it has been idle for as long as it may
-            except _Told as told:
-                kind, detail = Kind.FAILED, str(told)
-            rio.end(patience)
+            except _EndedWithError as ended:
+                kind, detail = Kind.FAILED, str(ended)
+            engine.end(rio, patience)
         except Refused as refused:
             kind, detail, connection.refused = Kind.REFUSED, str(refused), True
-        except _Cut as cut:
-            kind, detail = cut.kind, str(cut)
+        except _MustReset as reset:
+            kind, detail = reset.kind, str(reset)
             rio.abort()
         except OSError as error:
             kind, detail = Kind.FAILED, error.strerror or str(error)
+            rio.abort()  # it may have been a file's
         except Exception as error:  # a fault of the handler's or the protocol's: this connection's, and no other's
             kind, detail = Kind.FAILED, f"{type(error).__name__}: {error}"
             rio.abort()  # so that the peer does not take it for the end

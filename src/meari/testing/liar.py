@@ -160,7 +160,7 @@ class _Lying(StreamEcho):
             self._plan()
         return b"".join(out)
 
-    def finish(self) -> bytes:
+    def eof(self) -> bytes:
         if not self._appends:
             return b""
         put = self._random.randbytes(self._length(LONGEST) or 0)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from .protocol import Connection
+from .protocol import Connection, Protocol
 
 
-class _Echo:
-    """What the two share: nothing to set up, nothing to say first, no end of their own."""
+class _Echo(Protocol):
+    """What the two share: the connection on which messages are counted."""
 
     __slots__ = ("connection",)
-    done = False
-    error: Exception | None = None
-    set_up_within: float | None = None
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-
-    def start(self) -> bytes:
-        return b""
 
 
 class StreamEcho(_Echo):
@@ -28,9 +22,6 @@ class StreamEcho(_Echo):
 
     def receive(self, data: bytes, /) -> bytes:
         return data
-
-    def finish(self) -> bytes:
-        return b""
 
 
 class LineEcho(_Echo):
@@ -61,7 +52,7 @@ class LineEcho(_Echo):
         self._held = data[start:]
         return data[:start]
 
-    def finish(self) -> bytes:
+    def eof(self) -> bytes:
         held, self._held = self._held, b""
         if held:
             self.connection.received(len(held))

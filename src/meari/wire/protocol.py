@@ -1,36 +1,79 @@
 """The types between an engine and what it serves.
 
-An engine moves bytes; a Protocol says which. Neither knows the other: the same Protocol runs on every engine, and
-under a test that feeds it one byte at a time.
+An engine moves bytes; a Protocol determines which. Neither knows the other: the same Protocol runs
+on every engine, and under a test that feeds it one byte at a time. It does no I/O and has no clock:
+it asks for a call of wake() in a number of seconds, and the engine keeps the time.
+
+    accept   ->  start()                         the first output
+    data     ->  receive(data)                   the output that answers it
+    drained  ->  more(), until it returns b""    the next piece of a long output
+    within   ->  wake()                          no other call came for so many seconds
+    FIN      ->  eof()                           the peer's end; the last output
+    our end  ->  close()                         the idle limit, or the drain after a stop
+
+Output is sent completely before more is read, so what a peer does not take is bounded.
 """
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..address import Address
 
 
-class Protocol(typing.Protocol):
-    """One end of one connection, with no I/O: bytes in, bytes out. A class derived from this one needs only receive().
+@dataclass(frozen=True, slots=True)
+class Span:
+    """*count* bytes of the file open as *fd*, from *offset* on; an engine sends them by sendfile(2).
 
-    One that raises is at fault, and its connection, no other, is reset.
+    The protocol owns the descriptor: it stays open until the next call of the protocol, or its end.
     """
 
-    done: bool = False  # flush what was returned last, then close
-    error: Exception | None = None  # told as the connection's end, after that flush
-    set_up_within: float | None = None  # seconds after accept by which it must be set up; None once it is
-    reflects: bool = False  # receive() returns what it is given, each read is a message, and it is never done by itself: an
-    # engine may then do without receive(), and counts the messages; else receive() calls Connection.received
+    fd: int
+    offset: int
+    count: int
 
-    def start(self) -> bytes:  # what to say first; b"" for an echo
+
+class Protocol(typing.Protocol):
+    """One end of one connection. A class derived from this one needs only receive().
+
+    A protocol that raises is at fault: its connection, and no other, is reset.
+    """
+
+    # Send the output returned last, then close. An *error* is reported as the reason of the end.
+    done: bool = False
+    error: Exception | None = None
+    # Seconds from the last call until wake() is due; None: never.
+    within: float | None = None
+    # receive() returns what it is given, each read is a message, and the end never comes from here.
+    # An engine may then echo by itself, and counts the messages; else receive() calls
+    # Connection.received().
+    reflects: bool = False
+
+    def start(self) -> bytes:
+        """Return the first output; b"" for an echo."""
         return b""
 
-    def receive(self, data: bytes, /) -> bytes: ...  # what to send now; b"" for nothing
+    def receive(self, data: bytes, /) -> bytes:
+        """Return the output that *data* asks for; b"" for none."""
+        ...
 
-    def finish(self) -> bytes:  # the peer will send no more: the last bytes to send
+    def more(self) -> bytes | Span:
+        """Return the next piece of output, now that all before it is sent; b"" if there is none."""
         return b""
+
+    def wake(self) -> bytes:
+        """Return what is to be sent now that `within` seconds have passed: a ping, or a last word and `done`."""
+        return b""
+
+    def eof(self) -> bytes:
+        """Return the last output: the peer has sent its FIN."""
+        return b""
+
+    def close(self) -> bytes:
+        """Return the last output: the engine ends the connection, and the peer has not sent its FIN."""
+        return self.eof()
 
 
 class Meter(typing.Protocol):
