@@ -14,7 +14,7 @@ from meari.client.compare import rounds
 from meari.client.crew import Crew
 from meari.client.plan import Plan
 from meari.client.results import Result
-from meari.reach import resolve
+from meari.net import resolve
 
 ROUNDS, SECONDS = 9, 0.1
 

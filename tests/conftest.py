@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from meari import Stop
-from meari.net import open_listeners
+from meari.listeners import open_listeners
 
 from .program import children
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from meari.net import free_port
+from meari.sockets import free_port
 
 from .program import until
 from .test_peers import listens

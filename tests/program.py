@@ -84,15 +84,14 @@ class Serving:
         self.lines: list[str] = []
         self._kept = b""
         try:
-            self.wait_for(r"listening on|network.local.port")
+            self.wait_for(r"listening on|network.local.address")
         except BaseException:
             self.process.kill()
             self.process.communicate()
             raise
         found = re.search(r"tcp://\S+:(\d+)", "\n".join(self.lines))
-        assert found is not None
-        self.port = int(found[1])
-        self.address = Address("127.0.0.1", self.port)
+        self.port = int(found[1]) if found else 0
+        self.address = Address("127.0.0.1", self.port) if found else Address.parse(address)
 
     @property
     def pid(self) -> int:

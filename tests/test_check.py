@@ -22,8 +22,8 @@ from meari import Server
 from meari.check.battery import PROPERTIES, choose, with_needs
 from meari.check.finding import Verdict
 from meari.errors import UsageError
-from meari.net import free_port
 from meari.report.junit import Case, junit
+from meari.sockets import free_port
 
 from . import servers
 from .program import MEARI, run
@@ -87,7 +87,7 @@ def verdicts(found: dict[str, typing.Any]) -> dict[str, str]:
 def test_our_own_far_end_holds_quickly(port: int, tmp_path: Path) -> None:
     began = time.monotonic()
     found = told(port, "--quick", "--junit", str(tmp_path / "check.xml"))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 12  # 4 s, where nothing else runs
     assert set(verdicts(found).values()) == {"ok"}
     assert list(verdicts(found)) == [each.name for each in choose(quick=True)]
     suite = ElementTree.parse(tmp_path / "check.xml").getroot()[0]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from meari.check.printed import Printed
-from meari.net import free_port
+from meari.sockets import free_port
 
 from .far_ends import FAULTS, PERHAPS, SOURCES, built
 from .program import MEARI, children, run, until

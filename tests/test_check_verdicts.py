@@ -18,8 +18,8 @@ import pytest
 from meari import Server, Stop, net
 from meari.check.path import Known, Path, Plan
 from meari.check.properties import connect
-from meari.net import free_port
-from meari.reach import Target
+from meari.net import Endpoint
+from meari.sockets import free_port
 
 from . import servers
 from .middleboxes import need, running
@@ -155,9 +155,9 @@ def test_an_address_without_a_route_here_is_no_fault_of_the_far_end(monkeypatch:
     monkeypatch.setattr(net.kernel, "open", NoIpv6().open)
     with Server("127.0.0.1:0") as server:
         port = server.addresses[0].port
-        targets: list[Target] = [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, ("127.0.0.1", port)),
-            (socket.AF_INET6, socket.SOCK_STREAM, 6, ("::1", port)),
+        targets: list[Endpoint] = [
+            Endpoint(socket.AF_INET, socket.SOCK_STREAM, 6, ("127.0.0.1", port)),
+            Endpoint(socket.AF_INET6, socket.SOCK_STREAM, 6, ("::1", port)),
         ]
         found = connect.check(Path(targets, Plan(), Known(), stop))
     assert (str(found.verdict), found.seen, found.evidence["unrouted"]) == ("ok", "no-route", 1)

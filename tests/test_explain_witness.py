@@ -12,7 +12,7 @@ import pytest
 from meari.explain.book import Book
 from meari.explain.scenes import SCENES
 from meari.explain.stage import Stage
-from meari.net import free_port
+from meari.sockets import free_port
 
 from .witness import Seen, of_program, traced
 

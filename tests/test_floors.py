@@ -12,8 +12,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "meari"
 FLOORS = [
     {"errors", "address", "limits", "units", "histogram", "pattern", "naming", "verify", "wire"},
-    {"rio", "stop", "events"},
-    {"net", "reach", "tcpinfo"},
+    {"sockets", "rio", "stop", "events"},
+    {"net", "listeners", "unix", "channel"},
     {"engines", "client", "check", "explain"},
     {"supervisor", "server", "writer", "testing", "report"},
     {"cli", "__main__"},
@@ -21,7 +21,7 @@ FLOORS = [
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 # What is read to understand the far end: one engine, and what engines share.
-CORE = ("rio", "stop", "net", "wire.protocol", "wire.echo", "engines.event", "engines.serving", "engines.door")
+CORE = ("rio", "stop", "net", "listeners", "wire.protocol", "wire.echo", "engines.event", "engines.serving", "engines.door")
 
 
 def name(path: Path) -> str:

@@ -16,6 +16,7 @@ from meari.client.lines import Line, Lines
 from meari.client.load import Load
 from meari.client.plan import Plan
 from meari.client.tally import Count
+from meari.net import Endpoint
 from meari.pattern import origin
 from meari.testing import LIES, Liar
 from meari.testing.liar import _Lying
@@ -58,7 +59,7 @@ def load(liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> tuple[Count
     monkeypatch.setattr(tally, "FAULTS", 1 << 30)  # all of them are told, not the first thousand
     count = Count()
     stop = Stop()
-    target = (socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", liar.addresses[0].port))
+    target = Endpoint(socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", liar.addresses[0].port))
     one = Load(plan, [target], RUN, (0, 1), stop, count.add)
     one.connect()
     one.run(time.monotonic_ns())

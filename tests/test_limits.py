@@ -21,7 +21,7 @@ import pytest
 from meari import Address, Server, net, open_listeners
 from meari.engines import ENGINES
 from meari.errors import CapacityError
-from meari.net import of_sockaddr
+from meari.sockets import of_sockaddr
 
 from . import crowd
 from .network import FAR, Network
@@ -77,13 +77,13 @@ def test_the_pause_after_a_capacity_error_grows(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_family_that_this_machine_lacks_is_left_out_of_a_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def both(*_: object, **__: object) -> list[tuple[int, int, int, tuple[str, int]]]:
+    def both(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         return [
-            (socket.AF_INET6, socket.SOCK_STREAM, 6, ("2001:db8::1", 0, 0, 0)),  # type: ignore[list-item]
-            (socket.AF_INET, socket.SOCK_STREAM, 6, ("127.0.0.1", 0)),
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 0, 0, 0)),  # type: ignore[list-item]
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
         ]
 
-    monkeypatch.setattr(net, "getaddrinfo", both)
+    monkeypatch.setattr(net.kernel, "getaddrinfo", both)
     said: list[str] = []
     (listener,) = open_listeners("localhost:0", tell=said.append)
     listener.close()

@@ -56,7 +56,7 @@ def test_a_client_that_is_not_served_is_seen() -> None:
         code, found = load(server.address, "-c", "2", "-t", "1")
     assert done.returncode == 1 and b"1 connection received nothing" in done.stdout
     assert (code, found["connections"]["unserved"]) == (1, 1)
-    assert found["round_trip_us"]["max"] >= 990_000
+    assert found["round_trip_us"]["max"] >= 900_000
 
 
 def test_clients_beyond_a_limit_are_seen_and_it_ends() -> None:
@@ -65,7 +65,7 @@ def test_clients_beyond_a_limit_are_seen_and_it_ends() -> None:
         code, found = load(server.address, "-c", "60", "-n", "600", "--timeout", "2")
         assert time.monotonic() - began < 10
     assert (code, found["connections"]["unserved"]) == (1, 48)
-    assert found["round_trip_us"]["p99"] >= 1_990_000
+    assert found["round_trip_us"]["p99"] >= 1_900_000
 
 
 def test_the_probe_into_a_stalled_connection_is_no_message_of_the_load() -> None:

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from meari import ConnectError, Listener, ListenError, net, open_client, open_listeners
+from meari import ConnectError, Listener, ListenError, listeners, net, open_client, open_listeners
 from meari.cli.holders import holders
 from meari.errors import CapacityError
-from meari.net import free_port
+from meari.sockets import free_port
 
 
 def close(listeners: list[Listener]) -> None:
@@ -33,23 +33,23 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="the kernel has no IPv6")
 
 @needs_ipv6
 def test_a_port_alone_is_every_interface_of_both_families() -> None:
-    listeners = open_listeners("0")
-    assert {listener.address.host for listener in listeners} == {"0.0.0.0", "::"}
-    assert len({listener.address.port for listener in listeners}) == 1
-    for listener in listeners:
+    opened = open_listeners("0")
+    assert {listener.address.host for listener in opened} == {"0.0.0.0", "::"}
+    assert len({listener.address.port for listener in opened}) == 1
+    for listener in opened:
         assert listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         assert not os.get_inheritable(listener.fileno())
         if listener.sock.family == socket.AF_INET6:
             assert listener.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
     for host in ("127.0.0.1", "::1"):
-        socket.create_connection((host, listeners[0].address.port)).close()
-    close(listeners)
+        socket.create_connection((host, opened[0].address.port)).close()
+    close(opened)
 
 
 def test_one_family_can_be_asked_for() -> None:
-    listeners = open_listeners("0", family=socket.AF_INET)
-    assert [listener.address.host for listener in listeners] == ["0.0.0.0"]
-    close(listeners)
+    opened = open_listeners("0", family=socket.AF_INET)
+    assert [listener.address.host for listener in opened] == ["0.0.0.0"]
+    close(opened)
 
 
 class Lacking(net.Kernel):
@@ -65,15 +65,15 @@ class Lacking(net.Kernel):
 
 
 def test_on_a_wildcard_a_family_that_is_lacking_is_skipped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(net, "kernel", Lacking(socket.AF_INET6))
+    monkeypatch.setattr(listeners, "kernel", Lacking(socket.AF_INET6))
     told: list[str] = []
-    listeners = open_listeners("0", tell=told.append)
-    assert [listener.address.host for listener in listeners] == ["0.0.0.0"]
+    opened = open_listeners("0", tell=told.append)
+    assert [listener.address.host for listener in opened] == ["0.0.0.0"]
     assert "::" in told[0]
-    close(listeners)
+    close(opened)
     with pytest.raises(ListenError):
         open_listeners("[::1]:0")
-    monkeypatch.setattr(net, "kernel", Lacking(socket.AF_INET, socket.AF_INET6))
+    monkeypatch.setattr(listeners, "kernel", Lacking(socket.AF_INET, socket.AF_INET6))
     with pytest.raises(ListenError):
         open_listeners("0")
 
@@ -98,7 +98,7 @@ def test_who_holds_a_port_is_found() -> None:
 
 def test_a_shared_port_is_in_use_for_everybody_else_and_each_has_a_queue() -> None:
     (first,) = open_listeners("127.0.0.1:0")
-    group = net.share(first, 3)
+    group = listeners.share(first, 3)
     with pytest.raises(ListenError):
         open_listeners(str(first.address))
     clients = [socket.create_connection(("127.0.0.1", first.address.port)) for _ in range(60)]
@@ -139,13 +139,13 @@ class Failing(net.Kernel):
 
 def test_what_is_wrong_with_one_connection_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     (listener,) = open_listeners("127.0.0.1:0")
-    monkeypatch.setattr(net, "kernel", Failing(errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN))
+    monkeypatch.setattr(listeners, "kernel", Failing(errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN))
     assert listener.accept() is None
     for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-        monkeypatch.setattr(net, "kernel", Failing(number))
+        monkeypatch.setattr(listeners, "kernel", Failing(number))
         with pytest.raises(CapacityError):
             listener.accept()
-    monkeypatch.setattr(net, "kernel", Failing(errno.EINVAL))
+    monkeypatch.setattr(listeners, "kernel", Failing(errno.EINVAL))
     with pytest.raises(OSError, match="Invalid argument"):
         listener.accept()
     listener.close()
@@ -167,10 +167,10 @@ def test_a_client_connects_and_has_a_rio() -> None:
 def test_each_address_is_tried_and_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
 
-    def both(*_: object) -> list[tuple[int, int, int, tuple[str, int]]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
+    def both(*_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
 
-    monkeypatch.setattr(net, "getaddrinfo", both)
+    monkeypatch.setattr(net.kernel, "getaddrinfo", both)
     with pytest.raises(ConnectError) as caught:
         open_client(f"localhost:{port}", timeout=5)
     assert len(caught.value.reasons) == 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from meari import Server
-from meari.net import free_port
+from meari.sockets import free_port
 
 from .middleboxes import SHIPPED, haproxy, need, nginx, running, socat, ssh, stunnel
 from .program import MEARI, run

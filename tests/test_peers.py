@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from meari import LineEcho, Server
-from meari.net import free_port
+from meari.sockets import free_port
 
 from .program import MEARI, run, until
 

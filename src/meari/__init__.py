@@ -31,9 +31,9 @@ if typing.TYPE_CHECKING:
     from .events import Event as Event
     from .events import Events as Events
     from .limits import Limits as Limits
-    from .net import Listener as Listener
+    from .listeners import Listener as Listener
+    from .listeners import open_listeners as open_listeners
     from .net import open_client as open_client
-    from .net import open_listeners as open_listeners
     from .rio import Rio as Rio
     from .server import Server as Server
     from .stop import Stop as Stop
@@ -61,7 +61,8 @@ _HOMES = {
     ),
     "events": ("Event", "Events"),
     "limits": ("Limits",),
-    "net": ("Listener", "open_client", "open_listeners"),
+    "listeners": ("Listener", "open_listeners"),
+    "net": ("open_client",),
     "rio": ("Rio",),
     "server": ("Server",),
     "stop": ("Stop",),

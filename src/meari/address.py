@@ -1,7 +1,8 @@
-"""Addresses as people write them: "7007", "host:7007", "[::1]:7007", each with tcp:// before it or not.
+"""Addresses as people write them: "7007", "host:7007", "[::1]:7007", each with tcp:// before it or not; "unix:/path".
 
 A port is one to five ASCII digits, 0 to 65535, and nothing else: int() would also take "+10", "1_0" and "²".
-A host is whatever getaddrinfo may know; it is not looked up here. No host is the wildcard.
+A host is whatever getaddrinfo may know; it is not looked up here. No host is the wildcard. "unix:@name" is a Unix
+socket of the abstract namespace (unix(7)).
 """
 
 from __future__ import annotations
@@ -12,32 +13,65 @@ from dataclasses import dataclass
 from .errors import AddressError
 
 _PORT = re.compile(r"[0-9]{1,5}")  # re's \d, like int(), knows the digits of every script
+_SCHEMES = ("tcp", "unix")
+_LONGEST = 107  # bytes of a Unix socket's name: sun_path of unix(7), and its final NUL
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One end of a connection: *host* (a name, a number, or None for the wildcard) and *port*."""
+    """One end of a connection: *host* (a name, a number, or None for the wildcard) and *port*.
+
+    Of a Unix socket *host* is its path, or "@name". An accepted peer of one has no name: *host* is its user, "uid 0",
+    and *port* its process.
+    """
 
     host: str | None
     port: int
     scheme: str = "tcp"
 
     def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix:{self.host}"
         host = "*" if self.host is None else self.host
         return f"{self.scheme}://[{host}]:{self.port}" if ":" in host else f"{self.scheme}://{host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read an address. Raises AddressError, whose text says what is wrong with it."""
+        if text.startswith("unix:"):
+            return cls(_unix_name(text), 0, "unix")
         scheme, separator, rest = text.partition("://")
         if not separator:
             scheme, rest = "tcp", text
-            if text.startswith("tcp:"):
-                raise AddressError(f"{text!r}: two slashes follow a scheme, as in tcp://{text[4:] or 'localhost:7007'}")
-        if scheme != "tcp":
-            raise AddressError(f"{text!r}: the scheme {scheme!r} is not known; tcp:// is")
+            if (word := text.partition(":")[0]) in _SCHEMES:
+                rest = text[len(word) + 1 :] or "localhost:7007"
+                raise AddressError(f"{text!r}: two slashes follow a scheme, as in {word}://{rest}")
+        if scheme not in _SCHEMES:
+            raise AddressError(f"{text!r}: the scheme {scheme!r} is not known; {', '.join(_SCHEMES[:-1])} and unix are")
         host, port = _split(text, rest)
         return cls(host, parse_port(port, text), scheme)
+
+    def to_connect(self) -> Address:
+        """The address to connect to: no host means localhost."""
+        return Address("localhost", self.port, self.scheme) if self.host is None else self
+
+    def socket_name(self) -> str:
+        """The name of a Unix socket as bind(2) and connect(2) take it: an abstract one begins with a NUL."""
+        name = self.host or ""
+        return "\0" + name[1:] if name.startswith("@") else name
+
+
+def _unix_name(text: str) -> str:
+    name = text.removeprefix("unix:")
+    if name.startswith("//"):  # unix:///run/x, as URLs have it
+        name = name[2:]
+    if not name.startswith(("/", "@", "./", "../")) or name in ("@", "/"):
+        raise AddressError(f"{text!r}: a path or an abstract name was expected, as in unix:/run/echo or unix:@echo")
+    if len(name.encode(errors="surrogateescape")) > _LONGEST:
+        raise AddressError(f"{text!r}: the name of a Unix socket has at most {_LONGEST} bytes")
+    if any(not c.isprintable() for c in name):
+        raise AddressError(f"{text!r}: a name has no control characters")
+    return name
 
 
 def _split(text: str, rest: str) -> tuple[str | None, str]:

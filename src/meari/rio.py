@@ -22,12 +22,12 @@ import errno
 import os
 import select
 import socket
-import struct
 import time
 import typing
 from collections.abc import Callable, Iterator
 
 from .errors import DeadlineError, IncompleteRead, Stopped
+from .sockets import reset
 from .stop import Stop, milliseconds
 
 LINE = 8192  # CS:APP's MAXLINE
@@ -40,13 +40,6 @@ class Poller(typing.Protocol):
     def register(self, fd: int, mask: int, /) -> None: ...
     def modify(self, fd: int, mask: int, /) -> None: ...
     def poll(self, timeout: int | None, /) -> list[tuple[int, int]]: ...
-
-
-def reset(sock: socket.socket) -> None:
-    """Close with a reset instead of an end of file: SO_LINGER of 0 seconds (socket(7)); nothing if it is closed."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 class Readiness:

@@ -18,7 +18,7 @@ from .engines.door import MOST_WATCHED, SPARE, room
 from .errors import UsageError
 from .events import Event, Events, Kind
 from .limits import Limits
-from .net import Listener, open_listeners, share
+from .listeners import Listener, open_listeners, share
 from .stop import Stop, milliseconds
 from .supervisor import Job, Supervisor, fork_alone
 from .wire.echo import StreamEcho
@@ -35,7 +35,8 @@ class Server:
 
     open() and run() do it in the foreground. An engine that does not fork runs in place: in this process, with `with` in
     a thread. The process engine, and *workers* event engines, run in processes of their own under a supervisor; with
-    `with` the caller must have no other thread when it enters (LocalError).
+    `with` the caller must have no other thread when it enters (LocalError). The file of a Unix socket has *mode*; it is
+    removed at the end.
 
     Raises UsageError for what cannot be (an unknown engine, workers of another than event, more connections than
     descriptors) and ListenError; nothing is left open then.
@@ -50,6 +51,7 @@ class Server:
         workers: int = 1,
         family: int = socket.AF_UNSPEC,
         events: Events | None = None,
+        mode: int = 0o600,
     ) -> None:
         if engine not in ENGINES:
             raise UsageError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
@@ -68,6 +70,7 @@ class Server:
         self._limits = limits or Limits()
         self._workers = workers
         self._family = family
+        self._mode = mode
         self._events = events or Events()
         self._stop: Stop | None = None  # while it is open
         self._stopped = False  # perhaps before it was
@@ -90,7 +93,7 @@ class Server:
         listeners: list[Listener] = []
         try:
             for address in self._asked:
-                listeners += open_listeners(address, family=self._family, tell=self._told, peer_timeout=self._limits.peer)
+                listeners += open_listeners(address, family=self._family, tell=self._told, peer_timeout=self._limits.peer, mode=self._mode)
             shared = [share(listener, self._workers) if self._workers > 1 else [listener] for listener in listeners]
         except BaseException:
             _close(listeners)
@@ -131,6 +134,8 @@ class Server:
         """Close what open() opened; who waits there and is not served is reset."""
         for group in self._groups:
             _close(group)
+            for listener in group:
+                listener.remove()
         if self._stop is not None:
             self._stop.close()
         self._stopped = False

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 
 from .errors import LocalError
 from .events import Event, Events, Kind
-from .net import Listener, kernel
+from .listeners import Listener
+from .net import kernel
 from .stop import Stop, milliseconds
 
 _AGAIN = 1.0  # seconds between two starts of the same job: one that always fails must not spin

@@ -38,7 +38,9 @@ def escape(text: str) -> str:
 
 
 def plain(peer: Address) -> str:
-    """A peer in the book's words: (127.0.0.1, 51234)."""
+    """A peer in the book's words: (127.0.0.1, 51234); of a Unix socket its user and process: (uid 0, pid 4711)."""
+    if peer.scheme == "unix":
+        return f"({escape(peer.host or '')}, pid {peer.port})"
     return f"({escape(peer.host or '')}, {peer.port})"
 
 
@@ -55,6 +57,8 @@ class Names:
 
     def __call__(self, peer: Address) -> str:
         host = peer.host or ""
+        if peer.scheme == "unix":
+            return plain(peer)
         if host not in self._known and not self._abandoned:
             self._look_up(host)
         return plain(Address(self._known.get(host, host), peer.port))
@@ -142,12 +146,10 @@ def attributes(event: Event, who: Callable[[Address], str] = plain) -> dict[str,
     }
     if event.kind is Kind.LISTENING:
         local = Address.parse(event.detail)
-        found |= {"network.transport": local.scheme, "network.type": _family(local)}
-        found |= {"network.local.address": local.host, "network.local.port": local.port}
+        found |= _of("local", local)
     if event.count == 1 and event.peers:
         peer = event.peers[0]
-        found |= {"network.transport": peer.scheme, "network.type": _family(peer)}
-        found |= {"network.peer.address": peer.host, "network.peer.port": peer.port}
+        found |= _of("peer", peer)
     if event.kind in (Kind.RECEIVED, Kind.CLOSED, Kind.FAILED):
         found |= {"meari.messages": event.messages, "meari.bytes": event.bytes}
         if event.count == 1 and event.kind is not Kind.RECEIVED:
@@ -159,8 +161,16 @@ def attributes(event: Event, who: Callable[[Address], str] = plain) -> dict[str,
     return found
 
 
-def _family(address: Address) -> str:
-    return "ipv6" if ":" in (address.host or "") else "ipv4"
+def _of(end: str, address: Address) -> dict[str, object]:
+    """One end of a connection, in OpenTelemetry's names. A Unix peer has none but its user and process."""
+    if address.scheme != "unix":
+        family = "ipv6" if ":" in (address.host or "") else "ipv4"
+        names = {f"network.{end}.address": address.host, f"network.{end}.port": address.port}
+        return {"network.transport": "tcp", "network.type": family, **names}
+    found: dict[str, object] = {"network.transport": "unix"}
+    if end == "local":
+        return found | {"network.local.address": address.host}
+    return found | {"meari.peer.uid": int((address.host or "uid 0").split()[1]), "meari.peer.pid": address.port}
 
 
 class Writer:
@@ -249,7 +259,7 @@ class Pipe:
 
 def encode(event: Event) -> bytes:
     """One event as one line."""
-    peers = [[peer.host, peer.port] for peer in event.peers[:A_SECOND]]
+    peers = [[peer.host, peer.port, peer.scheme] for peer in event.peers[:A_SECOND]]
     others = event.others + max(0, len(event.peers) - A_SECOND)
     values = [event.kind, peers, others, event.count, event.messages, event.bytes, event.seconds, event.detail[:500], event.time]
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
@@ -258,7 +268,7 @@ def encode(event: Event) -> bytes:
 def decode(line: bytes) -> Event:
     """What encode() made."""
     kind, peers, others, count, messages, total, seconds, detail, at = json.loads(line)
-    named = tuple(Address(host, port) for host, port in peers)
+    named = tuple(Address(*peer) for peer in peers)
     return Event(Kind(kind), named, others, count, messages, total, seconds, detail, at)
 
 

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from types import ModuleType
 
 from ..errors import Stopped, UsageError
-from ..reach import Target
+from ..net import Endpoint
 from ..stop import Stop
 from .finding import Finding, Verdict, Watched, unknown
 from .path import Known, Path, Plan
@@ -146,11 +146,11 @@ class Battery:
 
     def __init__(
         self,
-        targets: list[Target],
+        targets: list[Endpoint],
         chosen: Iterable[Property],
         plan: Plan,
         stop: Stop,
-        spawn: Callable[[], tuple[Spawned, list[Target]]] | None = None,
+        spawn: Callable[[], tuple[Spawned, list[Endpoint]]] | None = None,
     ) -> None:
         self.known = Known()
         self.results: dict[str, Result] = {}

@@ -19,7 +19,8 @@ from collections.abc import Callable, Collection
 from ..errors import Stopped
 from ..net import kernel
 from ..pattern import Stream
-from ..rio import Poller, reset
+from ..rio import Poller
+from ..sockets import reset
 from ..stop import Stop, milliseconds
 from ..verify import Fault, Verifier
 

@@ -12,11 +12,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ..errors import Stopped
-from ..net import kernel
-from ..reach import Target, connect
+from ..net import Endpoint, connect, kernel
 from ..rio import Rio
+from ..sockets import tcp_info
 from ..stop import Stop
-from ..tcpinfo import tcp_info
 from .line import Line, pump
 from .spawned import Spawned
 
@@ -82,7 +81,7 @@ class Known:
 class Path:
     """The way to the first of *targets* that answers. Where the far end is a process of ours, it is *spawned*."""
 
-    def __init__(self, targets: list[Target], plan: Plan, known: Known, stop: Stop, spawned: Spawned | None = None) -> None:
+    def __init__(self, targets: list[Endpoint], plan: Plan, known: Known, stop: Stop, spawned: Spawned | None = None) -> None:
         self.targets, self.plan, self.known, self.stop, self.spawned = targets, plan, known, stop, spawned
         self.began = self.heard = time.monotonic()
         # heard: when the far end's kernel was last known to answer

@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 
 from ..errors import LocalError, Stopped, UsageError
-from ..net import free_port
+from ..sockets import free_port
 from ..stop import Stop
 from .printed import Printed
 

@@ -39,8 +39,8 @@ def parse_all(words: Sequence[str]) -> list[Address]:
 
 def parse_one(words: Sequence[str]) -> Address:
     """The one address that *words* are; a port alone is localhost's. Raises click.UsageError."""
-    found = [Address(address.host or "localhost", address.port) for address in parse_all(words)]
-    if any(address.port == 0 for address in found):
+    found = [address.to_connect() for address in parse_all(words)]
+    if any(address.port == 0 and address.scheme != "unix" for address in found):
         raise click.UsageError("port 0 is for listening (a free one): nobody can be reached at it", click.get_current_context())
     if len(found) != 1:
         raise click.UsageError("one address was expected: HOST PORT, or host:port", click.get_current_context())
@@ -49,7 +49,7 @@ def parse_one(words: Sequence[str]) -> Address:
 
 def _is_host(word: str) -> bool:
     """Whether *word* is a host without its port: a name, an IPv4 address, or an IPv6 address without brackets."""
-    if "://" in word or word.startswith("["):
+    if "://" in word or word.startswith("unix:") or word.startswith("["):
         return False
     if ":" in word:
         return word.count(":") > 1

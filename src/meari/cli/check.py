@@ -19,7 +19,7 @@ from ..check.path import Plan
 from ..check.spawned import START, Spawned, adopt
 from ..check.spawned import command as command_of
 from ..errors import ConnectError, LocalError, Stopped
-from ..reach import Target, connect, resolve
+from ..net import Endpoint, connect, resolve
 from ..report import check as report
 from ..report.junit import Case, junit
 from ..stop import Stop
@@ -156,7 +156,7 @@ def _hint(reason: str) -> str:
     return "; does a server listen there?" if "refused" in reason else ""
 
 
-def _spawned(words: list[str], stop: Stop, family: int | None, *, port: int | None, start: float) -> tuple[Spawned, list[Target]]:
+def _spawned(words: list[str], stop: Stop, family: int | None, *, port: int | None, start: float) -> tuple[Spawned, list[Endpoint]]:
     """A server of ours, and where it can be reached: its port on this machine, in each family."""
     has_ipv6 = _has_ipv6()
     server = Spawned(words, stop, port=port, start=start)

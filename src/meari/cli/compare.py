@@ -14,7 +14,7 @@ from ..client.plan import Plan
 from ..client.results import Result, load_results
 from ..client.tally import NETWORK
 from ..errors import ConnectError, Stopped
-from ..reach import resolve
+from ..net import resolve
 from . import say
 from .addresses import families, parse_all
 from .load import stoppable

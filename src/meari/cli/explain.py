@@ -23,8 +23,8 @@ from ..explain.book import Book
 from ..explain.scenes import SCENES
 from ..explain.stage import Stage
 from ..explain.timeline import Moment, Timeline
-from ..net import free_port
 from ..report.explain import Teller
+from ..sockets import free_port
 from . import say
 from .language import language
 from .language import spoken as language_of

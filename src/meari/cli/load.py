@@ -16,7 +16,7 @@ from ..client.plan import Plan
 from ..client.results import Result, series
 from ..client.thresholds import Threshold
 from ..errors import ConnectError, Stopped
-from ..reach import resolve
+from ..net import resolve
 from ..report import text
 from . import say
 from .addresses import families, parse_one
@@ -163,7 +163,8 @@ def _of_round(result: Result, tests: list[Threshold]) -> list[Case]:
 
 def hint(error: ConnectError, where: Address) -> str:
     """What to do, where nobody listens."""
-    return f"; does a server listen there? (meari serve {where.port})" if "refused" in str(error) else ""
+    serve = f"meari serve {where if where.scheme == 'unix' else where.port}"
+    return f"; does a server listen there? ({serve})" if "refused" in str(error) else ""
 
 
 def verdict(result: Result, tests: list[Threshold]) -> int:

@@ -9,7 +9,7 @@ import click
 
 from ..client.ping import Connected, Ping, Told
 from ..errors import ConnectError, Stopped
-from ..reach import resolve
+from ..net import resolve
 from ..report import ping as report
 from ..stop import Stop
 from . import say

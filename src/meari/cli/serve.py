@@ -29,6 +29,17 @@ from .seconds import Seconds
 _COUNT = click.IntRange(min=1)
 
 
+class _Mode(click.ParamType[int]):
+    """A file's permissions, in octal."""
+
+    name = "mode"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, str) and len(value) in (3, 4) and all(digit in "01234567" for digit in value) and int(value, 8) <= 0o777:
+            return int(value, 8)
+        self.fail(f"{value!r} is not a mode: three octal digits were expected, as in 0600", param, ctx)
+
+
 @click.command("serve", short_help="Be the far end: send back every byte.")
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="event", show_default=True, help="How clients share the machine.")
@@ -60,6 +71,7 @@ _COUNT = click.IntRange(min=1)
     "--line", type=_COUNT, default=8192, show_default=True, metavar="BYTES", help="The longest line; a longer one comes in pieces."
 )
 @click.option("--allow", multiple=True, metavar="CIDR", help="Serve these networks alone. May be repeated.")
+@click.option("--mode", type=_Mode(), metavar="MODE", help="Of a Unix socket's file, in octal.  [default: 0600]")
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
 @click.option("--spin", is_flag=True, help="Poll without sleeping (event only): steadier round trips, for a whole core.")
 @click.option(
@@ -95,6 +107,7 @@ def command(
     drain: float,
     line: int,
     allow: tuple[str, ...],
+    mode: int | None,
     once: bool,
     spin: bool,
     explain: bool,
@@ -109,7 +122,8 @@ def command(
 ) -> int:
     """Listen on each ADDRESS and send back every byte that comes.
 
-    ADDRESS is a port (7007: on every interface), host:port, [::1]:7007, or HOST PORT; port 0 is a free one. SIGTERM and
+    ADDRESS is a port (7007: on every interface), host:port, [::1]:7007, HOST PORT, unix:/path or unix:@name; port 0 is a
+    free one. SIGTERM and
     Ctrl-C drain: what is under way is echoed, then it exits 0. A second one ends it at once.
 
     \b
@@ -118,6 +132,11 @@ def command(
     meari serve --lie drop --lie flip 7007           a far end to try a near end on
     """
     asked = parse_all(addresses)
+    unix = [address.scheme == "unix" for address in asked]
+    if mode is not None and not any(unix):
+        raise click.UsageError("--mode is of a Unix socket's file: unix:/path", click.get_current_context())
+    if allow and any(unix):
+        raise click.UsageError("--allow names networks, and a Unix socket is of none: its --mode admits", click.get_current_context())
     if workers > 1 and once:
         raise click.UsageError("--once serves one connection: it cannot be shared among --workers", click.get_current_context())
     if spin and explain:
@@ -142,9 +161,18 @@ def command(
         events = Events(told.hand, verbose=verbose, second=0.8)  # so that its sums reach the writer within the writer's second
     try:
         if lies:
-            server = _liar(asked, lies, lie_every, seed, limits, events, family)
+            server = _liar(asked, lies, lie_every, seed, limits, events, family, 0o600 if mode is None else mode)
         else:
-            server = Server(*asked, engine=engine, service=service, limits=limits, workers=workers, family=family or 0, events=events)
+            server = Server(
+                *asked,
+                engine=engine,
+                service=service,
+                limits=limits,
+                workers=workers,
+                family=family or 0,
+                events=events,
+                mode=0o600 if mode is None else mode,
+            )
         _heed_signals(server)  # first: who reads that it listens may stop it at once
         server.open()
         server.run()
@@ -170,14 +198,21 @@ def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherw
 
 
 def _liar(
-    asked: list[Address], lies: Sequence[str], every: int | None, seed: int | None, limits: Limits, events: Events, family: int | None
+    asked: list[Address],
+    lies: Sequence[str],
+    every: int | None,
+    seed: int | None,
+    limits: Limits,
+    events: Events,
+    family: int | None,
+    mode: int,
 ) -> Server:
     """A far end that lies, and says so first."""
     from ..testing.liar import EVERY, LIES, Liar
 
     asked_for = [kind for word in lies for kind in word.split(",")]
     kinds = tuple(LIES) if "all" in asked_for else tuple(dict.fromkeys(asked_for))
-    liar = Liar(*asked, lies=kinds, every=every or EVERY, seed=seed or 0, limits=limits, events=events, family=family or 0)
+    liar = Liar(*asked, lies=kinds, every=every or EVERY, seed=seed or 0, limits=limits, events=events, family=family or 0, mode=mode)
     text = f"THIS FAR END LIES: {', '.join(kinds)}; a lie in about {every or EVERY:,} bytes of a connection; seed {seed or 0}"
     events.tell(Event(Kind.TOLD, detail=text))
     return liar

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..errors import LocalError, MeariError, Stopped
-from ..net import kernel, of_sockaddr
-from ..reach import Target
+from ..net import Endpoint, kernel
 from ..stop import Stop, milliseconds
 from .lines import SECOND
 from .load import Load
@@ -41,9 +40,9 @@ _GRACE = 10.0  # seconds beyond all that a process may wait for
 class Worker:
     """One process, from its parent."""
 
-    def __init__(self, plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, others: list[Worker]) -> None:
+    def __init__(self, plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], stop: Stop, others: list[Worker]) -> None:
         self.sock, theirs = socket.socketpair()
-        self.far_end: Target | None = None  # once it is connected
+        self.far_end: Endpoint | None = None  # once it is connected
         self.intervals: list[Count] = []  # told, and not yet summed up
         self.last: Count | None = None  # what came after the end
         self.gone = False
@@ -100,7 +99,7 @@ class Worker:
             self.intervals.append(value)
         elif isinstance(value, _Last):
             self.last = value.count
-        elif isinstance(value, tuple):
+        elif isinstance(value, Endpoint):
             self.far_end = value
 
 
@@ -152,7 +151,7 @@ def _framed(value: object) -> bytes:
     return _HEAD.pack(len(data)) + data
 
 
-def _work(plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> None:
+def _work(plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> None:
     """What a forked process does."""
     stop.inherit()
     tell = _Teller(sock)
@@ -174,7 +173,7 @@ def _work(plan: Plan, targets: list[Target], run: int, part: tuple[int, int], st
 class Crew:
     """Runs a plan against the first of *targets* that answers; run() gives *told* each interval as it is complete."""
 
-    def __init__(self, plan: Plan, targets: list[Target], run: int | None = None) -> None:
+    def __init__(self, plan: Plan, targets: list[Endpoint], run: int | None = None) -> None:
         self.plan, self.targets = plan, targets
         self.run_number = int.from_bytes(os.urandom(4), "big") if run is None else run
         self.stopped = False
@@ -209,7 +208,7 @@ class Crew:
                 if any(worker.gone for worker in self._workers):
                     raise Stopped("stopped")
             if (far_end := self._workers[0].far_end) is not None:
-                self.result.far_end = str(of_sockaddr(far_end[3]))
+                self.result.far_end = str(far_end.address)
             begin = time.monotonic_ns() + _AHEAD
             for worker in self._workers:
                 worker.sock.sendall(begin.to_bytes(8, "big"))

@@ -9,10 +9,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..net import kernel
-from ..reach import Target, begin, connect, trouble
+from ..net import Endpoint, begin, connect, kernel, trouble
+from ..sockets import tcp_info
 from ..stop import Stop
-from ..tcpinfo import tcp_info
 from ..verify import Fault, Verifier
 from .plan import Plan
 from .tally import NETWORK, Tally
@@ -83,7 +82,7 @@ class Line(Verifier):
 class Lines:
     """Opens the connections, keeps their number up, writes to them. *numbers* are those that they get."""
 
-    def __init__(self, plan: Plan, targets: list[Target], run: int, numbers: tuple[int, int], tally: Tally) -> None:
+    def __init__(self, plan: Plan, targets: list[Endpoint], run: int, numbers: tuple[int, int], tally: Tally) -> None:
         self.plan, self.targets, self.run, self.tally = plan, targets, run, tally
         self.poller = kernel.epoll()
         self.open: dict[int, Line] = {}  # by descriptor
@@ -96,7 +95,7 @@ class Lines:
         size = plan.most
         self.chunk = min(_PIECE, size) if size > 2048 else (4096 // size) * size
 
-    def connect(self, stop: Stop) -> Target:
+    def connect(self, stop: Stop) -> Endpoint:
         """Open all of them, one after the other, to the first of the targets that answers.
 
         Raises ConnectError, LocalError without room for them, Stopped.

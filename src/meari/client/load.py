@@ -17,8 +17,7 @@ import random
 import time
 from collections.abc import Callable
 
-from ..net import kernel
-from ..reach import Target
+from ..net import Endpoint, kernel
 from ..stop import Stop
 from ..verify import Fault
 from .lines import IN, NEVER, OUT, SECOND, Line, Lines
@@ -40,7 +39,7 @@ class Load:
     """Runs *plan* against the first of *targets* that answers, as *part* (which process, of how many); *told*: each interval."""
 
     def __init__(
-        self, plan: Plan, targets: list[Target], run: int, part: tuple[int, int], stop: Stop, told: Callable[[Count], None]
+        self, plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], stop: Stop, told: Callable[[Count], None]
     ) -> None:
         self.plan, self.stop, self.told = plan, stop, told
         self.tally = Tally(plan.rate is not None)
@@ -64,7 +63,7 @@ class Load:
         self._timer: Timer | None = None  # of an open loop
         self._pause = Pause()
 
-    def connect(self) -> Target:
+    def connect(self) -> Endpoint:
         """Open every connection; to where. Raises ConnectError, LocalError, Stopped."""
         return self.lines.connect(self.stop)
 

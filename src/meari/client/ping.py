@@ -18,11 +18,9 @@ from dataclasses import dataclass, field
 
 from ..address import Address
 from ..histogram import Histogram
-from ..net import kernel, of_sockaddr
-from ..reach import Target, begin, connect, trouble
-from ..rio import reset
+from ..net import Endpoint, begin, connect, kernel, trouble
+from ..sockets import reset, tcp_info
 from ..stop import Stop
-from ..tcpinfo import tcp_info
 from ..verify import Fault, Verifier
 from .pause import Pause
 from .tally import NETWORK
@@ -116,7 +114,7 @@ class Ping:
 
     def __init__(
         self,
-        targets: list[Target],
+        targets: list[Endpoint],
         tell: Callable[[Told], None],
         *,
         size: int = 64,
@@ -152,7 +150,7 @@ class Ping:
             self._poller.register(stop.fileno(), 0)
             sock, target, took = connect(self._targets, max(0.001, min(self._patience / SECOND, until_over)), stop)
             self._targets = [target]
-            self._far_end = of_sockaddr(target[3])
+            self._far_end = target.address
             self._poller.register(sock.fileno(), select.EPOLLIN)
             self._connected(sock, took)
             try:

@@ -153,7 +153,7 @@ class Result:
             "unfinished_messages": count.unfinished,
             "due_messages": count.due,
             "connections": {"opened": count.opened, "lost": count.lost, "unserved": count.unserved},
-            "network": {name: getattr(count, name) for name in NETWORK},
+            "network": {name: getattr(count, name) for name in NETWORK} if self.over_a_network else {},
             "near_end": {
                 "busy": round(self.busy, 4),
                 "was_the_limit": self.near_end_was_the_limit,
@@ -168,6 +168,11 @@ class Result:
             "over_time": [interval(point) | {"histograms": _encoded(point.count)} for point in self.points],
         }
         return found
+
+    @property
+    def over_a_network(self) -> bool:
+        """Whether the kernel has counted segments: not on a Unix socket."""
+        return not self.far_end.startswith("unix:")
 
     @classmethod
     def from_json(cls, found: dict[str, typing.Any]) -> Result:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..events import Events
 from ..limits import Limits
-from ..net import Listener
+from ..listeners import Listener
 from ..stop import Stop
 from ..wire.protocol import Service
 from .event import event

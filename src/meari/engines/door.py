@@ -24,8 +24,9 @@ from ..address import Address
 from ..errors import CapacityError, UsageError
 from ..events import Event, Events, Kind
 from ..limits import Limits
-from ..net import Listener, kernel
-from ..rio import reset
+from ..listeners import Listener
+from ..net import kernel
+from ..sockets import reset
 from ..stop import Stop
 from ..units import amount
 

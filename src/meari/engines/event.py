@@ -30,12 +30,13 @@ from ..address import Address
 from ..errors import Refused
 from ..events import Event, Events, Kind
 from ..limits import Limits
-from ..net import Listener, kernel, unsent, waits
-from ..rio import reset
+from ..listeners import Listener
+from ..net import kernel
+from ..sockets import reset, unsent, waits
 from ..stop import Stop
 from ..wire.protocol import Service, Span
 from .door import LONGEST, MOST_WATCHED, Door, room
-from .opened import FIRST, LINGERING, READING, WRITING, Open, rest, size
+from .opened import FIRST, LINGERING, READING, WRITING, Open, rest, send, size
 from .serving import LINGER, NOT_TAKEN, QUIET
 from .sweep import Sweep
 
@@ -48,7 +49,7 @@ _LARGER = {_SMALL: FIRST, FIRST: 65536, 65536: 65536}
 _LEAN, _LEAN_SIZES = 10.0, {_SMALL: FIRST, FIRST: FIRST, 65536: FIRST}  # seconds of small reads after memory ran out
 _SHARE = 8  # one of so many debtors is reset when memory runs out
 _DRAIN = 0.02  # seconds from one look at who waits at the door to the next, once stopped
-_PIECES, _SPAN = 16, 1 << 20  # pieces of a long output, and bytes of a file, sent in one turn: others get theirs
+_PIECES = 16  # of a long output, sent in one turn: others get theirs
 _AT_ONCE = 64  # events taken from the poller in one call: small answers wait until all of them are read
 
 
@@ -183,12 +184,7 @@ class _Loop:
     def write(self, c: Open, out: bytes | memoryview | Span) -> int | None:
         """Send as much of *out* as the peer takes now: how many bytes. None if the connection failed, and is closed."""
         try:
-            if not isinstance(out, Span):
-                return kernel.write(c.sock.fileno(), out) if out else 0
-            sent = os.sendfile(c.sock.fileno(), out.fd, out.offset, min(out.count, _SPAN))
-            if not sent:
-                raise OSError(errno.EIO, "the file is shorter than what was to be sent of it")
-            return sent
+            return send(c.sock.fileno(), out) if out else 0
         except BlockingIOError:
             return 0
         except OSError as error:

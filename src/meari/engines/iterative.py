@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..events import Events
 from ..limits import Limits
-from ..net import Listener
+from ..listeners import Listener
 from ..stop import Stop
 from .door import Porch
 from .serving import Handler, serve

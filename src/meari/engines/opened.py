@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import socket
 
 from ..address import Address
 from ..events import Events, Kind
+from ..net import kernel
 from ..wire.protocol import Connection, Protocol, Span
 
+_SPAN = 1 << 20  # bytes of a file sent in one turn: others get theirs
 FIRST = 4096  # bytes of the first read
 READING, WRITING, LINGERING = range(3)  # the states of a connection
 
@@ -16,6 +20,16 @@ READING, WRITING, LINGERING = range(3)  # the states of a connection
 def size(out: bytes | memoryview | Span) -> int:
     """How many bytes are to be sent."""
     return out.count if isinstance(out, Span) else len(out)
+
+
+def send(fd: int, out: bytes | memoryview | Span) -> int:
+    """Send some of *out*, as much as is taken now; how many bytes. Raises OSError, EIO for a file that is too short."""
+    if not isinstance(out, Span):
+        return kernel.write(fd, out)
+    sent = os.sendfile(fd, out.fd, out.offset, min(out.count, _SPAN))
+    if not sent:
+        raise OSError(errno.EIO, "the file is shorter than what was to be sent of it")
+    return sent
 
 
 def rest(out: bytes | memoryview | Span, sent: int) -> memoryview | Span:

@@ -14,7 +14,7 @@ from ..address import Address
 from ..errors import LocalError
 from ..events import Events
 from ..limits import Limits
-from ..net import Listener
+from ..listeners import Listener
 from ..stop import Stop
 from .door import Porch, room
 from .serving import LINGER, Handler

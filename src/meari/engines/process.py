@@ -18,7 +18,8 @@ from functools import partial
 from ..address import Address
 from ..events import Event, Events, Kind
 from ..limits import Limits
-from ..net import Listener, kernel
+from ..listeners import Listener
+from ..net import kernel
 from ..stop import Stop
 from .door import MOST_SERVED, Porch, room
 from .serving import LINGER, Handler, serve

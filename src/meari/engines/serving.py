@@ -12,8 +12,9 @@ from collections.abc import Callable
 from ..address import Address
 from ..errors import DeadlineError, MeariError, Refused, Stopped
 from ..events import Event, Kind
-from ..net import kernel, unsent
+from ..net import kernel
 from ..rio import Readiness, Rio
+from ..sockets import unsent
 from ..stop import Stop
 from ..wire.protocol import Connection, Protocol, Service, Span
 from .door import Porch

@@ -11,7 +11,7 @@ from functools import partial
 from ..address import Address
 from ..events import Events
 from ..limits import Limits
-from ..net import Listener
+from ..listeners import Listener
 from ..stop import Stop
 from .door import MOST_SERVED, Porch, room
 from .serving import LINGER, Handler, serve

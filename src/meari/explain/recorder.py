@@ -24,9 +24,9 @@ import typing
 import weakref
 from collections.abc import Callable, Collection
 
-from ..net import Kernel, kernel, unsent
+from ..net import Kernel, kernel
 from ..rio import Poller
-from ..tcpinfo import tcp_info
+from ..sockets import tcp_info, unsent
 from . import words
 from .recorded import RecordedEpoll, RecordedPoll, RecordedSocket
 from .row import Entry, Row, View

@@ -220,7 +220,7 @@ def _how(result: Result) -> Iterator[str]:
         ("load", str(plan)),
         ("measured", f"{result.seconds:.2f} s, after {plan.warmup:g} s of warming up, by {plan.processes} process(es)"),
         ("connections", f"{result.count.opened:,} opened, {result.count.lost:,} lost, {result.count.unserved:,} unserved"),
-        ("network", text.network(result.count)),
+        ("network", text.network(result.count) if result.over_a_network else "a Unix socket: none"),
         ("near end", f"busy {100 * result.busy:.0f} % of the time; was the limit: {'yes' if result.near_end_was_the_limit else 'no'}"),
         ("run", f"{result.run:08x}"),
     ]

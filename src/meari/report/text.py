@@ -45,7 +45,8 @@ def lines(result: Result) -> Iterator[str]:
     yield from (f"  {warning}" for warning in warnings(result))
     if not result.near_end_was_the_limit:
         yield f"  near end     busy {100 * result.busy:.0f} % of the time"
-    yield f"  network      {network(count)}"
+    if result.over_a_network:
+        yield f"  network      {network(count)}"
     if count.lost:
         replaced = ", and replaced" if count.opened > plan.connections else ""
         yield f"  lost         {amount(count.lost, 'connection')}{replaced}"

@@ -64,7 +64,8 @@ class Lie:
     put: bytes = b""
 
     def __str__(self) -> str:
-        return f"lied to ({self.peer.host}, {self.peer.port}): {LIES[self.kind]}, {amount(self.length, 'byte')} at {self.offset:,}"
+        who = f"{self.peer.host}, pid {self.peer.port}" if self.peer.scheme == "unix" else f"{self.peer.host}, {self.peer.port}"
+        return f"lied to ({who}): {LIES[self.kind]}, {amount(self.length, 'byte')} at {self.offset:,}"
 
 
 class Lies:
@@ -265,10 +266,11 @@ class Liar(Server):
         limits: Limits | None = None,
         events: Events | None = None,
         family: int = 0,
+        mode: int = 0o600,
     ) -> None:
         self.told: list[Lie] = []
         self._lies = Lies(lies, every, seed, self._lied)
-        super().__init__(*addresses, engine="thread", service=self._lies, limits=limits, events=events, family=family)
+        super().__init__(*addresses, engine="thread", service=self._lies, limits=limits, events=events, family=family, mode=mode)
 
     def _lied(self, lie: Lie) -> None:
         self.told.append(lie)

@@ -23,6 +23,8 @@ def allowing(networks: Sequence[Network], service: Service) -> Service:
     """A service that raises Refused for a peer outside *networks*; an IPv4 peer seen as ::ffff:a.b.c.d is unmapped first."""
 
     def admit(connection: Connection) -> Protocol:
+        if connection.peer.scheme == "unix":
+            raise Refused("a Unix socket's peer is of no network")
         ip = ip_address(connection.peer.host or "")
         if isinstance(ip, IPv6Address):
             ip = ip.ipv4_mapped or IPv6Address(int(ip))  # without the zone of fe80::1%eth0, which no network has

@@ -7,8 +7,7 @@ import os
 import socket
 
 from ...errors import ConnectError
-from ...net import of_sockaddr
-from ...reach import Target, connect
+from ...net import Endpoint, connect
 from ...units import duration
 from ..finding import Evidence, Finding, fail, ok, warn
 from ..path import Path
@@ -20,7 +19,7 @@ _RESET = os.strerror(errno.ECONNRESET)
 
 
 def check(path: Path) -> Finding:
-    answering: list[Target] = []
+    answering: list[Endpoint] = []
     each: list[str] = []
     reasons: list[str] = []
     unrouted: list[str] = []  # what this machine has no route to, or no address for
@@ -38,14 +37,14 @@ def check(path: Path) -> Finding:
         else:
             sock.close()
             answering.append(target)
-            each.append(f"{of_sockaddr(target[3])} {duration(nanoseconds / 1e9)}")
+            each.append(f"{target.address} {duration(nanoseconds / 1e9)}")
     told = "; ".join(each)
     if not answering:
         return fail("none", each=each, reasons="; ".join(each))
     found: dict[str, Evidence] = {"each": each, "told": told, "number": len(each), "refused": len(reasons)}
     # An address of this machine that cannot be tried says nothing of the far end.
-    families = {target[0] for target in answering}
-    apart = families.isdisjoint(target[0] for target in path.targets if target not in answering)
+    families = {target.family for target in answering}
+    apart = families.isdisjoint(target.family for target in path.targets if target not in answering)
     path.targets[:] = answering  # the others are not tried again
     if not reasons and unrouted:
         return ok("no-route", **found, unrouted=len(unrouted))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ...net import unsent
+from ...sockets import unsent
 from ..finding import Evidence, Finding, fail, ok, unknown
 from ..line import FIN, Line
 from ..path import Path

@@ -12,7 +12,7 @@ import math
 import time
 
 from ...errors import ConnectError, LocalError
-from ...tcpinfo import tcp_info
+from ...sockets import tcp_info
 from ..finding import Finding, fail, ok, unknown
 from ..line import FIN, Line, pump
 from ..path import Path

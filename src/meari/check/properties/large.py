@@ -8,7 +8,7 @@ nothing moves, the same is tried with segments of 536 bytes (TCP_MAXSEG, tcp(7))
 from __future__ import annotations
 
 from ...errors import ConnectError
-from ...tcpinfo import tcp_info
+from ...sockets import tcp_info
 from ..finding import Finding, fail, ok, unknown, warn
 from ..line import Line
 from ..path import Path

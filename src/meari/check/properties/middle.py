@@ -10,7 +10,7 @@ import statistics
 import time
 
 from ...errors import DeadlineError, IncompleteRead
-from ...tcpinfo import tcp_info
+from ...sockets import tcp_info
 from ..finding import Finding, ok, unknown, warn
 from ..path import Baseline, Different, Path
 

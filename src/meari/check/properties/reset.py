@@ -10,9 +10,8 @@ import contextlib
 import time
 
 from ...errors import ConnectError, DeadlineError, IncompleteRead
-from ...net import unsent
 from ...rio import Rio
-from ...tcpinfo import tcp_info
+from ...sockets import tcp_info, unsent
 from ..finding import Finding, fail, ok, unknown
 from ..line import Line
 from ..path import Different, Path
