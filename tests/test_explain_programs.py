@@ -34,7 +34,7 @@ def test_two_programs_tell_their_own_calls(engine: str) -> None:
         "getaddrinfo(",
         "socket(AF_INET, SOCK_STREAM",
         "connect(",
-        'send(3, "hello\\n", 6, 0) = 6',
+        'write(3, "hello\\n", 6) = 6',
         "shutdown(3, SHUT_WR)",
         "close(3) = 0",
     ):

@@ -216,7 +216,8 @@ def test_a_damaged_message_takes_no_others_with_it() -> None:
     with Serving("--lie", "flip", "--lie-every", "100000", "--seed", "1") as server:
         found = load(server.address, "-n", 20_000, "-s", 64, "--depth", 500, code=1)
     flipped = found["fault_counts"]["flipped"]
-    assert flipped > 5 and found["damaged_messages"] == flipped and found["messages"] == 20_000 - flipped
+    damaged = found["damaged_messages"]  # a flip may reach over the end of a message
+    assert flipped > 5 and flipped <= damaged <= 2 * flipped and found["messages"] == 20_000 - damaged
 
 
 @pytest.mark.long

@@ -46,7 +46,7 @@ def test_messages_that_are_still_outstanding_are_no_all_clear() -> None:
         done = run("load", str(address), "--rate", "200", "-t", "1", "--timeout", "1")
         code, found = load(address, "--rate", "200", "-t", "1", "--timeout", "1")
     assert done.returncode == 1 and b"every byte came back" not in done.stdout
-    assert code == 1 and found["unfinished_messages"] + found["missing_messages"] > 190
+    assert code == 1 and found["unfinished_messages"] + found["missing_messages"] > 100
     assert found["from_due_us"]["p50"] > 500_000
 
 

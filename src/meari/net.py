@@ -25,6 +25,7 @@ from .errors import ConnectError, LocalError, Stopped
 from .rio import Poller, Rio
 from .sockets import no_delay, of_sockaddr, to_itself
 from .stop import Stop, milliseconds
+from .wire.layer import Layer
 
 T = typing.TypeVar("T")
 
@@ -60,6 +61,7 @@ class Endpoint:
     protocol: int
     sockaddr: typing.Any  # (host, port, ...), or the name of a Unix socket
     scheme: str = "tcp"
+    layer: Callable[[], Layer] | None = None  # makes what lies over a connection to it
 
     @property
     def address(self) -> Address:

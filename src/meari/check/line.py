@@ -7,26 +7,20 @@ far end that spoils some bytes is not to fail every property.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import re
 import select
 import socket
 import time
 from collections.abc import Callable, Collection
 
+from ..channel import PIECE, Channel
 from ..errors import Stopped
 from ..net import kernel
 from ..pattern import Stream
 from ..rio import Poller
-from ..sockets import reset
 from ..stop import Stop, milliseconds
 from ..verify import Fault, Verifier
 
-FIN = "FIN"
-RESET = "RST"
-PIECE = 65536  # bytes made, written and read at once
 _TICK = 0.05  # seconds from one look at what is waited for to the next, at most
 _FAULTS = 100  # kept
 _NAMED = re.compile(rb"meari (\d{6}): ")
@@ -77,18 +71,18 @@ class _Keyed(Verifier):
 
 
 class Line:
-    """The connection *sock*, which connecting took *took* seconds. It carries text that names its *number*, or the stream
+    """The connection on *channel*, which connecting took *took* seconds. It carries text that names its *number*, or the stream
     of the connection of that number in *run* (pattern.py)."""
 
     def __init__(
         self,
-        sock: socket.socket,
+        channel: Channel,
         took: float,
         number: int,
         run: int | None = None,
         closing: Callable[[socket.socket], None] = lambda _: None,
     ) -> None:
-        self.sock, self.took = sock, took
+        self.channel, self.took = channel, took
         self._closing = closing  # called right before the socket is closed, once
         self.faults: list[Fault] = []  # the first of them
         self.asked = 0  # bytes to be sent, in all
@@ -99,10 +93,13 @@ class Line:
         self.end: str | None = None  # how the far end ended it: FIN, RESET or the kernel's word for it
         self.moved = time.monotonic()  # when the last byte moved, either way
         self.ended_at = 0.0
-        self._failed: int | None = None  # why a write did
         self._verifier = _Text(number, self._fault) if run is None else _Keyed(run, number, self._fault, PIECE)
         self._out: bytes | bytearray = b""
         self._at = 0
+
+    @property
+    def sock(self) -> socket.socket:
+        return self.channel.sock
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -125,19 +122,16 @@ class Line:
         return self.asked - self.returned
 
     def mask(self) -> int:
-        """What poll(2) is to say of it; 0: nothing more is expected. (POLLERR comes unasked: it stands for "watched".)"""
-        if self.end is not None:
-            return 0
-        return (select.POLLIN if self.reading else select.POLLERR) | (
-            select.POLLOUT if self.written < self.asked and self._failed is None else 0
-        )
+        """What poll(2) is to say of it; 0: nothing more is expected."""
+        return 0 if self.end is not None else self.channel.mask(reading=self.reading, writing=self.written < self.asked)
 
     def step(self, event: int) -> None:
         """Do what poll(2) says is possible."""
         if self.reading and event & (select.POLLIN | select.POLLERR | select.POLLHUP):
             self._read()
         elif event & select.POLLERR:  # nobody reads, so nobody would learn it
-            self._ended(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            self.channel.look()
+            self._ended()
         if event & select.POLLOUT and self.end is None:
             self._write()
         self.part()
@@ -146,47 +140,29 @@ class Line:
         """Our FIN, if it is due."""
         if self.parting and not self.parted and self.written == self.asked:
             self.parted = True
-            with contextlib.suppress(OSError):  # gone: the next read says so
-                self.sock.shutdown(socket.SHUT_WR)
+            self.channel.half_close()
 
-    def _ended(self, error: int) -> None:
-        self._end(RESET if error in (0, errno.ECONNRESET, errno.EPIPE) else os.strerror(error))
-
-    def _end(self, how: str) -> None:
-        self.end, self.ended_at = how, time.monotonic()
+    def _ended(self) -> None:
+        self.end, self.ended_at = self.channel.end, time.monotonic()
 
     def _read(self) -> None:
-        try:
-            data = kernel.read(self.sock.fileno(), PIECE)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._ended(error.errno or 0)
-            return
-        if not data:
-            if self._failed is None:
-                self._end(FIN)
-            else:
-                self._ended(self._failed)
-            return
-        self.moved = time.monotonic()
-        self._verifier.receive(data)
+        data = self.channel.read(PIECE)
+        if data:
+            self.moved = time.monotonic()
+            self._verifier.receive(data)
+        elif data is not None:
+            self._ended()
 
     def _write(self) -> None:
+        self.channel.flush()
         if self._at == len(self._out):
             self._out, self._at = self._verifier.more(), 0
-        piece = memoryview(self._out)[self._at : self._at + self.asked - self.written]
-        try:
-            n = kernel.write(self.sock.fileno(), piece)
-        except BlockingIOError:
-            return
-        except OSError as error:  # told once: the read after it would find an end of file
-            self._failed = error.errno or 0
-            if not self.reading:
-                self._ended(self._failed)
-            return
+        n = self.channel.write(memoryview(self._out)[self._at : self._at + self.asked - self.written])
         if n:
             self.moved = time.monotonic()
+        elif self.channel.failed is not None and not self.reading:
+            self.channel.look()
+            self._ended()
         self._at += n
         self.written += n
 
@@ -199,11 +175,11 @@ class Line:
 
     def abort(self) -> None:
         self._closing(self.sock)
-        reset(self.sock)
+        self.channel.reset()
 
     def close(self) -> None:
         self._closing(self.sock)
-        self.sock.close()
+        self.channel.close()
 
     def __enter__(self) -> Line:
         return self

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from ..channel import open_channel
 from ..errors import Stopped
 from ..net import Endpoint, connect, kernel
 from ..rio import Rio
@@ -109,13 +110,13 @@ class Path:
 
     def line(self, mss: int | None = None) -> Line:
         """A connection that carries lines of text, in segments of *mss* bytes at the most. Raises ConnectError, LocalError, Stopped."""
-        sock, _, took = connect(self.targets, self.connecting, self.stop, mss)
-        return Line(sock, took / 1e9, next(self.known.numbers), closing=self._closing)
+        opened = open_channel(self.targets, self.connecting, self.stop, mss)
+        return Line(opened.channel, opened.connect / 1e9, next(self.known.numbers), closing=self._closing)
 
     def stream(self) -> Line:
         """A connection that carries the keyed stream. Raises as line()."""
-        sock, _, took = connect(self.targets, self.connecting, self.stop)
-        return Line(sock, took / 1e9, next(self.known.numbers), self.known.run, self._closing)
+        opened = open_channel(self.targets, self.connecting, self.stop)
+        return Line(opened.channel, opened.connect / 1e9, next(self.known.numbers), self.known.run, self._closing)
 
     def rio(self) -> Rio:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""

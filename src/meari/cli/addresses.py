@@ -49,7 +49,7 @@ def parse_one(words: Sequence[str]) -> Address:
 
 def _is_host(word: str) -> bool:
     """Whether *word* is a host without its port: a name, an IPv4 address, or an IPv6 address without brackets."""
-    if "://" in word or word.startswith("unix:") or word.startswith("["):
+    if "://" in word or word.startswith(("unix:", "[")):
         return False
     if ":" in word:
         return word.count(":") > 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -35,9 +36,10 @@ class _Mode(click.ParamType[int]):
     name = "mode"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, str) and len(value) in (3, 4) and all(digit in "01234567" for digit in value) and int(value, 8) <= 0o777:
-            return int(value, 8)
-        self.fail(f"{value!r} is not a mode: three octal digits were expected, as in 0600", param, ctx)
+        text = str(value)
+        if not re.fullmatch("0?[0-7]{3}", text):
+            self.fail(f"{value!r} is not a mode: three octal digits were expected, as in 0600", param, ctx)
+        return int(text, 8)
 
 
 @click.command("serve", short_help="Be the far end: send back every byte.")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 
 import click
 
+from ..channel import open_channel
 from ..client.comparison import Comparison
 from ..client.talk import talk
 from ..errors import ConnectError, DeadlineError
-from ..net import open_client
+from ..net import resolve
 from . import say
 from .addresses import families, parse_one
 from .load import hint
@@ -50,13 +52,16 @@ def command(address: tuple[str, ...], timeout: float | None, explain: bool, fami
     trouble = None
     where = parse_one(address)
     try:
-        connected = open_client(where, timeout or 10.0, family=family or 0)
+        patience = timeout or 10.0
+        began = time.monotonic()
+        found = resolve(where, family or 0, patience)
+        connected = open_channel(found, max(0.001, began + patience - time.monotonic())).channel
     except ConnectError as error:
         say(f"meari talk: {error}{hint(error, where)}")
         return 2
-    with connected as rio:
+    with connected as channel:
         try:
-            talk(rio, 0, _show, comparison, timeout)
+            talk(channel, 0, _show, comparison, timeout)
         except KeyboardInterrupt:
             pass
         except _OutputError as error:
@@ -65,7 +70,7 @@ def command(address: tuple[str, ...], timeout: float | None, explain: bool, fami
         except DeadlineError as error:
             trouble = str(error)
         except OSError as error:
-            trouble = f"the connection ended: {error.strerror}"
+            trouble = f"the connection ended: {error.strerror or error}"
     if trouble is not None:
         say(f"meari talk: {trouble}")
     say(str(comparison))

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..address import Address
+from ..channel import Channel, open_channel, reason
 from ..histogram import Histogram
-from ..net import Endpoint, begin, connect, kernel, trouble
-from ..sockets import reset, tcp_info
-from ..stop import Stop
+from ..net import Endpoint, begin, kernel, trouble
+from ..sockets import tcp_info
+from ..stop import Stop, milliseconds
 from ..verify import Fault, Verifier
 from .pause import Pause
 from .tally import NETWORK
@@ -130,17 +131,16 @@ class Ping:
         self.summary = Summary()
         self._over = self.summary.began + int(seconds * SECOND) if seconds is not None else _NEVER
         self._run = int.from_bytes(os.urandom(4), "big")
-        self._sock: socket.socket | None = None
+        self._channel: Channel | None = None
         self._connecting = 0  # since when, while it is not connected yet
         self._stream: Verifier
         self._poller: select.epoll
-        self._left: bytes | memoryview = b""  # of a message, not yet written
+        self._left: deque[memoryview] = deque()  # of messages, not yet written
         self._waiting: deque[tuple[int, int, int]] = deque()  # (sequence number, offset where it ends, when it was sent)
         self._lost_at = self._retry_at = 0  # when the connection was, and when another may be begun, while there is none
         self._resumed = 0  # when our process went on after a pause
         self._network = [0] * len(NETWORK)  # what the kernel had counted on the connection when it was last asked
         self._good = 0  # when the far end was last known to be there: a reply, or a connection
-        self._broken = ""  # why a write failed: it is reported once, and the read after it finds an end of file
         self._pause = Pause()
 
     def run(self, stop: Stop) -> Summary:
@@ -148,11 +148,11 @@ class Ping:
         until_over = (self._over - time.monotonic_ns()) / SECOND
         with kernel.epoll() as self._poller:
             self._poller.register(stop.fileno(), 0)
-            sock, target, took = connect(self._targets, max(0.001, min(self._patience / SECOND, until_over)), stop)
-            self._targets = [target]
-            self._far_end = target.address
-            self._poller.register(sock.fileno(), select.EPOLLIN)
-            self._connected(sock, took)
+            opened = open_channel(self._targets, max(0.001, min(self._patience / SECOND, until_over)), stop)
+            self._targets = [opened.endpoint]
+            self._far_end = opened.endpoint.address
+            self._poller.register(opened.channel.fileno(), select.EPOLLIN)
+            self._connected(opened.channel, opened.connect)
             try:
                 self._go_on(stop)
             finally:
@@ -162,20 +162,24 @@ class Ping:
 
     def _part(self) -> None:
         """Our FIN, and what comes after it: a far end that returned too much shows it now."""
-        if self._sock is None:
+        if self._channel is None:
             return
         if not self._connecting:
-            self._notice(self._sock)
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_WR)
-                self._sock.settimeout(_GOODBYE)
-                until = time.monotonic() + _GOODBYE
-                while time.monotonic() < until and (data := self._sock.recv(65536)):
-                    self._stream.receive(data)
-                    while self._waiting and self._waiting[0][1] <= self._stream.progress:
-                        self._returned(*self._waiting.popleft(), time.monotonic_ns())
+            self._notice(self._channel.sock)
+            self._channel.half_close()
+            until = time.monotonic() + _GOODBYE
+            while (left := until - time.monotonic()) > 0 and (data := self._channel.read()) != b"":
+                if data is None:
+                    poller = kernel.poll()
+                    poller.register(self._channel.fileno(), self._channel.mask(reading=True, writing=False))
+                    poller.poll(milliseconds(left))
+                    self._channel.flush()
+                    continue
+                self._stream.receive(data)
+                while self._waiting and self._waiting[0][1] <= self._stream.progress:
+                    self._returned(*self._waiting.popleft(), time.monotonic_ns())
             self._stream.finish()
-        self._sock.close()
+        self._channel.close()
 
     def _notice(self, sock: socket.socket) -> None:
         """Add what the kernel has counted on this connection since it was last asked."""
@@ -193,9 +197,9 @@ class Ping:
             more = self._count is None or self.summary.sent < self._count
             if now >= self._over or (not more and not self._waiting):
                 return
-            if self._sock is None and now >= self._retry_at:
+            if self._channel is None and now >= self._retry_at:
                 self._begin(now)
-            ready = self._sock is not None and not self._connecting
+            ready = self._channel is not None and not self._connecting
             if self._interval == 0:  # one after the other, and none while there is nobody to send it to
                 more = more and ready and not self._waiting
             if more and now >= due:
@@ -215,7 +219,7 @@ class Ping:
 
     def _given_up_at(self) -> int:
         """When the connection, or the message that is waited for longest, is given up; or when to connect anew."""
-        if self._sock is None:
+        if self._channel is None:
             return self._retry_at
         if self._connecting:
             return max(self._connecting, self._resumed) + self._patience
@@ -223,8 +227,9 @@ class Ping:
 
     # The connection
 
-    def _connected(self, sock: socket.socket, took: int) -> None:
-        self._sock, self._connecting, self._broken = sock, 0, ""
+    def _connected(self, channel: Channel, took: int) -> None:
+        self._channel, self._connecting = channel, 0
+        self._mask = int(select.EPOLLIN)
         self._network = [0] * len(NETWORK)
         self._stream = Verifier(self._run, self.summary.connections, self._fault, min(max(self._size, _LEAST), _PIECE))
         self._out, self._at = self._stream.more(), 0
@@ -239,27 +244,28 @@ class Ping:
     def _begin(self, now: int) -> None:
         """Connect anew; the poller says when that is done."""
         try:
-            self._sock = begin(self._targets[0])
+            sock = begin(self._targets[0])
         except OSError:
             self._retry_at = now + _RETRY
             return
-        self._connecting = now
-        self._poller.register(self._sock.fileno(), select.EPOLLOUT)
+        self._connecting, self._channel = now, Channel(sock)
+        self._poller.register(sock.fileno(), select.EPOLLOUT)
 
-    def _connection_made(self, sock: socket.socket) -> None:
+    def _connection_made(self, channel: Channel) -> None:
         now = time.monotonic_ns()
-        if trouble(sock):
-            sock.close()
-            self._sock, self._connecting, self._retry_at = None, 0, now + _RETRY
+        if trouble(channel.sock):
+            channel.close()
+            self._channel, self._connecting, self._retry_at = None, 0, now + _RETRY
             return
-        self._poller.modify(sock.fileno(), select.EPOLLIN)
-        self._connected(sock, now - self._connecting)
+        self._poller.modify(channel.fileno(), select.EPOLLIN)
+        self._connected(channel, now - self._connecting)
 
-    def _lose(self, sock: socket.socket, why: str) -> None:
+    def _lose(self, channel: Channel, why: str) -> None:
         """The connection is lost, with all that was under way on it."""
-        self._notice(sock)
-        reset(sock)
-        self._sock, self._left = None, b""
+        self._notice(channel.sock)
+        channel.reset()
+        self._channel = None
+        self._left.clear()
         now = time.monotonic_ns()
         if self._connecting:  # it never was one
             self._connecting, self._retry_at = 0, now + _RETRY
@@ -271,15 +277,15 @@ class Ping:
         while self._waiting:
             self._lost(self._waiting.popleft()[0], f"its connection was lost: {why}")
 
-    def _give_up(self, sock: socket.socket) -> None:
+    def _give_up(self, channel: Channel) -> None:
         """The first message that is waited for, or the connection, took longer than the patience."""
         if not self._waiting:
-            self._lose(sock, "no answer")
+            self._lose(channel, "no answer")
             return
         seq, end, _ = self._waiting.popleft()
         back = max(0, self._stream.progress - (end - self._size))
         self._lost(seq, f"{back:,} of {self._size:,} bytes were back within {self._patience / SECOND:g} s")
-        self._lose(sock, "given up")
+        self._lose(channel, "given up")
 
     def _lost(self, seq: int, why: str) -> None:
         self.summary.lost += 1
@@ -308,7 +314,7 @@ class Ping:
 
     def _send(self, ready: bool) -> None:
         self.summary.sent += 1
-        if not ready or self._sock is None:
+        if not ready or self._channel is None:
             self._lost(self.summary.sent, "not connected")
             return
         if len(self._waiting) >= _UNDER_WAY:
@@ -317,43 +323,34 @@ class Ping:
         message = self._message()
         end = (self._waiting[-1][1] if self._waiting else self._stream.front) + self._size
         now = time.monotonic_ns()
-        if self._left:
-            self._left = bytes(self._left) + message
-        else:
-            try:
-                written = kernel.write(self._sock.fileno(), message)
-            except BlockingIOError:
-                written = 0
-            except OSError as error:
-                written, self._broken = 0, error.strerror or str(error)
-            if written < len(message):
-                self._left = memoryview(message)[written:]
-                self._poller.modify(self._sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        self._left.append(memoryview(message))
+        self._flush(self._channel)
         self._waiting.append((self.summary.sent, end, now))
 
-    def _receive(self, sock: socket.socket) -> str:
+    def _flush(self, channel: Channel) -> None:
+        """Write what is left, as far as it goes; poll for room to write only while something still is."""
+        channel.flush()
+        while self._left and (written := channel.write(self._left[0])):
+            if written == len(self._left[0]):
+                self._left.popleft()
+            else:
+                self._left[0] = self._left[0][written:]
+        mask = channel.mask(reading=True, writing=bool(self._left))
+        if mask != self._mask:
+            self._mask = mask
+            self._poller.modify(channel.fileno(), mask)
+
+    def _receive(self, channel: Channel) -> str:
         """Take what came, and write what is left; why the connection is lost, if it is."""
-        try:
-            data = kernel.read(sock.fileno(), 65536)
-            now = self._now()
-            if not data:
-                return self._broken or "the far end closed the connection"
+        data = channel.read()
+        now = self._now()
+        if data == b"":
+            return reason(channel.end)
+        if data is not None:
             self._stream.receive(data)
             while self._waiting and self._waiting[0][1] <= self._stream.progress:
                 self._returned(*self._waiting.popleft(), now)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            return error.strerror or str(error)
-        try:
-            if self._left:
-                self._left = self._left[kernel.write(sock.fileno(), self._left) :]
-                if not self._left:
-                    self._poller.modify(sock.fileno(), select.EPOLLIN)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            return error.strerror or str(error)
+        self._flush(channel)
         return ""
 
     def _returned(self, seq: int, end: int, sent: int, now: int) -> None:
@@ -381,14 +378,14 @@ class Ping:
         else:
             left = max(0, until - (_AWAKE if self._spin else 0) - clock())
             ready = poll(-1 if until == _NEVER else min(left / SECOND, _LONGEST))
-        sock = self._sock
+        channel = self._channel
         for fd, _ in ready:
             if fd == stop.fileno():
                 return True
-            if sock is not None and self._connecting:
-                self._connection_made(sock)
-            elif sock is not None and (why := self._receive(sock)):
-                self._lose(sock, why)
-        if not ready and self._sock is not None and self._now() >= self._given_up_at():
-            self._give_up(self._sock)
+            if channel is not None and self._connecting:
+                self._connection_made(channel)
+            elif channel is not None and (why := self._receive(channel)):
+                self._lose(channel, why)
+        if not ready and self._channel is not None and self._now() >= self._given_up_at():
+            self._give_up(self._channel)
         return False

@@ -8,17 +8,15 @@ regular files as input.)
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import select
-import socket
 import time
 from collections.abc import Callable
 
+from ..channel import FIN, Channel, reason
 from ..errors import DeadlineError
 from ..net import kernel
-from ..rio import Rio
 from ..stop import milliseconds
 from .comparison import Comparison
 
@@ -28,21 +26,19 @@ _HELD = 1.0  # seconds without a byte, after which a far end is taken to wait fo
 _CHUNK = 65536  # bytes taken at once from the input, and from the connection
 
 
-def talk(rio: Rio, source: int, show: Callable[[bytes], None], comparison: Comparison, timeout: float | None = None) -> None:
+def talk(channel: Channel, source: int, show: Callable[[bytes], None], comparison: Comparison, timeout: float | None = None) -> None:
     """Send what comes from the descriptor *source*, *show* what comes back, until the far end's end of file.
 
     At the end of *source* the connection is half-closed, and the rest waited for. *comparison* is kept up to date,
     also when an error ends it: DeadlineError if no byte moved either way for *timeout* seconds, or the rest is not
-    there after ten times as long; an OSError of the connection's; or whatever *show* raises. The connection is left open.
+    there after ten times as long; ConnectionError if the connection fails; or whatever *show* raises. The connection is left open.
     """
-    _Talk(rio.sock, source, show, comparison, timeout).run()
+    _Talk(channel, source, show, comparison, timeout).run()
 
 
 class _Talk:
-    def __init__(
-        self, sock: socket.socket, source: int, show: Callable[[bytes], None], comparison: Comparison, timeout: float | None
-    ) -> None:
-        self._sock, self._source, self._show = sock, source, show
+    def __init__(self, channel: Channel, source: int, show: Callable[[bytes], None], comparison: Comparison, timeout: float | None) -> None:
+        self._channel, self._source, self._show = channel, source, show
         self._comparison = comparison
         self._timeout = timeout
         self._left: bytes | memoryview = b""  # taken from the input, not yet written
@@ -51,7 +47,6 @@ class _Talk:
         self._window = WINDOW
 
     def run(self) -> None:
-        self._sock.setblocking(False)
         moved = time.monotonic()
         while True:
             wait = None if self._timeout is None else min(moved + self._timeout, self._until) - time.monotonic()
@@ -66,7 +61,7 @@ class _Talk:
             ready = self._poll(_HELD if stuck and (wait is None or wait > _HELD) else wait)
             if stuck and not ready:
                 self._window += WINDOW  # the far end may hold a line that is longer than that
-            if self._sock.fileno() in ready:
+            if self._channel.fileno() in ready:
                 ended, sent = self._receive(), self._send()  # what has come is shown, also when nothing more will go
                 if ended:
                     return
@@ -77,7 +72,7 @@ class _Talk:
 
     def _poll(self, wait: float | None) -> list[int]:
         poller = kernel.poll()
-        poller.register(self._sock.fileno(), select.POLLIN | (select.POLLOUT if self._left else 0))
+        poller.register(self._channel.fileno(), self._channel.mask(reading=True, writing=bool(self._left)))
         if self._more and not self._left and self._comparison.outstanding < self._window:
             poller.register(self._source, select.POLLIN)
         return [fd for fd, _ in poller.poll(milliseconds(wait))]
@@ -94,29 +89,26 @@ class _Talk:
         if not data:
             self._more = False
             self._until = time.monotonic() + _REST * (self._timeout or math.inf)
-            with contextlib.suppress(OSError):  # the next read tells what it is
-                self._sock.shutdown(socket.SHUT_WR)
+            self._channel.half_close()
 
     def _send(self) -> bool:
         """Write what is left, as far as it goes; whether any of it went."""
+        self._channel.flush()
         if not self._left:
             return False
-        try:
-            sent = self._sock.send(self._left)
-        except BlockingIOError:
-            return False
-        except ConnectionError:  # nothing more will go; what has come may still be read, and then the read fails too
+        sent = self._channel.write(self._left)
+        if self._channel.failed is not None:  # what has come may still be read, and then the read fails too
             self._left, self._more = b"", False
-            return False
         self._left = memoryview(self._left)[sent:]
-        return True
+        return sent > 0
 
     def _receive(self) -> bool | None:
         """Read and show what came: None if nothing did, True at the end of file, else False."""
-        try:
-            data = self._sock.recv(_CHUNK)
-        except BlockingIOError:
+        data = self._channel.read(_CHUNK)
+        if data is None:
             return None
+        if not data and self._channel.end != FIN:
+            raise ConnectionError(reason(self._channel.end))
         self._comparison.receive(data)
         if data:
             self._show(data)

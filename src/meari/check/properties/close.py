@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from ...channel import FIN
 from ..finding import Finding, fail, ok, unknown, warn
-from ..line import FIN
 from ..path import Path
 
 _TIMES = 5

@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from ...channel import FIN
 from ...sockets import unsent
 from ..finding import Evidence, Finding, fail, ok, unknown
-from ..line import FIN, Line
+from ..line import Line
 from ..path import Path
 
 _UNDER_WAY = 1 << 20

@@ -11,10 +11,11 @@ import contextlib
 import math
 import time
 
+from ...channel import FIN
 from ...errors import ConnectError, LocalError
 from ...sockets import tcp_info
 from ..finding import Finding, fail, ok, unknown
-from ..line import FIN, Line, pump
+from ..line import Line, pump
 from ..path import Path
 
 # Of the longest. Where it is long, the times stand close together: what limits there are (60 s, 300 s, 350 s) differ by less.

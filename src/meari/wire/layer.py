@@ -1,0 +1,120 @@
+"""What lies between a stream and what is said on it: TLS. No I/O: wire bytes in, plaintext out, and back.
+
+A Layer serves either end, and any driver: Layered makes a Protocol of it for the engines, Channel uses it on the near
+end. feed() returns all the plaintext that its argument completes. (A layer that keeps some inside needs a driver that
+asks for it again: with edge-triggered epoll one forgotten record hangs a connection for ever.)
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+
+from .protocol import Protocol, Span
+
+
+class Layer(typing.Protocol):
+    """One end of one connection's layer. No call raises for what the peer did: that is `error`, and the layer's end."""
+
+    ready: bool  # the handshake is over: data may flow
+    ended: bool  # the peer has ended its direction properly (close_notify)
+    error: Exception | None  # why the layer is over, if that was not proper; what take() returns is still to be sent
+    within: float | None  # seconds from the last call until wake() is due
+
+    def feed(self, wire: bytes, /) -> bytes:
+        """Take wire bytes; return all the plaintext that they complete."""
+        ...
+
+    def eof(self) -> None:
+        """The stream beneath has ended: an error unless `ended`."""
+        ...
+
+    def send(self, data: bytes, /) -> None:
+        """Take plaintext, in any state; it is kept until the handshake is over."""
+        ...
+
+    def close(self) -> None:
+        """End our direction."""
+        ...
+
+    def wake(self) -> None:
+        """`within` seconds have passed."""
+        ...
+
+    def take(self) -> bytes:
+        """Return the wire bytes to be sent now."""
+        ...
+
+
+class Layered(Protocol):
+    """The Protocol that *protocol* is over *layer*: an engine needs no branch for it."""
+
+    __slots__ = ("_closed", "_last", "_layer", "_protocol", "_started", "done", "error", "within")
+
+    def __init__(self, layer: Layer, protocol: Protocol) -> None:
+        self._layer, self._protocol = layer, protocol
+        self._started = False  # the handshake is over, and the protocol has been started
+        self._last = False  # the protocol has returned its last output, but for what is more
+        self._closed = False  # our direction of the layer is ended
+        self.done = False
+        self.error: Exception | None = None
+        self.within: float | None = layer.within
+
+    def start(self) -> bytes:
+        return self._output()
+
+    def receive(self, data: bytes, /) -> bytes:
+        layer, protocol = self._layer, self._protocol
+        plain = layer.feed(data)
+        if not self._started and layer.ready:
+            self._started = True
+            layer.send(protocol.start())
+        if plain and not protocol.done:
+            layer.send(protocol.receive(plain))
+        if layer.ended:  # data and the end may come together: the data comes first
+            self._finish(protocol.eof)
+        return self._output()
+
+    def more(self) -> bytes:
+        if self._started and not self._closed:
+            piece = self._protocol.more()
+            if isinstance(piece, Span):
+                raise TypeError("a file cannot be sent by sendfile(2) through a layer")
+            self._layer.send(piece)
+        return self._output()
+
+    def wake(self) -> bytes:
+        if self._layer.within is not None:
+            self._layer.wake()
+        elif self._started and not self._closed:
+            self._layer.send(self._protocol.wake())
+        return self._output()
+
+    def eof(self) -> bytes:
+        self._layer.eof()
+        self._finish(self._protocol.eof)
+        return self._output()
+
+    def close(self) -> bytes:
+        self._finish(self._protocol.close)
+        return self._output()
+
+    def _finish(self, call: Callable[[], bytes]) -> None:
+        """Send what the protocol's last call returns; once."""
+        if self._started and not self._last and not self._protocol.done:
+            self._layer.send(call())
+        self._last = True
+
+    def _output(self) -> bytes:
+        """What is to be sent now. With nothing left of the last output, our direction of the layer is ended."""
+        layer, protocol = self._layer, self._protocol
+        self._last |= self._started and protocol.done
+        out = layer.take()
+        if not out and self._last and not self._closed:
+            self._closed = True
+            layer.close()
+            out = layer.take()
+        self.error = layer.error or protocol.error
+        self.done = self._last or layer.error is not None
+        self.within = layer.within if layer.within is not None or not self._started else protocol.within
+        return out
