@@ -187,3 +187,24 @@ def test_the_events_as_json(tmp_path: Path) -> None:
         server.communicate(timeout=20)
     assert (listening["network.transport"], listening["network.local.address"]) == ("unix", str(tmp_path / "echo"))
     assert (connected["meari.peer.uid"], connected["meari.peer.pid"] > 0) == (os.getuid(), True)
+
+
+# check
+
+
+def test_check_tries_all_that_is_not_of_a_network(tmp_path: Path) -> None:
+    where = f"unix:{tmp_path / 'echo'}"
+    with Serving("-q", address=where):
+        done = run("check", where, "--idle", "1", "--json", timeout=100)
+        assert run("check", where, "--only", "reset").returncode == 2
+    found = {each["name"]: each["verdict"] for each in json.loads(done.stdout)["properties"]}
+    assert (done.returncode, set(found.values())) == (0, {"ok"}), found
+    assert {"half-close", "small", "bytes", "idle"} <= set(found) and not {"reset", "large"} & set(found)
+
+
+def test_check_names_what_is_wrong(tmp_path: Path) -> None:
+    """Of a far end that ends in the middle."""
+    with Serving("-q", "--lie", "truncate", "--lie-every", "2000", address=f"unix:{tmp_path / 'a'}") as server:
+        done = run("check", str(server.address), "--only", "bytes", "--json", timeout=100)
+    (found,) = [each for each in json.loads(done.stdout)["properties"] if each["name"] == "bytes"]
+    assert (done.returncode, found["verdict"]) == (1, "FAIL")

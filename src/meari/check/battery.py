@@ -68,6 +68,7 @@ class Property:
     needs: tuple[str, ...] = ("connect", "middle")
     after: tuple[str, ...] = ()
     spawned: bool | None = None  # True: for a far end of our own alone; False: for any other
+    tcp: bool = False  # about segments or resets: a Unix socket has none
 
 
 PROPERTIES = (
@@ -77,7 +78,7 @@ PROPERTIES = (
     Property("repeat", repeat, FIRST, ("connect", "partial")),
     Property("middle", middle, FIRST, ("connect", "partial", "repeat")),
     Property("pipelined", pipelined, FIRST),
-    Property("large", large, FIRST, ("middle", "pipelined")),
+    Property("large", large, FIRST, ("middle", "pipelined"), tcp=True),
     Property("bytes", bytes, FIRST, ("connect", "partial", "repeat")),
     Property("small", small, FIRST, ("middle", "pipelined")),
     Property("concurrency", concurrency, FIRST),
@@ -87,7 +88,7 @@ PROPERTIES = (
     Property("close", close, TOGETHER),
     Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
     Property("churn", churn, TOGETHER, after=("concurrency",)),
-    Property("reset", reset, LAST),
+    Property("reset", reset, LAST, tcp=True),
     Property("alive", alive, LAST, ("connect", "partial"), spawned=False),
     Property("descriptors", descriptors, LAST, spawned=True),
     Property("zombies", zombies, LAST, after=("concurrency",), spawned=True),
@@ -114,8 +115,9 @@ def choose(
     *,
     quick: bool = False,
     spawned: bool | None = False,
+    unix: bool = False,
 ) -> list[Property]:
-    """The properties to report, in their order; *spawned* as in Property, None for all of them.
+    """The properties to report, in their order; *spawned* as in Property, None for all of them; *unix*: of a Unix socket.
 
     Raises UsageError for a name that is none of theirs.
     """
@@ -126,7 +128,11 @@ def choose(
             raise UsageError(f"{name!r} is {with_or_without} for it: --spawn COMMAND")
         if name not in names:
             raise UsageError(f"there is no property {name!r}: {', '.join(names)}")
-    wanted = set(only) or {name for name in names if not (quick and name == "idle")}
+    without = {each.name for each in PROPERTIES if unix and each.tcp}
+    for name in only:
+        if name in without:
+            raise UsageError(f"{name!r} is of TCP: a Unix socket has no segments and no resets")
+    wanted = set(only) or {name for name in names if not (quick and name == "idle")} - without
     chosen = [each for each in PROPERTIES if each.name in wanted - set(skip)]
     if not chosen:
         raise UsageError("nothing is left to check")

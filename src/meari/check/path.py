@@ -89,6 +89,11 @@ class Path:
         self.unacknowledged = False  # a connection ended while what was sent was no longer acknowledged
 
     @property
+    def unix(self) -> bool:
+        """Whether it is a Unix socket: on this machine, without segments or resets."""
+        return self.targets[0].family == socket.AF_UNIX
+
+    @property
     def patience(self) -> float:
         """Seconds after which what has not come is not waited for: many times what was measured, however busy it is here."""
         least = 0.8 if self.plan.quick else 3.0

@@ -86,7 +86,9 @@ def command(
     meari check --spawn './echoserver {port}'
     """
     spoken = language_of(lang)
-    chosen = choose(_names(only), _names(skip), quick=quick, spawned=None if as_list else spawn is not None)
+    where = [parse_one(words) for words in ([*address], [against] if against else []) if words]
+    unix = any(one.scheme == "unix" for one in where)
+    chosen = choose(_names(only), _names(skip), quick=quick, spawned=None if as_list else spawn is not None, unix=unix)
     if as_list:
         for each in chosen:
             show(f"  {each.name:11}  {about(each.name, spoken)}")
@@ -110,7 +112,6 @@ def command(
                 battery.one_server = port is not None
                 sides = [Side(spawn, battery, chosen, spawned=True)]
             else:
-                where = [parse_one(address)] + ([] if against is None else [parse_one([against])])
                 sides = [Side(str(one), Battery(resolve(one, family or 0), chosen, plan, stop), chosen) for one in where]
                 if len(sides) > 1:  # whether the last is there is known before the first has taken its time
                     connect(resolve(where[1], family or 0), _PATIENCE, stop)[0].close()

@@ -66,7 +66,7 @@ def _wait(path: Path, lines: list[tuple[float, Line]]) -> dict[float, tuple[str,
         watched = [other for _, other in lines if other.end is None]
         pump(watched, lambda: not line.missing or line.end is not None, path.stop, quiet=path.patience)  # noqa: B023
         if line.missing:
-            unacked = line.end is None and tcp_info(line.sock).unacked
+            unacked = line.end is None and not path.unix and tcp_info(line.sock).unacked
             ended[seconds] = ("reset-when-used" if line.end is not None else "silence" if unacked else "no-answer", idled)
     return ended
 

@@ -31,7 +31,6 @@ _DELAYED = 0.02  # seconds: RFC 1122 allows 500 ms, systems take 40 to 200
 
 def check(path: Path) -> Finding:
     with path.rio() as rio:
-        rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         writing, worst = 1, None
         try:
             singles = _times(lambda: path.round_trip(rio), _SINGLES)
@@ -99,7 +98,7 @@ def _pieces(path: Path, rio: Rio, pieces: tuple[bytes, ...], gap: float, quickly
     *quickly*: whether our kernel acknowledges at once.
     """
     path.renew(rio)
-    rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, quickly)
+    _acknowledge(rio.sock, quickly)
     whole = b"".join(pieces)
     back = bytearray()
     for n, piece in enumerate(pieces):
@@ -112,8 +111,14 @@ def _pieces(path: Path, rio: Rio, pieces: tuple[bytes, ...], gap: float, quickly
         if not came:
             raise IncompleteRead(bytes(back), len(whole))
         back += came
-        rio.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, quickly)  # it is not permanent
+        _acknowledge(rio.sock, quickly)  # it is not permanent
     took = time.perf_counter() - began
     if back != whole:
         raise Different(bytes(back[:40]))
     return took
+
+
+def _acknowledge(sock: socket.socket, quickly: int) -> None:
+    """Let our kernel acknowledge at once, or not (tcp(7)); a Unix socket acknowledges nothing."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, quickly)
