@@ -1,0 +1,203 @@
+"""TLS as a Layer (RFC 8446, RFC 5246), either end, over the ssl module's memory BIOs: no socket.
+
+- feed() reads on until OpenSSL has nothing left: it asks the incoming BIO's `pending` and SSLObject.pending() instead of
+  catching SSLWantReadError after every read.
+- Each direction ends by itself. close() sends our close_notify, and reading goes on; data and a close_notify that came
+  together are both taken, the data first. A stream that ends without close_notify may have been cut by anybody: Truncated.
+- A TLS 1.3 client has finished its handshake before the server has judged its certificate: a rejection is an alert that
+  comes with the first data.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+from ..errors import MeariError, UsageError
+from .layer import Layered
+from .protocol import Connection, Protocol, Service
+
+PATIENCE = 10.0  # seconds for the handshake
+ALPN = "echo"  # offered, and not required (RFC 7301)
+_MOST = 65536  # bytes asked of OpenSSL in one read: a record has at most 16,384
+
+
+class TlsError(MeariError):
+    """The handshake or a record failed, or the stream was truncated."""
+
+
+class Tls:
+    """One end of one connection under *context*; a client names the *host* that it wants (SNI), and verifies it."""
+
+    def __init__(self, context: ssl.SSLContext, *, host: str | None = None, patience: float = PATIENCE) -> None:
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._client = context.protocol == ssl.PROTOCOL_TLS_CLIENT
+        self._tls = context.wrap_bio(self._in, self._out, server_side=not self._client, server_hostname=host)
+        self._early = b""  # to be sent once the handshake is over
+        self._closed = False
+        self.ready = self.ended = False
+        self.error: Exception | None = None
+        self.within: float | None = patience
+        if self._client:
+            self._shake_hands()
+
+    # What is known once it is ready
+
+    @property
+    def version(self) -> str:
+        """As "TLSv1.3"; "" before."""
+        return self._tls.version() or ""
+
+    @property
+    def cipher(self) -> str:
+        found = self._tls.cipher()
+        return found[0] if found else ""
+
+    @property
+    def alpn(self) -> str | None:
+        return self._tls.selected_alpn_protocol()
+
+    def certificate(self) -> bytes | None:
+        """The peer's certificate, as DER; None if it has shown none."""
+        return self._tls.getpeercert(binary_form=True)
+
+    # A Layer
+
+    def feed(self, wire: bytes, /) -> bytes:
+        if self.error is not None or self.ended:
+            return b""
+        self._in.write(wire)
+        if not self.ready:
+            self._shake_hands()
+            if not self.ready:
+                return b""
+        tls, coming = self._tls, self._in
+        pieces = []
+        try:
+            while coming.pending or tls.pending():
+                piece = tls.read(_MOST)
+                if not piece:
+                    self.ended = True
+                    break
+                pieces.append(piece)
+        except ssl.SSLWantReadError:  # part of a record, or a record without data: a ticket, a key update
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        except ssl.SSLError as error:
+            self._fail(error)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def eof(self) -> None:
+        if not self.ended and self.error is None:
+            what = "after the handshake, without close_notify: what came may be truncated" if self.ready else "in the handshake"
+            self.error = TlsError(f"TLS: the stream ended {what}")
+            self.within = None
+
+    def send(self, data: bytes, /) -> None:
+        if not self.ready:
+            self._early += data
+            return
+        if self._closed or self.error is not None:
+            return
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._tls.write(left) :]
+        except ssl.SSLError as error:
+            self._fail(error)
+
+    def close(self) -> None:
+        if self._closed or not self.ready or self.error is not None:
+            return
+        self._closed = True
+        try:
+            self._tls.unwrap()
+        except ssl.SSLWantReadError:  # the peer's close_notify is still to come
+            pass
+        except ssl.SSLError as error:
+            self._fail(error)
+
+    def wake(self) -> None:
+        self.within = None
+        if not self.ready and self.error is None:
+            self.error = TlsError("TLS: the handshake was not over in time")
+
+    def take(self) -> bytes:
+        return self._out.read() if self._out.pending else b""
+
+    def _shake_hands(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            self._fail(error)
+            return
+        self.ready, self.within = True, None
+        early, self._early = self._early, b""
+        self.send(early)
+
+    def _fail(self, error: Exception) -> None:
+        """OpenSSL has put an alert into what is to be sent, if there is one to send."""
+        self.within = None
+        verified = getattr(error, "verify_message", "")
+        reason = (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
+        self.error = TlsError(f"TLS: {reason}: {verified}" if verified else f"TLS: {reason}")
+
+
+def server_context(cert: str, key: str | None = None, client_ca: str | None = None) -> ssl.SSLContext:
+    """A far end's: TLS 1.2 or later, with the chain and key of these PEM files.
+
+    With *client_ca* a client has to show a certificate that one of its authorities has signed. Raises UsageError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([ALPN])
+    _load(lambda: context.load_cert_chain(cert, key, password=_no_password), cert if key is None else f"{cert}, {key}")
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        _load(lambda: context.load_verify_locations(client_ca), client_ca)
+    return context
+
+
+def client_context(cafile: str | None = None, *, insecure: bool = False, cert: str | None = None, key: str | None = None) -> ssl.SSLContext:
+    """A near end's: TLS 1.2 or later, verifying by *cafile* or the system's authorities, or with *insecure* not at all.
+
+    *cert* and *key* are shown to a far end that asks. Raises UsageError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([ALPN])
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif cafile is not None:
+        _load(lambda: context.load_verify_locations(cafile), cafile)
+    else:
+        context.load_default_certs()
+    if cert is not None:
+        _load(lambda: context.load_cert_chain(cert, key, password=_no_password), cert if key is None else f"{cert}, {key}")
+    return context
+
+
+def _no_password() -> str:
+    raise UsageError("the key has a password: give it a key without one")
+
+
+def _load(load: Callable[[], None], files: str) -> None:
+    try:
+        load()
+    except ssl.SSLError as error:
+        raise UsageError(f"{files}: {(error.reason or str(error)).replace('_', ' ').lower()}") from None
+    except OSError as error:
+        raise UsageError(f"{files}: {error.strerror}") from None
+
+
+def secured(context: ssl.SSLContext, service: Service, patience: float = PATIENCE) -> Service:
+    """The service that *service* is over TLS: the handshake runs inside the connection, and has *patience* seconds."""
+
+    def make(connection: Connection) -> Protocol:
+        return Layered(Tls(context, patience=patience), service(connection))
+
+    return make
