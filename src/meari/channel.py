@@ -59,6 +59,11 @@ class Channel:
         """True if data may flow: the layer's handshake is over."""
         return self.layer is None or self.layer.ready
 
+    @property
+    def pending(self) -> bool:
+        """True if the layer still has something to send: poll for room to write, and flush()."""
+        return bool(self._out)
+
     def mask(self, *, reading: bool, writing: bool) -> int:
         """Return what to poll for: 0 once the peer has ended it. *reading*, *writing*: what the caller would do."""
         if self.end is not None:

@@ -9,7 +9,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..net import Endpoint, begin, connect, kernel, trouble
+from ..channel import Channel, open_channel
+from ..net import Endpoint, begin, kernel, trouble
 from ..sockets import tcp_info
 from ..stop import Stop
 from ..verify import Fault, Verifier
@@ -31,7 +32,7 @@ class Line(Verifier):
         "answered",
         "armed",
         "at",
-        "broken",
+        "channel",
         "closing",
         "connecting",
         "due",
@@ -42,6 +43,7 @@ class Line(Verifier):
         "nudges",
         "out",
         "owed",
+        "plain",
         "queue",
         "sent",
         "since",
@@ -51,6 +53,8 @@ class Line(Verifier):
     def __init__(self, run: int, number: int, tell: Callable[[Fault], None], chunk: int, sock: socket.socket) -> None:
         super().__init__(run, number, tell, chunk)
         self.sock, self.fd = sock, sock.fileno()
+        self.channel = Channel(sock)
+        self.plain = True  # no layer: the hot path reads and writes the descriptor itself
         self.out: bytes | bytearray = b""  # what is sent next
         self.at = 0  # how much of it is
         self.owed = 0  # bytes of messages under way that the kernel has not taken
@@ -62,7 +66,6 @@ class Line(Verifier):
         self.nudges = 0  # messages that were sent to make some come
         self.connecting, self.armed = True, False  # armed: watched for room to write
         self.answered = False  # at all
-        self.broken = False  # a write failed: the error is told once, and the read after it finds an end of file
         self.closing = 0  # until when, after our FIN, the far end's is waited for
 
     def answered_nudge(self) -> bool:
@@ -86,9 +89,11 @@ class Lines:
         self.plan, self.targets, self.run, self.tally = plan, targets, run, tally
         self.poller = kernel.epoll()
         self.open: dict[int, Line] = {}  # by descriptor
+        self.plain: dict[int, Line] = {}  # those of them without a layer
         self.ready: list[Line] = []  # those of them that are connected, and not closing
         self.missing: list[int] = []  # when each connection that is not there may be tried again
         self.ending = False
+        self.late = NEVER if plan.late is None else int(plan.late * SECOND)
         self.fronts = 0  # bytes returned on connections that are gone
         self._first, self._step = numbers
         self._made = 0
@@ -101,11 +106,11 @@ class Lines:
         Raises ConnectError, LocalError without room for them, Stopped.
         """
         for _ in range(self.plan.connections):
-            sock, target, took = connect(self.targets, self.plan.timeout, stop)
-            self.targets = [target]
-            line = self._add(sock)
-            line.since = time.monotonic_ns() - took
-            self.connected(line)
+            opened = open_channel(self.targets, self.plan.timeout, stop)
+            self.targets = [opened.endpoint]
+            line = self._add(opened.channel.sock)
+            self._cover(line, opened.channel)
+            self._enter(line, opened.connect)
         return self.targets[0]
 
     def start(self) -> None:
@@ -117,22 +122,53 @@ class Lines:
     def _add(self, sock: socket.socket) -> Line:
         line = Line(self.run, self._first + self._made * self._step, self.tally.fault, self.chunk, sock)
         self._made += 1
-        self.open[line.fd] = line
+        self.open[line.fd] = self.plain[line.fd] = line
         self.poller.register(line.fd, OUT)
         return line
 
     def connected(self, line: Line) -> bool:
-        """Whether the connection that was begun is there now; if it failed it is dropped, and tried again later."""
+        """Whether the connection that was begun is there now; if it failed it is dropped, and tried again later.
+
+        With a layer it is there once that has shaken hands: secured() is called for what comes until then.
+        """
         now = time.monotonic_ns()
         if trouble(line.sock):
             self.drop(line, now + _RETRY)
             return False
-        self.tally.now.times["connect"].add((now - line.since,))
+        layer = self.targets[0].layer
+        if layer is not None:
+            self._cover(line, Channel(line.sock, layer()))
+            self.poller.modify(line.fd, line.channel.mask(reading=True, writing=False))
+            return False
+        self._enter(line, now - line.since)
+        return True
+
+    def secured(self, line: Line) -> bool:
+        """Whether the layer's handshake is over now; if it failed the connection is dropped, and tried again later."""
+        line.channel.flush()
+        data = line.channel.read()
+        if line.channel.end is not None:
+            self.drop(line, time.monotonic_ns() + _RETRY)
+            return False
+        if data:
+            line.channel.unread(data)
+        if not line.channel.ready:
+            self.poller.modify(line.fd, line.channel.mask(reading=True, writing=False))
+            return False
+        self._enter(line, time.monotonic_ns() - line.since)
+        return True
+
+    def _cover(self, line: Line, channel: Channel) -> None:
+        line.channel, line.plain = channel, channel.layer is None
+        if not line.plain:
+            self.plain.pop(line.fd, None)
+
+    def _enter(self, line: Line, took: int) -> None:
+        self.tally.now.times["connect"].add((took,))
         self.tally.now.opened += 1
-        line.connecting, line.heard = False, now
+        line.connecting, line.heard = False, time.monotonic_ns()
         self.poller.modify(line.fd, IN)
         self.ready.append(line)
-        return True
 
     def replace(self, now: int) -> None:
         """Begin anew the connections that are missing, as far as it is time."""
@@ -145,6 +181,25 @@ class Lines:
                 self.tally.now.no_port += error.errno == errno.EADDRNOTAVAIL
                 self.missing.append(now + _RETRY)
 
+    def read_layered(self, line: Line) -> bytes:
+        """What came, through the layer. Raises BlockingIOError if nothing has."""
+        data = line.channel.read()
+        if line.channel.pending:  # an answer of the layer's own
+            self.arm(line)
+        if data is None:
+            raise BlockingIOError
+        return data
+
+    def heard_late(self, line: Line, at: int, pause: int, n: int) -> None:
+        """*n* bytes came at *at*, after a silence; it was no fault for *pause* of it, while we were stopped."""
+        if self.plan.new_connections and not line.answered and n:
+            line.answered = True
+            self.tally.now.times["first_byte"].add((at - line.since,))
+        gap = at - max(line.heard, line.since) - pause
+        if gap > self.late and line.end != NEVER and n:
+            length = line.sent - line.owed - line.front
+            self.tally.fault(Fault("delayed", line.connection, line.front, length, f"nothing came for {gap / 1e6:.0f} ms"))
+
     def drop(self, line: Line, again: int | None) -> None:
         """Close it; *again* is when another may take its place, if it is not the end."""
         if not self.ending:
@@ -152,6 +207,7 @@ class Lines:
         self._notice(line)
         self.poller.unregister(line.fd)
         del self.open[line.fd]
+        self.plain.pop(line.fd, None)
         if line in self.ready:
             self.ready.remove(line)
         line.sock.close()
@@ -220,28 +276,20 @@ class Lines:
 
     def push(self, line: Line) -> None:
         """Write what is owed, as far as the kernel takes it; it says when it takes more."""
+        line.channel.flush()
         while line.owed:
             if line.at == len(line.out):
                 line.out, line.at = line.more(), 0
             piece = memoryview(line.out)[line.at : line.at + line.owed]
-            try:
-                written = kernel.write(line.fd, piece)
-            except OSError as error:
-                written = self.refused(line, error)
+            written = line.channel.write(piece)
             line.at += written
             line.owed -= written
             if written < len(piece):
                 self.arm(line)
                 return
-        if line.armed:
+        if line.armed and not line.channel.pending:
             line.armed = False
             self.poller.modify(line.fd, IN)
-
-    def refused(self, line: Line, error: OSError) -> int:
-        """Nothing was written: it is full, or gone, which the next read tells."""
-        if not isinstance(error, BlockingIOError):
-            line.broken = True
-        return 0
 
     def owe(self, line: Line, n: int) -> None:
         """The last *n* bytes before `at` were not written."""
@@ -261,8 +309,9 @@ class Lines:
         line.closing = until
         line.unmake(len(line.out) - line.at)
         line.out, line.at, line.owed = b"", 0, 0
-        with contextlib.suppress(OSError):  # gone: the next read says so
-            line.sock.shutdown(socket.SHUT_WR)
+        line.channel.half_close()
+        if line.channel.pending:
+            self.arm(line)
 
     def close(self) -> None:
         for line in list(self.open.values()):

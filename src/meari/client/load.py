@@ -17,9 +17,9 @@ import random
 import time
 from collections.abc import Callable
 
+from ..channel import FIN
 from ..net import Endpoint, kernel
 from ..stop import Stop
-from ..verify import Fault
 from .lines import IN, NEVER, OUT, SECOND, Line, Lines
 from .pause import Pause
 from .plan import Plan
@@ -46,7 +46,6 @@ class Load:
         self.lines = Lines(plan, targets, run, part, self.tally)
         self._part = part
         self._left = plan.messages if plan.messages is not None else NEVER  # messages to send
-        self._late = NEVER if plan.late is None else int(plan.late * SECOND)
         self._fixed = plan.least if plan.least == plan.most else 0
         self._random = random.Random(f"{run}/{part[0]}")
         most = plan.most * plan.depth
@@ -101,9 +100,9 @@ class Load:
         return count
 
     def _loop(self) -> None:
-        lines, read, clock, post = self.lines.open, kernel.read, time.monotonic_ns, self._post
+        lines, plain, read, clock, post = self.lines.open, self.lines.plain, kernel.read, time.monotonic_ns, self._post
         tally, trips, dues = self.tally, self.tally.trips, self.tally.dues
-        poll, room, fixed, late = self.lines.poller.poll, self._room, self._fixed, self._late
+        poll, room, fixed, late = self.lines.poller.poll, self._room, self._fixed, self.lines.late
         paced, alone = self.plan.rate is not None, self.plan.new_connections
         large, view, fill = room == _LARGE, memoryview(bytearray(room)), os.readv
         buffers = [view]
@@ -126,14 +125,18 @@ class Load:
             data: bytes | memoryview
             timed = len(trips), len(dues)
             for fd, mask in poll(max(0, wait) / SECOND, _AT_ONCE):
-                if fd == timer:
+                line = plain.get(fd)
+                if line is None and fd == timer:
                     self._timer.expired()  # type: ignore[union-attr]
                     continue
-                line = lines[fd]
+                line = line or lines[fd]
                 if mask != IN and not self._unusual(line, mask):
                     continue
                 try:
-                    if large:
+                    if not line.plain:
+                        data = self.lines.read_layered(line)
+                        n = len(data)
+                    elif large:
                         n = fill(fd, buffers)
                         data = view[:n]
                     else:
@@ -141,13 +144,13 @@ class Load:
                         n = len(data)
                 except BlockingIOError:
                     continue
-                except OSError:
-                    line.broken = True
+                except OSError as error:
+                    line.channel.failed = error.errno
                     self._ended(line)
                     continue
                 at = clock()
                 if at - line.heard > late:
-                    self._heard_late(line, at, n)
+                    self.lines.heard_late(line, at, at - self._pause.seen if self._pause.came else 0, n)
                 line.heard = at
                 if n and line.chunk.startswith(data, line.position) and not line.damage:
                     line.position += n
@@ -210,10 +213,12 @@ class Load:
             write, fd = kernel.write, line.fd
             now = time.monotonic_ns()  # right before the write: whatever lies between would be told as round trip
             try:
-                written = write(fd, message)
+                written = write(fd, message) if line.plain else line.channel.write(message)
+            except BlockingIOError:
+                written = 0
             except OSError as error:
-                written = self.lines.refused(line, error)
-            if written < size:
+                written, line.channel.failed = 0, error.errno
+            if written < size or (not line.plain and line.channel.pending):
                 self.lines.owe(line, size - written)
         if line.end == NEVER:
             line.end, line.since, line.due = line.sent, now, due
@@ -270,7 +275,8 @@ class Load:
     def _unusual(self, line: Line, mask: int) -> bool:
         """Whether, after what *mask* says, there is something to read."""
         if line.connecting:
-            if self.lines.connected(line) and not self.lines.ending and self.plan.rate is None:
+            made = self.lines.connected(line) if line.plain else self.lines.secured(line)
+            if made and not self.lines.ending and self.plan.rate is None:
                 self._fill(line)
             return False
         if mask & OUT:
@@ -295,18 +301,10 @@ class Load:
             back.append(line)
         return 0
 
-    def _heard_late(self, line: Line, at: int, n: int) -> None:
-        if self.plan.new_connections and not line.answered and n:
-            line.answered = True
-            self.tally.now.times["first_byte"].add((at - line.since,))
-        gap = at - max(line.heard, line.since) - (at - self._pause.seen if self._pause.came else 0)
-        if gap > self._late and line.end != NEVER and n:
-            length = line.sent - line.owed - line.front
-            self.tally.fault(Fault("delayed", line.connection, line.front, length, f"nothing came for {gap / 1e6:.0f} ms"))
-
     def _ended(self, line: Line) -> None:
         """The far end's FIN, or its reset."""
-        self.lines.lose(line, "reset" if line.broken else "truncated")
+        broken = line.channel.failed is not None or line.channel.end not in (None, FIN)
+        self.lines.lose(line, "reset" if broken else "truncated")
         if line.closing and not self.lines.ending and self._left:
             self.lines.missing.append(0)
         self.lines.replace(time.monotonic_ns())
