@@ -89,9 +89,9 @@ class Serving:
             self.process.kill()
             self.process.communicate()
             raise
-        found = re.search(r"tcp://\S+:(\d+)", "\n".join(self.lines))
-        self.port = int(found[1]) if found else 0
-        self.address = Address("127.0.0.1", self.port) if found else Address.parse(address)
+        found = re.search(r"(tcp|tls)://\S+:(\d+)", "\n".join(self.lines))
+        self.port = int(found[2]) if found else 0
+        self.address = Address("127.0.0.1", self.port, found[1]) if found else Address.parse(address)
 
     @property
     def pid(self) -> int:

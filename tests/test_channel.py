@@ -173,7 +173,7 @@ class Boxes:
 
 
 def boxed(connection: Connection) -> Protocol:
-    return Layered(Boxes(client=False, patience=0.5), StreamEcho(connection))
+    return Layered(Boxes(client=False, patience=0.5), StreamEcho(connection), connection)
 
 
 def opened(server: Server, **options: bool) -> Channel:
@@ -230,7 +230,7 @@ def test_a_stream_that_ends_without_the_layer_s_end_is_truncated(engine: str) ->
 
 def test_the_near_end_too_tells_what_is_truncated() -> None:
     def short(connection: Connection) -> Protocol:
-        return Layered(Boxes(client=False, spoils=True), StreamEcho(connection))
+        return Layered(Boxes(client=False, spoils=True), StreamEcho(connection), connection)
 
     with Server("127.0.0.1:0", service=short, limits=Limits(idle=0.2)) as server, opened(server) as channel:
         assert channel.write(b"x") == 1

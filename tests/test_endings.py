@@ -64,7 +64,7 @@ def test_name_resolution_respects_the_limit(command: str, tmp_path: Path) -> Non
     script = f'began=$(date +%s%N); "$PY" -m meari {command} </dev/null || code=$?; echo $code $(( ($(date +%s%N) - began) / 1000000 ))'
     done = with_dead_dns(script, tmp_path)
     code, milliseconds = map(int, done.stdout.split())
-    assert (code, milliseconds < 4000) == (2, True), done.stderr.decode()
+    assert (code, milliseconds < 8000) == (2, True), done.stderr.decode()
     assert b"no answer from the resolver within 2 s" in done.stderr
     assert b"does a server listen there" not in done.stderr
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from meari import Server
-from meari.client.ping import Summary
+from meari.client.ping_events import Summary
 from meari.report import ping as report
 
 from . import servers

@@ -18,14 +18,18 @@ import threading
 import time
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from .address import Address
-from .errors import ConnectError, LocalError, Stopped
+from .errors import ConnectError, DeadlineError, LocalError, Stopped
 from .rio import Poller, Rio
 from .sockets import no_delay, of_sockaddr, to_itself
 from .stop import Stop, milliseconds
 from .wire.layer import Layer
+
+if typing.TYPE_CHECKING:
+    from .wire.tls import ClientTls
 
 T = typing.TypeVar("T")
 
@@ -78,7 +82,7 @@ def endpoints(address: Address, family: int, flags: int, timeout: float | None =
     *family* of 0 is any; *flags* are getaddrinfo's. A name is looked up for *timeout* seconds at the most. Raises
     socket.gaierror.
     """
-    return SCHEMES[address.scheme](address, family, flags, timeout)
+    return SCHEMES[address.scheme].find(address, family, flags, timeout)
 
 
 def _by_name(address: Address, family: int, flags: int, timeout: float | None) -> list[Endpoint]:
@@ -101,8 +105,21 @@ def _by_path(address: Address, family: int, flags: int, timeout: float | None) -
     return [Endpoint(socket.AF_UNIX, socket.SOCK_STREAM, 0, address.socket_name(), address.scheme)]
 
 
-Resolution = Callable[[Address, int, int, float | None], list[Endpoint]]
-SCHEMES: dict[str, Resolution] = {"tcp": _by_name, "unix": _by_path}
+def _tls(address: Address, tls: ClientTls | None) -> Callable[[], Layer]:
+    from .wire.tls import ClientTls, client_context
+
+    return partial((tls or ClientTls(client_context())).layer, address.host or "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """A transport: how an address is resolved, and what makes the layer of a connection to it."""
+
+    find: Callable[[Address, int, int, float | None], list[Endpoint]]
+    layer: Callable[[Address, ClientTls | None], Callable[[], Layer]] | None = None
+
+
+SCHEMES = {"tcp": Scheme(_by_name), "tls": Scheme(_by_name, _tls), "unix": Scheme(_by_path)}
 
 
 def _look_up(seconds: float, call: Callable[[], T], address: Address) -> T:
@@ -134,13 +151,18 @@ def _look_up(seconds: float, call: Callable[[], T], address: Address) -> T:
     return typing.cast(T, found)
 
 
-def resolve(address: Address, family: int = socket.AF_UNSPEC, timeout: float | None = 10.0) -> list[Endpoint]:
-    """Return the endpoints to connect to; no host is localhost. Raises ConnectError, also without an answer in *timeout* seconds."""
+def resolve(address: Address, family: int = socket.AF_UNSPEC, timeout: float | None = 10.0, tls: ClientTls | None = None) -> list[Endpoint]:
+    """Return the endpoints to connect to; no host is localhost. A far end's certificate is verified as *tls* says.
+
+    Raises ConnectError, also without an answer in *timeout* seconds.
+    """
     address = address.to_connect()
+    layer = SCHEMES[address.scheme].layer
     try:
-        return endpoints(address, family, 0, timeout)
+        found = endpoints(address, family, 0, timeout)
     except socket.gaierror as error:
         raise ConnectError(f"cannot connect to {address}: {error.strerror}") from None
+    return found if layer is None else [replace(endpoint, layer=layer(address, tls)) for endpoint in found]
 
 
 # Connecting
@@ -220,7 +242,14 @@ def _await(sock: socket.socket, timeout: float | None, stop: Stop | None) -> str
     return os.strerror(error) if error else ""
 
 
-def open_client(address: Address | str, timeout: float | None = 10.0, *, family: int = socket.AF_UNSPEC, stop: Stop | None = None) -> Rio:
+def open_client(
+    address: Address | str,
+    timeout: float | None = 10.0,
+    *,
+    family: int = socket.AF_UNSPEC,
+    stop: Stop | None = None,
+    tls: ClientTls | None = None,
+) -> Rio:
     """Connect to the first endpoint of *address* that answers (open_clientfd), and return a Rio on the connection.
 
     As connect(), and name resolution too ends within *timeout* seconds. The Rio has no deadline, and heeds *stop*.
@@ -228,9 +257,22 @@ def open_client(address: Address | str, timeout: float | None = 10.0, *, family:
     if isinstance(address, str):
         address = Address.parse(address)
     began = time.monotonic()
-    found = resolve(address, family, timeout)
-    left = None if timeout is None else max(0.001, began + timeout - time.monotonic())
+    found = resolve(address, family, timeout, tls)
+    deadline = None if timeout is None else max(time.monotonic() + 0.001, began + timeout)
     try:
-        return Rio(connect(found, left, stop)[0], stop=stop, poll=kernel.poll)
+        sock, endpoint, _ = connect(found, None if deadline is None else deadline - time.monotonic(), stop)
     except ConnectError as error:
         raise ConnectError(f"cannot connect to {address}: {'; '.join(error.reasons)}", error.reasons) from None
+    layer = None if endpoint.layer is None else endpoint.layer()
+    rio = Rio(sock, deadline=deadline, stop=stop, layer=layer, poll=kernel.poll)
+    try:
+        rio.handshake()
+    except (OSError, DeadlineError) as error:
+        rio.close()
+        reason = f"{endpoint.address}: the handshake failed: {error}"
+        raise ConnectError(f"cannot connect to {address}: {reason}", (reason,)) from None
+    except BaseException:
+        rio.close()
+        raise
+    rio.deadline = None
+    return rio

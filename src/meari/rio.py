@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from .errors import DeadlineError, IncompleteRead, Stopped
 from .sockets import reset
 from .stop import Stop, milliseconds
+from .wire.layer import Layer
 
 LINE = 8192  # CS:APP's MAXLINE
 _LEAST, _MOST = 8192, 65536  # bytes asked of the kernel in one read: CS:APP's RIO_BUFSIZE, and what a busy peer fills
@@ -67,7 +68,8 @@ class Rio:
 
     *deadline* is a time of time.monotonic() that no wait passes (DeadlineError), *stop* ends any wait (Stopped); both
     may be set anew between calls. *wait*, if given, replaces that patience: it is called with POLLIN or POLLOUT and the
-    deadline, and returns once the socket is ready, or raises. *poll* makes the poller.
+    deadline, and returns once the socket is ready, or raises. *poll* makes the poller. With a *layer* (TLS) handshake()
+    comes first, and its errors are a ConnectionError.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Rio:
         deadline: float | None = None,
         stop: Stop | None = None,
         wait: Callable[[int, float | None], None] | None = None,
+        layer: Layer | None = None,
         poll: Callable[[], Poller] = select.poll,
     ) -> None:
         if sock.gettimeout() is not None:
@@ -85,6 +88,7 @@ class Rio:
         self.deadline = deadline
         self.stop = stop
         self.ended = False  # the end of file was read
+        self.layer = layer
         self._buffer = bytearray()
         self._wait = wait or self._until_ready
         self._patient = wait is not None  # waits are ours in any case, not the kernel's
@@ -130,7 +134,13 @@ class Rio:
         """Read what is there, at least one byte and at most *max*; wait only if nothing is."""
         if max < 1:
             raise ValueError(f"at least 1 byte has to be asked for, not {max}")
-        return self._take(max) if self._buffer else self._recv(min(max, _MOST))
+        if self._buffer:
+            return self._take(max)
+        data = self._recv(min(max, _MOST))
+        if len(data) > max:  # a layer gives all that it has
+            self._buffer += data[max:]
+            data = data[:max]
+        return data
 
     def __iter__(self) -> Iterator[bytes]:
         """The lines until end of file, each as from readline()."""
@@ -148,6 +158,41 @@ class Rio:
         return bool(data)
 
     def _recv(self, size: int) -> bytes:
+        return self._recv_wire(size) if self.layer is None else self._recv_layered(self.layer)
+
+    def _recv_layered(self, layer: Layer) -> bytes:
+        while layer.error is None and not layer.ended:
+            wire = self._recv_wire(_MOST)
+            data = layer.feed(wire) if wire else b""
+            if not wire:
+                layer.eof()
+            self._send_all(layer.take())
+            if data:
+                return data
+            if not layer.ready and not wire:
+                break
+        if layer.error is not None:
+            raise layer.error
+        self.ended = True
+        return b""
+
+    def handshake(self) -> None:
+        """Let the layer shake hands, if there is one. Raises its error, and what a read raises."""
+        layer = self.layer
+        if layer is None:
+            return
+        self._send_all(layer.take())
+        while not layer.ready and layer.error is None:
+            wire = self._recv_wire(_MOST)
+            if wire:
+                self._buffer += layer.feed(wire)
+            else:
+                layer.eof()
+            self._send_all(layer.take())
+        if layer.error is not None:
+            raise layer.error
+
+    def _recv_wire(self, size: int) -> bytes:
         data = self._recv_ready(size) if self._waits() else self.sock.recv(size)
         self.ended = not data
         return data
@@ -162,6 +207,15 @@ class Rio:
 
     def writen(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of *data* (rio_writen): send(2) may take less, when the peer reads slowly."""
+        if self.layer is None:
+            self._send_all(data)
+            return
+        self.layer.send(bytes(data))
+        self._send_all(self.layer.take())
+        if self.layer.error is not None:
+            raise self.layer.error
+
+    def _send_all(self, data: bytes | bytearray | memoryview) -> None:
         left = memoryview(data).cast("B")
         while left:
             left = left[self._send(left) :]
@@ -213,6 +267,9 @@ class Rio:
     def shutdown(self) -> None:
         """Send the end of file after what was written; reading goes on. A connection already gone is no error."""
         with contextlib.suppress(OSError):
+            if self.layer is not None:
+                self.layer.close()
+                self._send_all(self.layer.take())
             self.sock.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:

@@ -24,6 +24,9 @@ from .supervisor import Job, Supervisor, fork_alone
 from .wire.echo import StreamEcho
 from .wire.protocol import Service
 
+if typing.TYPE_CHECKING:
+    import ssl
+
 
 class Server:
     """A far end on *addresses*, each as open_listeners takes it.
@@ -36,7 +39,7 @@ class Server:
     open() and run() do it in the foreground. An engine that does not fork runs in place: in this process, with `with` in
     a thread. The process engine, and *workers* event engines, run in processes of their own under a supervisor; with
     `with` the caller must have no other thread when it enters (LocalError). The file of a Unix socket has *mode*; it is
-    removed at the end.
+    removed at the end. *tls* is the context of tls:// addresses (wire/tls.py, server_context).
 
     Raises UsageError for what cannot be (an unknown engine, workers of another than event, more connections than
     descriptors) and ListenError; nothing is left open then.
@@ -52,6 +55,7 @@ class Server:
         family: int = socket.AF_UNSPEC,
         events: Events | None = None,
         mode: int = 0o600,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         if engine not in ENGINES:
             raise UsageError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
@@ -71,6 +75,9 @@ class Server:
         self._workers = workers
         self._family = family
         self._mode = mode
+        self._tls = tls
+        if tls is None and any(Address.parse(str(address)).scheme == "tls" for address in addresses):
+            raise UsageError("tls:// needs a certificate and its key")
         self._events = events or Events()
         self._stop: Stop | None = None  # while it is open
         self._stopped = False  # perhaps before it was
@@ -145,7 +152,14 @@ class Server:
         return self._workers == 1 and not self._way.forks
 
     def _serve(self, listeners: Sequence[Listener], limits: Limits, stop: Stop) -> None:
-        self._way.run([(listener, self._service) for listener in listeners], stop, limits, self._events)
+        self._way.run([(listener, self._service_of(listener)) for listener in listeners], stop, limits, self._events)
+
+    def _service_of(self, listener: Listener) -> Service:
+        if listener.address.scheme != "tls" or self._tls is None:
+            return self._service
+        from .wire.tls import secured
+
+        return secured(self._tls, self._service)
 
     def _divided(self) -> Limits:
         """Each worker's part of what is meant for all."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ..channel import open_channel
 from ..errors import Stopped
-from ..net import Endpoint, connect, kernel
+from ..net import Endpoint, kernel
 from ..rio import Rio
 from ..sockets import tcp_info
 from ..stop import Stop
@@ -125,9 +125,9 @@ class Path:
 
     def rio(self) -> Rio:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
-        sock, _, _ = connect(self.targets, self.connecting, self.stop)
+        opened = open_channel(self.targets, self.connecting, self.stop)
         deadline = time.monotonic() + self.patience
-        return _Rio(sock, self._closing, deadline=deadline, stop=self.stop, poll=kernel.poll)
+        return _Rio(opened.channel.sock, self._closing, deadline=deadline, stop=self.stop, layer=opened.channel.layer, poll=kernel.poll)
 
     def _closing(self, sock: socket.socket) -> None:
         """Notice, before a connection is closed, that the peer's kernel no longer acknowledges what was sent."""

@@ -12,6 +12,7 @@ from functools import partial
 import click
 
 from ..address import Address
+from ..channel import open_channel
 from ..check.battery import Battery, choose
 from ..check.finding import Verdict
 from ..check.known import about
@@ -19,7 +20,7 @@ from ..check.path import Plan
 from ..check.spawned import START, Spawned, adopt
 from ..check.spawned import command as command_of
 from ..errors import ConnectError, LocalError, Stopped
-from ..net import Endpoint, connect, resolve
+from ..net import Endpoint, resolve
 from ..report import check as report
 from ..report.junit import Case, junit
 from ..stop import Stop
@@ -30,6 +31,7 @@ from .language import spoken as language_of
 from .output import show
 from .saved import Saved
 from .seconds import Seconds
+from .security import Security, secured
 from .sides import Side, try_all
 
 _PATIENCE = 3.0  # seconds
@@ -55,6 +57,7 @@ _PATIENCE = 3.0  # seconds
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False), metavar="FILE", help="The result as JUnit's XML, for a CI system.")
 @language
+@secured
 @families
 def command(
     address: tuple[str, ...],
@@ -73,6 +76,7 @@ def command(
     junit_file: str | None,
     lang: str | None,
     family: int | None,
+    security: Security,
 ) -> int:
     """Try what a TCP connection has by right, on the way to the echo at HOST PORT: property by property, with a verdict,
     what was seen, and where it fails the likely cause and what to do.
@@ -112,9 +116,10 @@ def command(
                 battery.one_server = port is not None
                 sides = [Side(spawn, battery, chosen, spawned=True)]
             else:
-                sides = [Side(str(one), Battery(resolve(one, family or 0), chosen, plan, stop), chosen) for one in where]
+                tls = security.tls(where)
+                sides = [Side(str(one), Battery(resolve(one, family or 0, tls=tls), chosen, plan, stop), chosen) for one in where]
                 if len(sides) > 1:  # whether the last is there is known before the first has taken its time
-                    connect(resolve(where[1], family or 0), _PATIENCE, stop)[0].close()
+                    open_channel(resolve(where[1], family or 0, tls=tls), _PATIENCE, stop).channel.close()
             try_all(sides, None if as_json else spoken)
         except (ConnectError, LocalError) as error:
             say(f"meari check: {error}")

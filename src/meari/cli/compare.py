@@ -20,6 +20,7 @@ from .addresses import families, parse_all
 from .load import stoppable
 from .output import show
 from .seconds import Seconds
+from .security import Security, secured
 from .sizes import Sizes
 
 _WARM = 0.3  # seconds of the round that is not counted
@@ -39,6 +40,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--depth", type=_COUNT, default=1, show_default=True, metavar="N", help="Messages in flight on each connection.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Open loop: N messages a second.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@secured
 @families
 def command(
     files: tuple[str, ...],
@@ -52,6 +54,7 @@ def command(
     rate: float | None,
     as_json: bool,
     family: int | None,
+    security: Security,
 ) -> int:
     """Compare two saved results, or two addresses loaded in alternating rounds.
 
@@ -83,7 +86,7 @@ def command(
     else:
         plan = Plan(str(through), connections, *size, depth, seconds, None, min(0.2, seconds), rate)
         try:
-            pairs = _rounds(plan, str(through), str(direct), n, family or 0)
+            pairs = _rounds(plan, str(through), str(direct), n, family or 0, security)
         except ConnectError as error:
             say(f"meari compare: {error}")
             return 2
@@ -99,9 +102,11 @@ def command(
     return 1 if faults else 0
 
 
-def _rounds(plan: Plan, through: str, direct: str, n: int, family: int) -> list[tuple[Result, Result]]:
+def _rounds(plan: Plan, through: str, direct: str, n: int, family: int, security: Security) -> list[tuple[Result, Result]]:
     """Load one, then the other, *n* times; which is first alternates too. A short round of each before is not counted."""
-    targets = {address: resolve(parse_all([address])[0], family) for address in (through, direct)}
+    where = {address: parse_all([address])[0] for address in (through, direct)}
+    tls = security.tls(list(where.values()))
+    targets = {address: resolve(where[address], family, tls=tls) for address in where}
     roles = (("through", through), ("direct", direct))
     found: list[tuple[Result, Result]] = []
     for i in range(-1, n):

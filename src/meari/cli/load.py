@@ -16,13 +16,13 @@ from ..client.plan import Plan
 from ..client.results import Result, series
 from ..client.thresholds import Threshold
 from ..errors import ConnectError, Stopped
-from ..net import resolve
 from ..report import text
 from . import say
 from .addresses import families, parse_one
 from .output import Output, show
 from .saved import Saved
 from .seconds import Seconds
+from .security import Security, secured
 from .sizes import Sizes
 
 if typing.TYPE_CHECKING:
@@ -65,6 +65,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="The result as a page that needs nothing else.")
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False), metavar="FILE", help="The result as JUnit's XML, for a CI system.")
 @click.option("--fail-if", "fail_if", multiple=True, metavar="TEST", help="Exit 3 if so: 'p99>2ms', 'rate<10000'. May be repeated.")
+@secured
 @families
 def command(
     address: tuple[str, ...],
@@ -88,6 +89,7 @@ def command(
     junit_file: str | None,
     fail_if: tuple[str, ...],
     family: int | None,
+    security: Security,
 ) -> int:
     """Send messages to HOST PORT, verify every byte that comes back, and tell rates and round trips.
 
@@ -109,7 +111,7 @@ def command(
     with Saved(save) as saved, Saved(html) as paged, Saved(junit_file) as cases:
         results: list[Result] = []
         try:
-            targets = resolve(where, family or 0, timeout)
+            targets = security.resolve(where, family or 0, timeout)
             while len(results) < rounds:
                 crew = Crew(plan, targets)
                 with Output(crew, as_json, ndjson) as output, stoppable(crew):
@@ -163,7 +165,8 @@ def _of_round(result: Result, tests: list[Threshold]) -> list[Case]:
 
 def hint(error: ConnectError, where: Address) -> str:
     """What to do, where nobody listens."""
-    serve = f"meari serve {where if where.scheme == 'unix' else where.port}"
+    listening = {"unix": str(where), "tls": f"tls://:{where.port} --cert FILE"}.get(where.scheme, str(where.port))
+    serve = f"meari serve {listening}"
     return f"; does a server listen there? ({serve})" if "refused" in str(error) else ""
 
 

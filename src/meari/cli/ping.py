@@ -7,9 +7,9 @@ import signal
 
 import click
 
-from ..client.ping import Connected, Ping, Told
+from ..client.ping import Ping
+from ..client.ping_events import Connected, PingEvent
 from ..errors import ConnectError, Stopped
-from ..net import resolve
 from ..report import ping as report
 from ..stop import Stop
 from . import say
@@ -17,6 +17,7 @@ from .addresses import families, parse_one
 from .load import hint
 from .output import show
 from .seconds import Seconds
+from .security import Security, secured
 from .sizes import Sizes
 
 
@@ -34,6 +35,7 @@ from .sizes import Sizes
 @click.option("--spin", is_flag=True, help="Poll without sleeping: no wake-up in the round trip.")
 @click.option("-q", "--quiet", is_flag=True, help="The summary alone.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each reply, and one for the summary.")
+@secured
 @families
 def command(
     address: tuple[str, ...],
@@ -46,6 +48,7 @@ def command(
     quiet: bool,
     as_json: bool,
     family: int | None,
+    security: Security,
 ) -> int:
     """Send a message to HOST PORT each second, verify what comes back, and time it.
 
@@ -61,14 +64,14 @@ def command(
     where = parse_one(address)
 
     try:
-        targets = resolve(where, family or 0, min(patience, deadline or patience))
+        targets = security.resolve(where, family or 0, min(patience, deadline or patience))
     except ConnectError as error:
         say(f"meari ping: {error}")
         return 2
 
     stop = Stop()
 
-    def tell(told: Told) -> None:
+    def tell(told: PingEvent) -> None:
         shown = True
         if as_json and not quiet:
             shown = show(json.dumps(report.of(told)))

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import typing
 from collections.abc import Sequence
 from functools import partial
 from types import FrameType
@@ -26,6 +27,9 @@ from . import say
 from .addresses import families, parse_all
 from .holders import holders
 from .seconds import Seconds
+
+if typing.TYPE_CHECKING:
+    import ssl
 
 _COUNT = click.IntRange(min=1)
 
@@ -74,6 +78,9 @@ class _Mode(click.ParamType[int]):
 )
 @click.option("--allow", multiple=True, metavar="CIDR", help="Serve these networks alone. May be repeated.")
 @click.option("--mode", type=_Mode(), metavar="MODE", help="Of a Unix socket's file, in octal.  [default: 0600]")
+@click.option("--cert", metavar="FILE", help="tls://: the certificate with its chain, as PEM.")
+@click.option("--key", metavar="FILE", help="tls://: its key, as PEM.  [default: in --cert]")
+@click.option("--client-ca", metavar="FILE", help="tls://: clients have to show a certificate of these authorities.")
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
 @click.option("--spin", is_flag=True, help="Poll without sleeping (event only): steadier round trips, for a whole core.")
 @click.option(
@@ -110,6 +117,9 @@ def command(
     line: int,
     allow: tuple[str, ...],
     mode: int | None,
+    cert: str | None,
+    key: str | None,
+    client_ca: str | None,
     once: bool,
     spin: bool,
     explain: bool,
@@ -124,9 +134,9 @@ def command(
 ) -> int:
     """Listen on each ADDRESS and send back every byte that comes.
 
-    ADDRESS is a port (7007: on every interface), host:port, [::1]:7007, HOST PORT, unix:/path or unix:@name; port 0 is a
-    free one. SIGTERM and
-    Ctrl-C drain: what is under way is echoed, then it exits 0. A second one ends it at once.
+    ADDRESS is a port (7007: on every interface), host:port, [::1]:7007 or HOST PORT; port 0 is a free one. With tls://
+    before it, it is over TLS. unix:/path and unix:@name are Unix sockets. SIGTERM and Ctrl-C drain: what is under way is
+    echoed, then it exits 0. A second one ends it at once.
 
     \b
     meari serve 7007
@@ -139,6 +149,7 @@ def command(
         raise click.UsageError("--mode is of a Unix socket's file: unix:/path", click.get_current_context())
     if allow and any(unix):
         raise click.UsageError("--allow names networks, and a Unix socket is of none: its --mode admits", click.get_current_context())
+    tls = _tls(asked, cert, key, client_ca)
     if workers > 1 and once:
         raise click.UsageError("--once serves one connection: it cannot be shared among --workers", click.get_current_context())
     if spin and explain:
@@ -163,7 +174,7 @@ def command(
         events = Events(told.hand, verbose=verbose, second=0.8)  # so that its sums reach the writer within the writer's second
     try:
         if lies:
-            server = _liar(asked, lies, lie_every, seed, limits, events, family, 0o600 if mode is None else mode)
+            server = _liar(asked, lies, lie_every, seed, limits, events, family, 0o600 if mode is None else mode, tls)
         else:
             server = Server(
                 *asked,
@@ -174,6 +185,7 @@ def command(
                 family=family or 0,
                 events=events,
                 mode=0o600 if mode is None else mode,
+                tls=tls,
             )
         _heed_signals(server)  # first: who reads that it listens may stop it at once
         server.open()
@@ -188,6 +200,19 @@ def command(
         if told is not None:
             told.close()
     return 0
+
+
+def _tls(asked: list[Address], cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
+    """The context of tls:// addresses. Raises click.UsageError, UsageError."""
+    if not any(address.scheme == "tls" for address in asked):
+        if cert or key or client_ca:
+            raise click.UsageError("--cert, --key and --client-ca are of tls:// addresses", click.get_current_context())
+        return None
+    if cert is None:
+        raise click.UsageError("tls:// needs a certificate: --cert FILE, and --key FILE", click.get_current_context())
+    from ..wire.tls import server_context
+
+    return server_context(cert, key, client_ca)
 
 
 def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:
@@ -208,13 +233,24 @@ def _liar(
     events: Events,
     family: int | None,
     mode: int,
+    tls: ssl.SSLContext | None,
 ) -> Server:
     """A far end that lies, and says so first."""
     from ..testing.liar import EVERY, LIES, Liar
 
     asked_for = [kind for word in lies for kind in word.split(",")]
     kinds = tuple(LIES) if "all" in asked_for else tuple(dict.fromkeys(asked_for))
-    liar = Liar(*asked, lies=kinds, every=every or EVERY, seed=seed or 0, limits=limits, events=events, family=family or 0, mode=mode)
+    liar = Liar(
+        *asked,
+        lies=kinds,
+        every=every or EVERY,
+        seed=seed or 0,
+        limits=limits,
+        events=events,
+        family=family or 0,
+        mode=mode,
+        tls=tls,
+    )
     text = f"THIS FAR END LIES: {', '.join(kinds)}; a lie in about {every or EVERY:,} bytes of a connection; seed {seed or 0}"
     events.tell(Event(Kind.TOLD, detail=text))
     return liar

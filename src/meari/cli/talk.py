@@ -13,11 +13,11 @@ from ..channel import open_channel
 from ..client.comparison import Comparison
 from ..client.talk import talk
 from ..errors import ConnectError, DeadlineError
-from ..net import resolve
 from . import say
 from .addresses import families, parse_one
 from .load import hint
 from .seconds import Seconds
+from .security import Security, secured
 
 
 class _OutputError(Exception):
@@ -33,8 +33,9 @@ class _OutputError(Exception):
     help="Give up when no byte came or went for so long; after the end of the input, after ten times as long in all.",
 )
 @click.option("--explain", is_flag=True, help="Tell each call, what it returned and what the kernel says after it, on standard error.")
+@secured
 @families
-def command(address: tuple[str, ...], timeout: float | None, explain: bool, family: int | None) -> int:
+def command(address: tuple[str, ...], timeout: float | None, explain: bool, family: int | None, security: Security) -> int:
     """Send standard input to HOST PORT, print what comes back, and compare the two.
 
     At the end of the input the connection is half-closed and the rest is waited for. Exits 0 if every byte came back as
@@ -54,7 +55,7 @@ def command(address: tuple[str, ...], timeout: float | None, explain: bool, fami
     try:
         patience = timeout or 10.0
         began = time.monotonic()
-        found = resolve(where, family or 0, patience)
+        found = security.resolve(where, family or 0, patience)
         connected = open_channel(found, max(0.001, began + patience - time.monotonic())).channel
     except ConnectError as error:
         say(f"meari talk: {error}{hint(error, where)}")

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ..address import Address
 from ..errors import LocalError, MeariError, Stopped
 from ..net import Endpoint, kernel
 from ..stop import Stop, milliseconds
@@ -42,7 +43,7 @@ class Worker:
 
     def __init__(self, plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], stop: Stop, others: list[Worker]) -> None:
         self.sock, theirs = socket.socketpair()
-        self.far_end: Endpoint | None = None  # once it is connected
+        self.far_end: Address | None = None  # once it is connected
         self.intervals: list[Count] = []  # told, and not yet summed up
         self.last: Count | None = None  # what came after the end
         self.gone = False
@@ -99,7 +100,7 @@ class Worker:
             self.intervals.append(value)
         elif isinstance(value, _Last):
             self.last = value.count
-        elif isinstance(value, Endpoint):
+        elif isinstance(value, Address):
             self.far_end = value
 
 
@@ -157,7 +158,7 @@ def _work(plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], 
     tell = _Teller(sock)
     try:
         load = Load(plan.part(part[0]), targets, run, part, stop, tell)
-        tell.at_once(load.connect())
+        tell.at_once(load.connect().address)
         begin = sock.recv(8, socket.MSG_WAITALL)
         if len(begin) == 8:
             gc.collect()
@@ -208,7 +209,7 @@ class Crew:
                 if any(worker.gone for worker in self._workers):
                     raise Stopped("stopped")
             if (far_end := self._workers[0].far_end) is not None:
-                self.result.far_end = str(far_end.address)
+                self.result.far_end = str(far_end)
             begin = time.monotonic_ns() + _AHEAD
             for worker in self._workers:
                 worker.sock.sendall(begin.to_bytes(8, "big"))

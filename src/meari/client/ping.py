@@ -14,16 +14,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from ..address import Address
 from ..channel import Channel, open_channel, reason
-from ..histogram import Histogram
 from ..net import Endpoint, begin, kernel, trouble
 from ..sockets import tcp_info
 from ..stop import Stop, milliseconds
 from ..verify import Fault, Verifier
 from .pause import Pause
+from .ping_events import Broken, Connected, Lost, PingEvent, Reply, Summary
 from .tally import NETWORK
 
 SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns(): no step of a wall clock shows in them
@@ -36,77 +34,6 @@ _UNDER_WAY = 10_000  # messages at the most
 _LONGEST = 3600.0  # seconds of a wait: one that ends early only waits again
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A connection to *far_end* was made in *took*; *outage* is since the last good reply before it, 0 for the first."""
-
-    far_end: Address
-    took: int
-    outage: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Message *seq*, of *size* bytes, was back after *took*; *intact*: as it was sent."""
-
-    seq: int
-    size: int
-    far_end: Address
-    took: int
-    intact: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Message *seq* will not come back."""
-
-    seq: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The connection is lost."""
-
-    why: str
-
-
-Told = Connected | Reply | Lost | Broken | Fault
-
-
-@dataclass(slots=True)
-class Summary:
-    """What was counted so far; times in nanoseconds, of what was returned as it was sent.
-
-    What is neither returned nor lost is under way.
-    """
-
-    sent: int = 0
-    returned: int = 0
-    damaged: int = 0  # of those
-    lost: int = 0
-    connections: int = 0
-    outage: int = 0  # in all, from the last good reply, or connection, to the next connection
-    faults: int = 0
-    retransmitted: int = 0  # segments that our kernel sent again, and the rest of what it counted (TcpInfo)
-    duplicates: int = 0
-    reorderings: int = 0
-    out_of_order: int = 0
-    began: int = field(default_factory=time.monotonic_ns)
-    round_trip: Histogram = field(default_factory=Histogram)
-    connect: Histogram = field(default_factory=Histogram)
-
-    @property
-    def seconds(self) -> float:
-        return (time.monotonic_ns() - self.began) / SECOND
-
-    @property
-    def nearer(self) -> bool:
-        """Whether connecting was so much faster than echoing that something nearer may have answered the handshake."""
-        echo, connect = self.round_trip.quantile(0.5), self.connect.quantile(0.5)
-        return bool(self.returned) and echo > 5 * connect and echo - connect > SECOND / 1000
-
-
 class Ping:
     """Messages of *size* bytes to the first of *targets* that answers, *count* of them.
 
@@ -116,7 +43,7 @@ class Ping:
     def __init__(
         self,
         targets: list[Endpoint],
-        tell: Callable[[Told], None],
+        tell: Callable[[PingEvent], None],
         *,
         size: int = 64,
         interval: float = 1.0,
@@ -132,6 +59,7 @@ class Ping:
         self._over = self.summary.began + int(seconds * SECOND) if seconds is not None else _NEVER
         self._run = int.from_bytes(os.urandom(4), "big")
         self._channel: Channel | None = None
+        self._shaking = 0  # when the layer's handshake began
         self._connecting = 0  # since when, while it is not connected yet
         self._stream: Verifier
         self._poller: select.epoll
@@ -152,7 +80,7 @@ class Ping:
             self._targets = [opened.endpoint]
             self._far_end = opened.endpoint.address
             self._poller.register(opened.channel.fileno(), select.EPOLLIN)
-            self._connected(opened.channel, opened.connect)
+            self._connected(opened.channel, opened.connect, opened.handshake)
             try:
                 self._go_on(stop)
             finally:
@@ -227,7 +155,7 @@ class Ping:
 
     # The connection
 
-    def _connected(self, channel: Channel, took: int) -> None:
+    def _connected(self, channel: Channel, took: int, handshake: int = 0) -> None:
         self._channel, self._connecting = channel, 0
         self._mask = int(select.EPOLLIN)
         self._network = [0] * len(NETWORK)
@@ -235,11 +163,14 @@ class Ping:
         self._out, self._at = self._stream.more(), 0
         self.summary.connections += 1
         self.summary.connect.add((took,))
+        self.summary.layer = channel.layer
+        if channel.layer is not None:
+            self.summary.handshake.add((handshake,))
         now = time.monotonic_ns()
         outage = now - self._good if self._lost_at else 0
         self._good = now
         self.summary.outage += outage
-        self._tell(Connected(self._far_end, took, outage))
+        self._tell(Connected(self._far_end, took, outage, handshake, channel.layer))
 
     def _begin(self, now: int) -> None:
         """Connect anew; the poller says when that is done."""
@@ -257,8 +188,25 @@ class Ping:
             channel.close()
             self._channel, self._connecting, self._retry_at = None, 0, now + _RETRY
             return
+        layer = self._targets[0].layer
+        if layer is not None and channel.layer is None:
+            channel = self._channel = Channel(channel.sock, layer())
+            self._shaking = now
+        if channel.layer is not None:
+            channel.flush()
+            data = channel.read()
+            if channel.end is not None:
+                self._lose(channel, channel.end)
+                return
+            channel.unread(data or b"")
+            if not channel.ready:
+                self._poller.modify(channel.fileno(), channel.mask(reading=True, writing=False))
+                return
         self._poller.modify(channel.fileno(), select.EPOLLIN)
-        self._connected(channel, now - self._connecting)
+        if channel.layer is None:
+            self._connected(channel, now - self._connecting)
+        else:
+            self._connected(channel, self._shaking - self._connecting, time.monotonic_ns() - self._shaking)
 
     def _lose(self, channel: Channel, why: str) -> None:
         """The connection is lost, with all that was under way on it."""

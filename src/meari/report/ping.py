@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..client.ping import Broken, Connected, Lost, Reply, Summary, Told
+from ..client.ping_events import Broken, Connected, Lost, PingEvent, Reply, Summary
 from ..client.results import summary as summed
 from ..client.tally import NETWORK
 from ..histogram import Histogram
 from ..units import amount
 from ..verify import Fault
+from ..wire.layer import Layer
 from .text import around, duration, network
 
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
-def line(told: Told) -> str:
+def line(told: PingEvent) -> str:
     """One thing that happened."""
     match told:
-        case Connected(far_end, took, 0):
-            return f"connected to {far_end} in {duration(took)}"
-        case Connected(far_end, took, outage):
-            return f"connected to {far_end} again in {duration(took)}, after an outage of {outage / 1e6:.1f} ms"
+        case Connected(far_end, took, outage, handshake, layer):
+            again = f" again in {duration(took)}, after an outage of {outage / 1e6:.1f} ms" if outage else f" in {duration(took)}"
+            secure = f"; handshake {duration(handshake)}, {_secure(layer)}" if layer is not None else ""
+            return f"connected to {far_end}{again}{secure}"
         case Reply(seq, size, far_end, took, intact):
             return f"{amount(size, 'byte')} from {far_end}: seq={seq} time={duration(took)}{'' if intact else ' DIFFERS'}"
         case Lost(seq, why):
@@ -54,6 +55,8 @@ def closing(summary: Summary, address: str) -> Iterator[str]:
     if summary.nearer:
         connect += ": much faster than the echo; something nearer answered the handshake, or the far end is slow to answer"
     yield connect
+    if summary.layer is not None:
+        yield f"handshake {_connect(summary.handshake)}: {_secure(summary.layer)}"
 
 
 def counts(summary: Summary) -> str:
@@ -68,15 +71,29 @@ def counts(summary: Summary) -> str:
     return found
 
 
+def _tls(layer: Layer) -> dict[str, object]:
+    """What the handshake agreed on."""
+    from ..wire.tls import Tls
+
+    assert isinstance(layer, Tls)
+    return {"version": layer.version, "cipher": layer.cipher, "alpn": layer.alpn}
+
+
+def _secure(layer: Layer) -> str:
+    found = _tls(layer)
+    return f"{found['version']}, {found['cipher']}" + (f", ALPN {found['alpn']}" if found["alpn"] else "")
+
+
 def _connect(times: Histogram) -> str:
     return duration(times.greatest) if times.total == 1 else f"p50 {duration(times.quantile(0.5))}, max {duration(times.greatest)}"
 
 
-def of(told: Told) -> dict[str, object]:
+def of(told: PingEvent) -> dict[str, object]:
     """One thing that happened, as a JSON object."""
     match told:
-        case Connected(far_end, took, outage):
-            return {"type": "connected", "far_end": str(far_end), "connect_us": took / 1000, "outage_ms": outage / 1e6}
+        case Connected(far_end, took, outage, handshake, layer):
+            found = {"type": "connected", "far_end": str(far_end), "connect_us": took / 1000, "outage_ms": outage / 1e6}
+            return found if layer is None else found | {"handshake_us": handshake / 1000, "tls": _tls(layer)}
         case Reply(seq, size, far_end, took, intact):
             return {"type": "reply", "seq": seq, "bytes": size, "far_end": str(far_end), "round_trip_us": took / 1000, "intact": intact}
         case Lost(seq, why):
@@ -108,6 +125,7 @@ def summary_of(summary: Summary) -> dict[str, object]:
         },
         "connect_us": summed(summary.connect),
         "network": {name: getattr(summary, name) for name in NETWORK},
+        **({} if summary.layer is None else {"handshake_us": summed(summary.handshake), "tls": _tls(summary.layer)}),
         "connections": summary.connections,
         "outage_ms": summary.outage / 1e6,
         "nearer": summary.nearer,

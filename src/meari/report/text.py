@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..client.ping import Summary
+from ..client.ping_events import Summary
 from ..client.results import Result
 from ..client.tally import Count
 from ..histogram import Histogram

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import threading
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from ..server import Server
 from ..units import amount
 from ..wire.echo import StreamEcho
 from ..wire.protocol import Connection
+
+if typing.TYPE_CHECKING:
+    import ssl
 
 # Each lie, and what the near end calls it.
 LIES = {
@@ -267,10 +271,11 @@ class Liar(Server):
         events: Events | None = None,
         family: int = 0,
         mode: int = 0o600,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.told: list[Lie] = []
         self._lies = Lies(lies, every, seed, self._lied)
-        super().__init__(*addresses, engine="thread", service=self._lies, limits=limits, events=events, family=family, mode=mode)
+        super().__init__(*addresses, engine="thread", service=self._lies, limits=limits, events=events, family=family, mode=mode, tls=tls)
 
     def _lied(self, lie: Lie) -> None:
         self.told.append(lie)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable
 
-from .protocol import Protocol, Span
+from .protocol import Connection, Protocol, Span
 
 
 class Layer(typing.Protocol):
@@ -47,12 +47,15 @@ class Layer(typing.Protocol):
 
 
 class Layered(Protocol):
-    """The Protocol that *protocol* is over *layer*: an engine needs no branch for it."""
+    """The Protocol that *protocol* is over *layer*: an engine needs no branch for it.
 
-    __slots__ = ("_closed", "_last", "_layer", "_protocol", "_started", "done", "error", "within")
+    Of a protocol that reflects, the messages are counted here: what came in one read.
+    """
 
-    def __init__(self, layer: Layer, protocol: Protocol) -> None:
-        self._layer, self._protocol = layer, protocol
+    __slots__ = ("_closed", "_connection", "_last", "_layer", "_protocol", "_started", "done", "error", "within")
+
+    def __init__(self, layer: Layer, protocol: Protocol, connection: Connection) -> None:
+        self._layer, self._protocol, self._connection = layer, protocol, connection
         self._started = False  # the handshake is over, and the protocol has been started
         self._last = False  # the protocol has returned its last output, but for what is more
         self._closed = False  # our direction of the layer is ended
@@ -70,6 +73,8 @@ class Layered(Protocol):
             self._started = True
             layer.send(protocol.start())
         if plain and not protocol.done:
+            if protocol.reflects:
+                self._connection.received(len(plain))
             layer.send(protocol.receive(plain))
         if layer.ended:  # data and the end may come together: the data comes first
             self._finish(protocol.eof)

@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..errors import MeariError, UsageError
 from .layer import Layered
@@ -22,14 +24,18 @@ ALPN = "echo"  # offered, and not required (RFC 7301)
 _MOST = 65536  # bytes asked of OpenSSL in one read: a record has at most 16,384
 
 
-class TlsError(MeariError):
-    """The handshake or a record failed, or the stream was truncated."""
+class TlsError(MeariError, ConnectionError):
+    """The handshake or a record failed, or the stream was truncated: the connection is lost."""
 
 
 class Tls:
-    """One end of one connection under *context*; a client names the *host* that it wants (SNI), and verifies it."""
+    """One end of one connection under *context*; a client names the *host* that it wants (SNI), and verifies it.
 
-    def __init__(self, context: ssl.SSLContext, *, host: str | None = None, patience: float = PATIENCE) -> None:
+    With *pin*, the SHA-256 of a certificate, no other certificate is accepted.
+    """
+
+    def __init__(self, context: ssl.SSLContext, *, host: str | None = None, pin: bytes | None = None, patience: float = PATIENCE) -> None:
+        self._pin = pin
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._client = context.protocol == ssl.PROTOCOL_TLS_CLIENT
         self._tls = context.wrap_bio(self._in, self._out, server_side=not self._client, server_hostname=host)
@@ -134,6 +140,10 @@ class Tls:
         except (ssl.SSLError, ssl.CertificateError) as error:
             self._fail(error)
             return
+        if self._pin is not None and (found := hashlib.sha256(self.certificate() or b"").digest()) != self._pin:
+            self.within = None
+            self.error = TlsError(f"TLS: another certificate than the pinned one: its SHA-256 is {found.hex()}")
+            return
         self.ready, self.within = True, None
         early, self._early = self._early, b""
         self.send(early)
@@ -181,6 +191,17 @@ def client_context(cafile: str | None = None, *, insecure: bool = False, cert: s
     return context
 
 
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """How a near end verifies a far end: by *context*, or by the *pin* of its certificate (SHA-256)."""
+
+    context: ssl.SSLContext
+    pin: bytes | None = None
+
+    def layer(self, host: str) -> Tls:
+        return Tls(self.context, host=host, pin=self.pin)
+
+
 def _no_password() -> str:
     raise UsageError("the key has a password: give it a key without one")
 
@@ -198,6 +219,6 @@ def secured(context: ssl.SSLContext, service: Service, patience: float = PATIENC
     """The service that *service* is over TLS: the handshake runs inside the connection, and has *patience* seconds."""
 
     def make(connection: Connection) -> Protocol:
-        return Layered(Tls(context, patience=patience), service(connection))
+        return Layered(Tls(context, patience=patience), service(connection), connection)
 
     return make
