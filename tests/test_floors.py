@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "meari"
 FLOORS = [
     {"errors", "address", "limits", "units", "histogram", "pattern", "naming", "verify", "wire"},
-    {"sockets", "rio", "stop", "events"},
+    {"sockets", "rio", "stop", "events", "tls_context"},
     {"net", "listeners", "unix", "channel"},
     {"engines", "client", "check", "explain"},
     {"supervisor", "server", "writer", "testing", "report"},

@@ -21,7 +21,8 @@ from meari import Address, ConnectError, Events, Server, StreamEcho, UsageError
 from meari.channel import FIN, Channel, open_channel
 from meari.engines import ENGINES
 from meari.net import resolve
-from meari.wire.tls import Tls, client_context, secured, server_context
+from meari.tls_context import client_context, server_context
+from meari.wire.tls import Tls, secured
 
 from . import certificates
 from .program import Serving, run

@@ -4,7 +4,7 @@ The public API, by name, and the floors of the house; a module imports from floo
 
     floor 0   errors, address, limits, units, wire      values and sans-IO: no socket, no file, no thread
               pattern, naming, verify, histogram        ... of the near end: the keyed stream, and what became of it
-    floor 1   sockets, stop, rio, events                primitives
+    floor 1   sockets, stop, rio, events, tls_context   primitives
     floor 2   net, listeners, unix                      connecting and listening, as CS:APP does, on every transport
               channel                                   ... of the near end: one connected stream that does not block
     floor 3   engines, client, check, explain           the two ends, which know nothing of each other; what both ask of the kernel

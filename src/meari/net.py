@@ -106,7 +106,8 @@ def _by_path(address: Address, family: int, flags: int, timeout: float | None) -
 
 
 def _tls(address: Address, tls: ClientTls | None) -> Callable[[], Layer]:
-    from .wire.tls import ClientTls, client_context
+    from .tls_context import client_context
+    from .wire.tls import ClientTls
 
     return partial((tls or ClientTls(client_context())).layer, address.host or "localhost")
 

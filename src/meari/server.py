@@ -39,7 +39,7 @@ class Server:
     open() and run() do it in the foreground. An engine that does not fork runs in place: in this process, with `with` in
     a thread. The process engine, and *workers* event engines, run in processes of their own under a supervisor; with
     `with` the caller must have no other thread when it enters (LocalError). The file of a Unix socket has *mode*; it is
-    removed at the end. *tls* is the context of tls:// addresses (wire/tls.py, server_context).
+    removed at the end. *tls* is the context of tls:// addresses (tls_context.py, server_context).
 
     Raises UsageError for what cannot be (an unknown engine, workers of another than event, more connections than
     descriptors) and ListenError; nothing is left open then.

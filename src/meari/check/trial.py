@@ -14,6 +14,7 @@ from .path import Different, Path, Unfinished
 from .spawned import Spawned
 
 _STUCK = frozenset({"stuck", "stuck-large", "silent", "never", "nothing", "nobody", "starved", "not-served", "some-at-a-time"})
+_DYING = 0.5  # seconds from a failure to the end that was its cause, on a busy machine
 _FORKS = 0.3  # seconds after the connection until a server that forks has forked
 _PROVOKED = 20_000  # bytes that a child is given, in which it may die
 
@@ -44,6 +45,9 @@ def try_spawned(module: ModuleType, server: Spawned, path: Path) -> tuple[Findin
     with server:
         finding = judge(module, path)
         doing = child = ""
+        until = time.monotonic() + _DYING
+        while finding.verdict is Verdict.FAIL and finding.seen not in _STUCK and server.alive and time.monotonic() < until:
+            path.wait(0.02)  # an interpreter that ends in an error is some time about it
         if not server.alive:
             code, how = server.ending()
             finding = fail("died", ending=how) if code < 0 else fail("exited", code=code)

@@ -39,7 +39,8 @@ class Security(typing.NamedTuple):
             raise click.UsageError("--cafile, --insecure and --pin are three ways to verify: one of them", context)
         if self.key is not None and self.cert is None:
             raise click.UsageError("--key is of --cert", context)
-        from ..wire.tls import ClientTls, client_context
+        from ..tls_context import client_context
+        from ..wire.tls import ClientTls
 
         pin = None if self.pin is None else _pin(self.pin)
         if self.insecure:

@@ -210,7 +210,7 @@ def _tls(asked: list[Address], cert: str | None, key: str | None, client_ca: str
         return None
     if cert is None:
         raise click.UsageError("tls:// needs a certificate: --cert FILE, and --key FILE", click.get_current_context())
-    from ..wire.tls import server_context
+    from ..tls_context import server_context
 
     return server_context(cert, key, client_ca)
 

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import MeariError, UsageError
+from ..errors import MeariError
 from .layer import Layered
 from .protocol import Connection, Protocol, Service
 
 PATIENCE = 10.0  # seconds for the handshake
-ALPN = "echo"  # offered, and not required (RFC 7301)
 _MOST = 65536  # bytes asked of OpenSSL in one read: a record has at most 16,384
 
 
@@ -156,41 +154,6 @@ class Tls:
         self.error = TlsError(f"TLS: {reason}: {verified}" if verified else f"TLS: {reason}")
 
 
-def server_context(cert: str, key: str | None = None, client_ca: str | None = None) -> ssl.SSLContext:
-    """A far end's: TLS 1.2 or later, with the chain and key of these PEM files.
-
-    With *client_ca* a client has to show a certificate that one of its authorities has signed. Raises UsageError.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols([ALPN])
-    _load(lambda: context.load_cert_chain(cert, key, password=_no_password), cert if key is None else f"{cert}, {key}")
-    if client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        _load(lambda: context.load_verify_locations(client_ca), client_ca)
-    return context
-
-
-def client_context(cafile: str | None = None, *, insecure: bool = False, cert: str | None = None, key: str | None = None) -> ssl.SSLContext:
-    """A near end's: TLS 1.2 or later, verifying by *cafile* or the system's authorities, or with *insecure* not at all.
-
-    *cert* and *key* are shown to a far end that asks. Raises UsageError.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols([ALPN])
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif cafile is not None:
-        _load(lambda: context.load_verify_locations(cafile), cafile)
-    else:
-        context.load_default_certs()
-    if cert is not None:
-        _load(lambda: context.load_cert_chain(cert, key, password=_no_password), cert if key is None else f"{cert}, {key}")
-    return context
-
-
 @dataclass(frozen=True, slots=True)
 class ClientTls:
     """How a near end verifies a far end: by *context*, or by the *pin* of its certificate (SHA-256)."""
@@ -200,19 +163,6 @@ class ClientTls:
 
     def layer(self, host: str) -> Tls:
         return Tls(self.context, host=host, pin=self.pin)
-
-
-def _no_password() -> str:
-    raise UsageError("the key has a password: give it a key without one")
-
-
-def _load(load: Callable[[], None], files: str) -> None:
-    try:
-        load()
-    except ssl.SSLError as error:
-        raise UsageError(f"{files}: {(error.reason or str(error)).replace('_', ' ').lower()}") from None
-    except OSError as error:
-        raise UsageError(f"{files}: {error.strerror}") from None
 
 
 def secured(context: ssl.SSLContext, service: Service, patience: float = PATIENCE) -> Service:
