@@ -197,6 +197,23 @@ def test_a_long_output_comes_piece_by_piece_and_before_more_is_read(engine: str,
     assert len(rest) == 49 * (size + 40_000) + 6 + 50 * (size + 40_000) + 3 and rest.endswith(b"end")
 
 
+LARGE = os.memfd_create("large")  # for as long as this process lives
+os.truncate(LARGE, 20 << 20)
+
+
+class Large(Long):
+    def more(self) -> bytes | Span:
+        self.left, left = 0, self.left
+        return Span(LARGE, 0, 20 << 20) if left else b""
+
+
+def test_a_large_span_comes_whole_to_a_fast_reader(engine: str, start: Start) -> None:
+    with connect(start(engine, Large)) as rio:
+        for _ in range(3):
+            rio.writen(b"\n")
+            assert len(rio.readexactly(6 + (20 << 20))) == 6 + (20 << 20)
+
+
 class Short(Long):
     def more(self) -> bytes | Span:
         return Span(FILE, 0, 1 << 40)

@@ -92,6 +92,13 @@ def test_only_its_own_file_is_removed(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_a_server_that_cannot_start_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "echo"
+    with pytest.raises(ListenError):
+        Server(f"unix:{path}", "192.0.2.1:9").open()
+    assert not path.exists()
+
+
 def test_of_many_that_race_for_a_stale_path_exactly_one_serves(tmp_path: Path) -> None:
     path = tmp_path / "echo"
     for _ in range(20):

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import ConnectError, Stopped
-from .net import Endpoint, connect, kernel
+from .net import OF_CAPACITY, Endpoint, connect, kernel
 from .sockets import reset
 from .stop import Stop, milliseconds
 from .wire.layer import Layer
@@ -64,6 +64,12 @@ class Channel:
         """True if the layer still has something to send: poll for room to write, and flush()."""
         return bool(self._out)
 
+    @property
+    def waiting(self) -> bool:
+        """True if a read() has something to say though poll(2) may not: do not wait before it."""
+        layer = self.layer
+        return bool(self._read) or (self.end is None and layer is not None and (layer.ended or layer.error is not None))
+
     def mask(self, *, reading: bool, writing: bool) -> int:
         """Return what to poll for: 0 once the peer has ended it. *reading*, *writing*: what the caller would do."""
         if self.end is not None:
@@ -84,7 +90,7 @@ class Channel:
         return self._read_wire(n) if self.layer is None else self._read_layered(self.layer, n)
 
     def unread(self, data: bytes) -> None:
-        """Give back what was read: the next read() returns it. Nothing else makes the socket readable for it."""
+        """Give back what was read: the next read() returns it (`waiting`)."""
         self._read = data + self._read
 
     def _read_wire(self, n: int) -> bytes | None:
@@ -144,7 +150,8 @@ class Channel:
         except BlockingIOError:
             return 0
         except OSError as error:
-            self.failed = error.errno or 0
+            if error.errno not in OF_CAPACITY:  # want of memory passes
+                self.failed = error.errno or 0
             return 0
 
     def flush(self) -> bool:
@@ -214,9 +221,14 @@ def open_channel(found: Sequence[Endpoint], timeout: float, stop: Stop | None = 
     deadline = time.monotonic() + timeout
     sock, endpoint, took = connect(found, timeout, stop, mss)
     began = time.monotonic_ns()
-    channel = Channel(sock, None if endpoint.layer is None else endpoint.layer())
+    channel = Channel(sock)
     try:
+        if endpoint.layer is not None:
+            channel = Channel(sock, endpoint.layer())
         why = _shake_hands(channel, deadline, stop)
+    except ValueError as error:  # a host name that the layer does not take
+        channel.close()
+        raise ConnectError(f"cannot connect to {endpoint.address}: {error}", (f"{endpoint.address}: {error}",)) from None
     except BaseException:
         channel.close()
         raise

@@ -264,11 +264,11 @@ def open_client(
         sock, endpoint, _ = connect(found, None if deadline is None else deadline - time.monotonic(), stop)
     except ConnectError as error:
         raise ConnectError(f"cannot connect to {address}: {'; '.join(error.reasons)}", error.reasons) from None
-    layer = None if endpoint.layer is None else endpoint.layer()
-    rio = Rio(sock, deadline=deadline, stop=stop, layer=layer, poll=kernel.poll)
+    rio = Rio(sock, deadline=deadline, stop=stop, poll=kernel.poll)
     try:
+        rio.layer = None if endpoint.layer is None else endpoint.layer()
         rio.handshake()
-    except (OSError, DeadlineError) as error:
+    except (OSError, ValueError, DeadlineError) as error:
         rio.close()
         reason = f"{endpoint.address}: the handshake failed: {error}"
         raise ConnectError(f"cannot connect to {address}: {reason}", (reason,)) from None

@@ -32,6 +32,7 @@ from .stop import Stop, milliseconds
 from .wire.layer import Layer
 
 LINE = 8192  # CS:APP's MAXLINE
+_SHORT = "the file is shorter than what was to be sent of it"
 _LEAST, _MOST = 8192, 65536  # bytes asked of the kernel in one read: CS:APP's RIO_BUFSIZE, and what a busy peer fills
 
 
@@ -142,6 +143,10 @@ class Rio:
             data = data[:max]
         return data
 
+    def unread(self, data: bytes) -> None:
+        """Give back what was read: the next read begins with it."""
+        self._buffer[:0] = data
+
     def __iter__(self) -> Iterator[bytes]:
         """The lines until end of file, each as from readline()."""
         return iter(self.readline, b"")
@@ -166,7 +171,7 @@ class Rio:
             data = layer.feed(wire) if wire else b""
             if not wire:
                 layer.eof()
-            self._send_all(layer.take())
+            self._send_layer(layer)
             if data:
                 return data
             if not layer.ready and not wire:
@@ -188,9 +193,14 @@ class Rio:
                 self._buffer += layer.feed(wire)
             else:
                 layer.eof()
-            self._send_all(layer.take())
+            self._send_layer(layer)
         if layer.error is not None:
             raise layer.error
+
+    def _send_layer(self, layer: Layer) -> None:
+        """Send what the layer has to send; an alert that nobody takes any more is no news beside the layer's error."""
+        with contextlib.suppress(*((OSError,) if layer.error is not None else ())):
+            self._send_all(layer.take())
 
     def _recv_wire(self, size: int) -> bytes:
         data = self._recv_ready(size) if self._waits() else self.sock.recv(size)
@@ -230,8 +240,17 @@ class Rio:
     def sendfile(self, fd: int, offset: int, count: int) -> None:
         """Send *count* bytes of the file open as *fd*, from *offset* on, without copying them (sendfile(2)).
 
-        Raises OSError (EIO) if the file ends before; what was sent then is unknown, as after any failed write.
+        Raises OSError (EIO) if the file ends before; what was sent then is unknown, as after any failed write. With a
+        layer the bytes are read, and go through it.
         """
+        if self.layer is not None:
+            while count:
+                piece = os.pread(fd, min(count, _MOST), offset)
+                if not piece:
+                    raise OSError(errno.EIO, _SHORT)
+                self.writen(piece)
+                offset, count = offset + len(piece), count - len(piece)
+            return
         self.sock.setblocking(False)
         try:
             while count:
@@ -241,7 +260,7 @@ class Rio:
                     self._wait(select.POLLOUT, self.deadline)
                     continue
                 if not sent:
-                    raise OSError(errno.EIO, "the file is shorter than what was to be sent of it")
+                    raise OSError(errno.EIO, _SHORT)
                 offset, count = offset + sent, count - sent
         finally:
             self.sock.setblocking(True)

@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import threading
+import time
 import typing
 from collections.abc import Sequence
 from dataclasses import replace
@@ -104,6 +105,8 @@ class Server:
             shared = [share(listener, self._workers) if self._workers > 1 else [listener] for listener in listeners]
         except BaseException:
             _close(listeners)
+            for listener in listeners:
+                listener.remove()
             self.close()
             raise
         self._groups = [list(group) for group in zip(*shared, strict=True)]
@@ -159,7 +162,7 @@ class Server:
             return self._service
         from .wire.tls import secured
 
-        return secured(self._tls, self._service)
+        return secured(self._tls, self._service, clock=time.monotonic)
 
     def _divided(self) -> Limits:
         """Each worker's part of what is meant for all."""

@@ -17,6 +17,7 @@ def server_context(cert: str, key: str | None = None, client_ca: str | None = No
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # of TLS 1.2: a client could have us compute without end
     context.set_alpn_protocols([ALPN])
     _load(lambda: context.load_cert_chain(cert, key, password=_no_password), cert if key is None else f"{cert}, {key}")
     if client_ca is not None:

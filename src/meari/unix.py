@@ -27,17 +27,18 @@ _NAP = 0.01
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The file at *path* that bind() made: *device* and *inode* tell it from a later one."""
+    """The file at *path* that bind() made; the rest tells it from a later one, which may get the same inode."""
 
     path: str
     device: int
     inode: int
+    made: int  # st_mtime_ns
 
     def remove(self) -> None:
         """Remove it, if it is still there; never one that somebody else has made since."""
         with contextlib.suppress(OSError, ListenError), _locked(self.path):
             found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+            if (found.st_dev, found.st_ino, found.st_mtime_ns) == (self.device, self.inode, self.made):
                 os.unlink(self.path)
 
 
@@ -61,13 +62,18 @@ def bind(sock: socket.socket, address: Address, mode: int, backlog: int) -> File
         before = os.umask(0o777 & ~mode)
         try:
             sock.bind(name)
-            sock.listen(backlog)
         except OSError as error:
             raise _failed(address, error) from None
         finally:
             os.umask(before)
-        made = os.lstat(path)
-        return File(path, made.st_dev, made.st_ino)
+        try:
+            sock.listen(backlog)
+            made = os.lstat(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise _failed(address, error) from None
+        return File(path, made.st_dev, made.st_ino, made.st_mtime_ns)
 
 
 def _make_room(path: str, address: Address) -> None:

@@ -207,7 +207,10 @@ def pump(lines: Collection[Line], done: Callable[[], bool], stop: Stop, *, quiet
         wanted = {fd: mask for fd, line in watched.items() if (mask := line.mask())}
         if wanted != masks:
             masks, poller = wanted, _poller(wanted, stop)
-        for fd, event in poller.poll(milliseconds(min(left, _TICK))):
+        known = [fd for fd, line in watched.items() if line.reading and line.end is None and line.channel.waiting]
+        for fd in known:
+            watched[fd].step(select.POLLIN)
+        for fd, event in poller.poll(0 if known else milliseconds(min(left, _TICK))):
             if fd == stop.fileno():
                 raise Stopped("stopped")
             watched[fd].step(event)

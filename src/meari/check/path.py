@@ -127,7 +127,17 @@ class Path:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
         opened = open_channel(self.targets, self.connecting, self.stop)
         deadline = time.monotonic() + self.patience
-        return _Rio(opened.channel.sock, self._closing, deadline=deadline, stop=self.stop, layer=opened.channel.layer, poll=kernel.poll)
+        early = opened.channel.read() if opened.channel.waiting else b""
+        rio = _Rio(
+            opened.channel.sock,
+            self._closing,
+            deadline=deadline,
+            stop=self.stop,
+            layer=opened.channel.layer,
+            poll=kernel.poll,
+        )
+        rio.unread(early or b"")
+        return rio
 
     def _closing(self, sock: socket.socket) -> None:
         """Notice, before a connection is closed, that the peer's kernel no longer acknowledges what was sent."""

@@ -137,6 +137,7 @@ class Lines:
             return False
         layer = self.targets[0].layer
         if layer is not None:
+            line.heard = now  # for now: when the transport was there
             self._cover(line, Channel(line.sock, layer()))
             self.poller.modify(line.fd, line.channel.mask(reading=True, writing=False))
             return False
@@ -155,7 +156,7 @@ class Lines:
         if not line.channel.ready:
             self.poller.modify(line.fd, line.channel.mask(reading=True, writing=False))
             return False
-        self._enter(line, time.monotonic_ns() - line.since)
+        self._enter(line, line.heard - line.since)
         return True
 
     def _cover(self, line: Line, channel: Channel) -> None:
@@ -285,7 +286,8 @@ class Lines:
             line.at += written
             line.owed -= written
             if written < len(piece):
-                self.arm(line)
+                if line.channel.failed is None:  # else the next read tells
+                    self.arm(line)
                 return
         if line.armed and not line.channel.pending:
             line.armed = False

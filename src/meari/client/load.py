@@ -130,7 +130,7 @@ class Load:
                     self._timer.expired()  # type: ignore[union-attr]
                     continue
                 line = line or lines[fd]
-                if mask != IN and not self._unusual(line, mask):
+                if (mask != IN or line.connecting) and not self._unusual(line, mask):
                     continue
                 try:
                     if not line.plain:

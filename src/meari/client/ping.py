@@ -320,6 +320,8 @@ class Ping:
     def _wait(self, stop: Stop, until: int) -> bool:
         """Wait for something, and do what it asks for; True at the stop."""
         poll, clock = self._poller.poll, time.monotonic_ns
+        if self._channel is not None and not self._connecting and self._channel.waiting:
+            until = 0
         if self._spin and (self._waiting or until - clock() < _AWAKE):
             while not (ready := poll(0)) and clock() < until:
                 pass
@@ -327,6 +329,8 @@ class Ping:
             left = max(0, until - (_AWAKE if self._spin else 0) - clock())
             ready = poll(-1 if until == _NEVER else min(left / SECOND, _LONGEST))
         channel = self._channel
+        if channel is not None and not self._connecting and channel.waiting and not ready:
+            ready = [(channel.fileno(), 0)]
         for fd, _ in ready:
             if fd == stop.fileno():
                 return True

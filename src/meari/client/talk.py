@@ -71,6 +71,8 @@ class _Talk:
                 moved = time.monotonic()
 
     def _poll(self, wait: float | None) -> list[int]:
+        if self._channel.waiting:
+            return [self._channel.fileno()]
         poller = kernel.poll()
         poller.register(self._channel.fileno(), self._channel.mask(reading=True, writing=bool(self._left)))
         if self._more and not self._left and self._comparison.outstanding < self._window:

@@ -256,13 +256,15 @@ class _Loop:
                 c.size = self.larger[n]
             self.poller.modify(fd, _READ)
 
-    def flush(self, c: Open, _fd: int, at: float) -> None:
+    def flush(self, c: Open, fd: int, at: float) -> None:
         sent = self.write(c, c.left)
         if not sent:
             return
         c.moved = at
         c.left = rest(c.left, sent)
         if size(c.left):
+            if isinstance(c.left, Span):  # its turn was over before the peer took no more: ask for the edge again
+                self.poller.modify(fd, _WRITE)
             return
         c.left = b""
         self.ask(c, c.protocol.more, at)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import MeariError
@@ -29,10 +30,20 @@ class TlsError(MeariError, ConnectionError):
 class Tls:
     """One end of one connection under *context*; a client names the *host* that it wants (SNI), and verifies it.
 
-    With *pin*, the SHA-256 of a certificate, no other certificate is accepted.
+    With *pin*, the SHA-256 of a certificate, no other certificate is accepted. The handshake as a whole has *patience*
+    seconds, by the *clock*; without one each silence in it has.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, host: str | None = None, pin: bytes | None = None, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        host: str | None = None,
+        pin: bytes | None = None,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._clock, self._by = clock, patience + (clock() if clock else 0.0)
         self._pin = pin
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._client = context.protocol == ssl.PROTOCOL_TLS_CLIENT
@@ -134,6 +145,8 @@ class Tls:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
+            if self._clock is not None:
+                self.within = max(0.0, self._by - self._clock())
             return
         except (ssl.SSLError, ssl.CertificateError) as error:
             self._fail(error)
@@ -165,10 +178,10 @@ class ClientTls:
         return Tls(self.context, host=host, pin=self.pin)
 
 
-def secured(context: ssl.SSLContext, service: Service, patience: float = PATIENCE) -> Service:
+def secured(context: ssl.SSLContext, service: Service, patience: float = PATIENCE, clock: Callable[[], float] | None = None) -> Service:
     """The service that *service* is over TLS: the handshake runs inside the connection, and has *patience* seconds."""
 
     def make(connection: Connection) -> Protocol:
-        return Layered(Tls(context, patience=patience), service(connection), connection)
+        return Layered(Tls(context, patience=patience, clock=clock), service(connection), connection)
 
     return make
