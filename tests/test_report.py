@@ -159,6 +159,7 @@ def drawn(rows: list[bytes]) -> int:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(240)
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed: apt-get install chromium")
 @pytest.mark.parametrize("scripts", ["on", "off"])
 @pytest.mark.parametrize(("width", "dark"), [(900, False), (390, False), (900, True)])
@@ -175,8 +176,11 @@ def test_in_chromium(tmp_path: Path, scripts: str, width: int, dark: bool) -> No
         *(["--blink-settings=preferredColorScheme=0"] if dark else []),
         f"file://{tmp_path}/{'page' if scripts == 'on' else 'frame'}.html",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
-    assert not re.search(rb"CONSOLE|Refused to|Failed to load", done.stderr), done.stderr.decode()
-    rows = pixels(tmp_path / "shot.png")
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+        assert not re.search(rb"CONSOLE|Refused to|Failed to load", done.stderr), done.stderr.decode()
+        rows = pixels(tmp_path / "shot.png")
+        if len(set(rows)) > 1:  # on a busy machine the picture may be taken before anything is painted
+            break
     assert drawn(rows) > len(rows[0]) / 3 * 0.6
     assert (sum(rows[-1][:3]) < 200) is dark

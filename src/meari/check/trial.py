@@ -16,6 +16,7 @@ from .spawned import Spawned
 _STUCK = frozenset({"stuck", "stuck-large", "silent", "never", "nothing", "nobody", "starved", "not-served", "some-at-a-time"})
 _DYING = 0.5  # seconds from a failure to the end that was its cause, on a busy machine
 _FORKS = 0.3  # seconds after the connection until a server that forks has forked
+_DIES = 2.0  # seconds until its child, given some data, has died of it: they end with the connection
 _PROVOKED = 20_000  # bytes that a child is given, in which it may die
 
 
@@ -76,7 +77,7 @@ def _death_of_a_child(server: Spawned, path: Path) -> str:
             try:
                 for amount in (1, _PROVOKED):
                     line.ask(amount)
-                    pump([line], lambda: not line.missing or line.end is not None, path.stop, quiet=_FORKS, most=_FORKS)
+                    pump([line], lambda: not line.missing or line.end is not None, path.stop, quiet=_DIES, most=_DIES)
                 died = [number for pid in children if (number := server.died_of(pid))]
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)
