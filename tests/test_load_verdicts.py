@@ -68,6 +68,15 @@ def test_clients_beyond_a_limit_are_seen_and_it_ends() -> None:
     assert found["round_trip_us"]["p99"] >= 1_900_000
 
 
+def test_connections_that_could_not_be_made_are_no_all_clear() -> None:
+    """A far end that goes away: one message of 20 came back as it was sent, and that is not all of them."""
+    with Serving("-q", "--once") as server:
+        words = ["load", str(server.address), "--new-connections", "-n", "20", "-c", "1", "--timeout", "1"]
+        done = run(*words)
+    assert done.returncode == 1 and b"to connect failed" in done.stdout
+    assert b"none: every byte" not in done.stdout
+
+
 def test_the_probe_into_a_stalled_connection_is_no_message_of_the_load() -> None:
     with servers.far_end(servers.swallow) as address:
         code, found = load(address, "-t", "3", "--timeout", "1")

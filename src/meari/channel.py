@@ -202,7 +202,7 @@ class Channel:
 
 
 def reason(end: str | None) -> str:
-    """How a connection ended, as people are told."""
+    """Return how a connection ended, in words."""
     return {FIN: "the far end closed the connection", RESET: os.strerror(errno.ECONNRESET)}.get(end or FIN, end or "")
 
 

@@ -125,7 +125,11 @@ def _rounds(plan: Plan, through: str, direct: str, n: int, family: int, security
 
 def _faults(result: Result) -> int:
     """Faults, and messages and connections that received nothing: what makes a load exit with 1."""
-    return result.faults + result.count.unserved + (0 if result.complete else result.count.missing + result.count.unfinished)
+    return (
+        result.faults
+        + result.count.unserved
+        + (0 if result.complete else result.count.missing + result.count.unfinished + result.count.unconnected)
+    )
 
 
 def _again(results: Sequence[Result]) -> dict[str, int]:

@@ -133,6 +133,7 @@ class Lines:
         """
         now = time.monotonic_ns()
         if trouble(line.sock):
+            self.tally.now.unconnected += 1
             self.drop(line, now + _RETRY)
             return False
         layer = self.targets[0].layer
@@ -149,6 +150,7 @@ class Lines:
         line.channel.flush()
         data = line.channel.read()
         if line.channel.end is not None:
+            self.tally.now.unconnected += 1
             self.drop(line, time.monotonic_ns() + _RETRY)
             return False
         if data:
@@ -180,6 +182,7 @@ class Lines:
                 self.start()
             except OSError as error:
                 self.tally.now.no_port += error.errno == errno.EADDRNOTAVAIL
+                self.tally.now.unconnected += error.errno != errno.EADDRNOTAVAIL
                 self.missing.append(now + _RETRY)
 
     def read_layered(self, line: Line) -> bytes:

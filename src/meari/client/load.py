@@ -376,6 +376,7 @@ class Load:
         quiet = now - max(line.heard, line.since) if owing else 0
         if line.connecting:
             if ending or now - line.since > self._timeout:
+                self.tally.now.unconnected += not ending
                 self.lines.drop(line, now)
         elif quiet > self._timeout:
             self.lines.lose(line, "stalled")

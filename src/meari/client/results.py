@@ -110,8 +110,8 @@ class Result:
 
     @property
     def complete(self) -> bool:
-        """Whether every message that was sent came back."""
-        return not self.count.missing and not self.count.unfinished and not self.count.damaged
+        """Whether every message that was sent came back, and every connection could be made."""
+        return not self.count.missing and not self.count.unconnected and not self.count.unfinished and not self.count.damaged
 
     @property
     def sent_late(self) -> bool:
@@ -152,7 +152,7 @@ class Result:
             "late_messages": count.after,
             "unfinished_messages": count.unfinished,
             "due_messages": count.due,
-            "connections": {"opened": count.opened, "lost": count.lost, "unserved": count.unserved},
+            "connections": {"opened": count.opened, "lost": count.lost, "unserved": count.unserved, "failed": count.unconnected},
             "network": {name: getattr(count, name) for name in NETWORK} if self.over_a_network else {},
             "near_end": {
                 "busy": round(self.busy, 4),
@@ -187,6 +187,7 @@ class Result:
             result.count.opened, result.count.lost = found["connections"]["opened"], found["connections"]["lost"]
             result.count.missing = found["missing_messages"]
             result.count.unserved = found["connections"].get("unserved", 0)
+            result.count.unconnected = found["connections"].get("failed", 0)
             result.count.no_port = found["near_end"].get("no_port", 0)
             result.count.paused = found["near_end"].get("paused_s", 0.0)
             for name in NETWORK:

@@ -30,6 +30,7 @@ class Count:
     lost: int = 0  # connections that ended before we ended them
     shed: int = 0  # messages that were due, and not sent
     unserved: int = 0  # connections that were sent messages, and received not a byte
+    unconnected: int = 0  # attempts to connect that failed, after the first connections
     no_port: int = 0  # times that no connection could be begun: this machine had no local port free for it
     paused: float = 0.0  # seconds that our process was stopped (SIGTSTP): the clock stood still for them
     retransmitted: int = 0  # segments that our kernel sent again (TCP_INFO, tcp(7))
@@ -54,7 +55,7 @@ class Count:
 
 _SUMS = (
     *("messages", "damaged", "missing", "unclosed", "due", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy"),
-    *("unserved", "no_port", "paused", *NETWORK),
+    *("unserved", "unconnected", "no_port", "paused", *NETWORK),
 )
 
 
@@ -113,6 +114,7 @@ class Tally:
             damaged=now.damaged,
             missing=now.missing,
             unserved=now.unserved,
+            unconnected=now.unconnected,
             no_port=now.no_port,
             paused=now.paused,
             **{name: getattr(now, name) for name in NETWORK},

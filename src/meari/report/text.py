@@ -50,6 +50,8 @@ def lines(result: Result) -> Iterator[str]:
     if count.lost:
         replaced = ", and replaced" if count.opened > plan.connections else ""
         yield f"  lost         {amount(count.lost, 'connection')}{replaced}"
+    if count.unconnected:
+        yield f"  not made     {amount(count.unconnected, 'attempt')} to connect failed, after the first connections"
     if count.unserved:
         yield f"  unserved     {amount(count.unserved, 'connection')} received nothing while it was measured"
     if count.damaged:
@@ -111,6 +113,9 @@ def faults(result: Result) -> Iterator[str]:
         return
     if not result.faults:
         left = result.count.missing + result.count.unfinished
+        if not left:
+            yield "  faults       none in what came back; but not every connection could be made"
+            return
         yield f"  faults       none in what came back; {amount(left, 'message')} did not, or not whole"
         return
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(result.count.kinds.items()))
