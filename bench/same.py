@@ -11,9 +11,9 @@ import time
 
 from meari import Address, Server
 from meari.client.compare import rounds
-from meari.client.crew import Crew
 from meari.client.plan import Plan
 from meari.client.results import Result
+from meari.client.workers import Workers
 from meari.net import resolve
 
 ROUNDS, SECONDS = 9, 0.1
@@ -31,7 +31,7 @@ def one(address: str) -> bool:
     found: list[list[Result]] = [[], []]
     for i in range(-1, ROUNDS):
         for which in (0, 1) if i % 2 == 0 else (1, 0):
-            result = Crew(plan, targets).run()
+            result = Workers(plan, targets).run()
             if i >= 0:
                 found[which].append(result)
     return any(ratio.differs for ratio in rounds(found[0], found[1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meari.pattern import Stream
+from meari.stream.pattern import Stream
 from meari.testing import LIES, Lie
 
 _AROUND = 4200  # bytes: more than a lie is long

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 LINT = [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"]]
 # Tests of values and of sockets in this process: none of them starts the program.
-FAST = "address allow echo events floors histogram known net pattern rio units verify"
+FAST = "address allow catalogue echo events floors histogram net rio stream_pattern stream_verify units"
 AT_ONCE = str(3 * (os.cpu_count() or 1))
 SUITES = {
     "fast": [["-n", AT_ONCE, "-m", "not long and not alone", *(f"tests/test_{name}.py" for name in FAST.split())]],

@@ -13,7 +13,7 @@ from meari.wire.echo import LineEcho, StreamEcho
 from meari.wire.protocol import Connection, Protocol
 
 
-class Told:
+class Meter:
     """A meter that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class Told:
         self.messages.append(n)
 
 
-def connection(host: str = "127.0.0.1") -> tuple[Connection, Told]:
-    told = Told()
-    return Connection(Address(host, 51234), told), told
+def connection(host: str = "127.0.0.1") -> tuple[Connection, Meter]:
+    meter = Meter()
+    return Connection(Address(host, 51234), meter), meter
 
 
 def pieces(data: bytes, limit: int) -> list[int]:
@@ -48,7 +48,7 @@ DATA = st.lists(st.sampled_from([b"\n", b"a", b"\0", b"\r\n", b"hello"]), max_si
 @settings(max_examples=300, deadline=None)
 @given(DATA, st.lists(st.integers(1, 9), max_size=60), st.integers(1, 20))
 def test_lines_come_back_the_same_under_every_split(data: bytes, sizes: list[int], limit: int) -> None:
-    one, told = connection()
+    one, meter = connection()
     protocol = LineEcho(one, limit)
     out, rest = protocol.start(), data
     for size in sizes:
@@ -61,14 +61,14 @@ def test_lines_come_back_the_same_under_every_split(data: bytes, sizes: list[int
         assert b"\n" not in came[len(out) :]  # a line is held only until its newline is there
     out += protocol.receive(rest) + protocol.eof()
     assert out == data
-    assert told.messages == pieces(data, limit)
+    assert meter.messages == pieces(data, limit)
     assert not protocol.done
 
 
 def test_five_lines_in_one_read_are_five_messages() -> None:
-    one, told = connection()
+    one, meter = connection()
     assert LineEcho(one).receive(b"a\nbb\n\nc\r\nd\0\n") == b"a\nbb\n\nc\r\nd\0\n"
-    assert told.messages == [2, 3, 1, 3, 3]
+    assert meter.messages == [2, 3, 1, 3, 3]
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))

@@ -27,8 +27,8 @@ def told() -> list[Event]:
 def test_ten_of_a_kind_are_told_and_the_rest_is_one(told: list[Event]) -> None:
     events = Events(told.append)
     for n in range(25):
-        events.tell(Event(Kind.CONNECTED, (peer(n),)))
-        events.tell(Event(Kind.CLOSED, (peer(n),), messages=2, bytes=10))
+        events.report(Event(Kind.CONNECTED, (peer(n),)))
+        events.report(Event(Kind.CLOSED, (peer(n),), messages=2, bytes=10))
     assert len(told) == 20
     assert events.due < math.inf
     events.flush()
@@ -63,7 +63,7 @@ def test_sums_of_many_processes_count_each_connection_once() -> None:
     told: list[Event] = []
     writer = Events(told.append)
     for process in range(3):
-        one = Events(lambda event: writer.tell(decode(encode(event)[:-1])))
+        one = Events(lambda event: writer.report(decode(encode(event)[:-1])))
         connections = [Connection(peer(10 * process + n), one) for n in range(4)]
         for connection in connections * 25:
             connection.received(1)
@@ -85,7 +85,7 @@ def test_verbose_tells_every_connection_but_not_every_message(told: list[Event])
 def test_a_state_is_told_once_a_second_and_never_summed(told: list[Event]) -> None:
     events = Events(told.append)
     for _ in range(100):
-        events.tell(Event(Kind.WAITING, detail="3 clients wait"))
+        events.report(Event(Kind.WAITING, detail="3 clients wait"))
     events.flush()
     assert len(told) == 1
 
@@ -93,7 +93,7 @@ def test_a_state_is_told_once_a_second_and_never_summed(told: list[Event]) -> No
 def test_a_tick_before_its_time_does_nothing(told: list[Event]) -> None:
     events = Events(told.append)
     for _ in range(12):
-        events.tell(Event(Kind.CONNECTED, (peer(),)))
+        events.report(Event(Kind.CONNECTED, (peer(),)))
     events.tick()
     assert len(told) == 10
     events.due = time.monotonic() - 1
@@ -181,7 +181,7 @@ def test_summing_up_many_connections_takes_no_time_to_speak_of(told: list[Event]
     events = Events(told.append)
     began = time.monotonic()
     for n in range(20_000):
-        events.tell(Event(Kind.CLOSED, (Address("127.0.0.1", n),)))
+        events.report(Event(Kind.CLOSED, (Address("127.0.0.1", n),)))
     events.flush()
     assert (told[-1].count, told[-1].connections) == (19_990, 19_990)
     assert time.monotonic() - began < 5

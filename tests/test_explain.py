@@ -19,13 +19,13 @@ import jsonschema
 import pytest
 
 from meari.cli.explain import play
-from meari.explain import known
+from meari.explain import facts
 from meari.explain.scenes import SCENES
 from meari.explain.timeline import Moment
 
 from .program import MEARI, children, run, until
 
-SOURCE = Path(known.__file__).parent
+SOURCE = Path(facts.__file__).parent
 SAID = tomllib.loads((SOURCE / "sentences.toml").read_text())
 
 
@@ -214,7 +214,7 @@ def test_no_story_contradicts_itself(name: str) -> None:
 def test_every_call_and_every_note_has_its_words(name: str) -> None:
     notes = {moment.row.note for moment in played(name)} - {""}
     assert notes == set(SAID["note"].get(name, {}))
-    told = [moment.told for moment in played(name) if moment.told]
+    told = [moment.explained for moment in played(name) if moment.explained]
     assert len(told) == len(set(told))
     assert {moment.row.name for moment in played(name)} == {key.partition("-")[0] for key in told}
 
@@ -242,9 +242,9 @@ def test_the_timeline_as_text(language: str) -> None:
     done = run("explain", "queue", "--lang", language)
     text = done.stdout.decode()
     assert done.returncode == 0 and done.stderr == b""
-    assert text.startswith("queue  ") and known.question("queue", language) in text.replace("\n", " ")
+    assert text.startswith("queue  ") and facts.question("queue", language) in text.replace("\n", " ")
     squeezed = re.sub(r"\s+", "", text)
-    for said in (known.answer("queue", language), known.note("queue", "nobody-accepted", language), known.call("listen", language)):
+    for said in (facts.answer("queue", language), facts.note("queue", "nobody-accepted", language), facts.call("listen", language)):
         assert re.sub(r"\s+", "", said) in squeezed
     assert max(map(len, text.splitlines())) <= 100
 

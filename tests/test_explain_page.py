@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from meari.cli.explain import play
-from meari.explain import known
+from meari.explain import facts
 from meari.explain.scenes import SCENES
 from meari.report.explain_page import page
 
@@ -61,7 +61,7 @@ def test_all_is_in_it_without_a_script() -> None:
     assert text.count('<li class="row">') >= 350
     for name in SCENES:
         for language in ("en", "ko"):
-            for said in (known.question(name, language), known.answer(name, language)):
+            for said in (facts.question(name, language), facts.answer(name, language)):
                 assert f'<span lang="{language}">{escape(said)}</span>' in text
     assert not re.search(r"[^\w]on\w+=", text)  # no handler that would need one
 
@@ -116,11 +116,11 @@ def _scene(browser: Browser, name: str) -> None:
     browser.key("ArrowLeft")
     assert browser.run(now) == 2
     shown = f"[...{at}.querySelectorAll('h2 [lang]')].filter(each => each.offsetParent !== null).map(each => each.textContent).join()"
-    assert browser.run(shown) == known.question(name, "en")
+    assert browser.run(shown) == facts.question(name, "en")
     browser.key("l")
-    assert browser.run(shown) == known.question(name, "ko") and browser.run("document.documentElement.lang") == "ko"
+    assert browser.run(shown) == facts.question(name, "ko") and browser.run("document.documentElement.lang") == "ko"
     browser.run("document.querySelector('label[for=in-en]').click()")
-    assert browser.run(shown) == known.question(name, "en")
+    assert browser.run(shown) == facts.question(name, "en")
 
 
 @pytest.mark.long

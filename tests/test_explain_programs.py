@@ -12,7 +12,7 @@ import socket
 import pytest
 
 from meari.cli.explain import play
-from meari.explain import known
+from meari.explain import facts
 from meari.explain.row import Row
 from meari.explain.scenes import SCENES
 from meari.net import kernel
@@ -39,7 +39,7 @@ def test_two_programs_tell_their_own_calls(engine: str) -> None:
         "close(3) = 0",
     ):
         assert call in near, call
-    assert known.call("connect-EINPROGRESS", "ko") in near
+    assert facts.call("connect-EINPROGRESS", "ko") in near
     far = told.decode()
     for call in ("bind(", "listen(", "accept(", '"hello\\n"', "close("):
         assert call in far, call

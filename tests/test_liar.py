@@ -12,15 +12,15 @@ import pytest
 
 from meari import Stop, UsageError, open_client
 from meari.client import tally
-from meari.client.lines import Line, Lines
+from meari.client.flows import Flow, Flows
 from meari.client.load import Load
 from meari.client.plan import Plan
 from meari.client.tally import Count
 from meari.net import Endpoint
-from meari.pattern import origin
+from meari.stream.pattern import origin
+from meari.stream.verify import Fault
 from meari.testing import LIES, Liar
 from meari.testing.liar import _Lying
-from meari.verify import Fault
 
 from .lies import told
 from .program import Serving, run
@@ -41,7 +41,7 @@ def load(liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> tuple[Count
     """What a load finds, its number of each of the liar's connections, and how many bytes went out on each of its own."""
     numbers: dict[int, int] = {}
     sent: dict[int, int] = {}
-    receiving, dropping = _Lying.receive, Lines.drop
+    receiving, dropping = _Lying.receive, Flows.drop
 
     def receive(self: _Lying, data: bytes, /) -> bytes:
         if self.number not in numbers:
@@ -50,12 +50,12 @@ def load(liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> tuple[Count
             numbers[self.number] = found.connection
         return receiving(self, data)
 
-    def drop(self: Lines, line: Line, again: int | None) -> None:
-        sent[line.connection] = line._made
-        dropping(self, line, again)
+    def drop(self: Flows, flow: Flow, again: int | None) -> None:
+        sent[flow.connection] = flow._made
+        dropping(self, flow, again)
 
     monkeypatch.setattr(_Lying, "receive", receive)
-    monkeypatch.setattr(Lines, "drop", drop)
+    monkeypatch.setattr(Flows, "drop", drop)
     monkeypatch.setattr(tally, "FAULTS", 1 << 30)  # all of them are told, not the first thousand
     count = Count()
     stop = Stop()
@@ -74,9 +74,9 @@ def test_a_thousand_lies_are_named(kind: str, monkeypatch: pytest.MonkeyPatch) -
     plan = Plan("x", connections, 8192, 16_384, **{"depth": 4, "seconds": 60, "messages": messages, **more})
     with Liar("127.0.0.1:0", lies=(kind,), every=every, seed=7) as liar:
         count, numbers, sent = load(liar, plan, monkeypatch)
-    assert len(liar.told) >= LEAST
+    assert len(liar.lies) >= LEAST
     lies: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
-    for lie in liar.told:
+    for lie in liar.lies:
         number = numbers[lie.connection]
         expected = told(lie, RUN, number)
         if kind == "drop" and expected[1] + expected[2] >= sent[number]:
@@ -107,9 +107,9 @@ def test_a_thousand_lies_are_named(kind: str, monkeypatch: pytest.MonkeyPatch) -
 def test_lies_are_48_to_4096_bytes_and_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     with Liar("127.0.0.1:0", lies=("flip", "drop", "insert", "duplicate", "reorder", "replay"), every=2048, seed=3) as liar:
         load(liar, Plan("x", 1, 65536, 65536, depth=2, seconds=60, messages=30), monkeypatch)
-    lengths = [lie.length for lie in liar.told]
-    assert all(n == 1 or 48 <= n <= 4096 for n in lengths) and len({lie.kind for lie in liar.told}) == 6
-    for one, other in zip(liar.told, liar.told[1:], strict=False):
+    lengths = [lie.length for lie in liar.lies]
+    assert all(n == 1 or 48 <= n <= 4096 for n in lengths) and len({lie.kind for lie in liar.lies}) == 6
+    for one, other in zip(liar.lies, liar.lies[1:], strict=False):
         taken = 0 if one.kind in ("insert", "replay") else one.length
         assert other.offset - one.offset - taken >= 1024
 
@@ -122,7 +122,7 @@ def test_a_seed_gives_the_same_lies() -> None:
                 rio.readexactly(1000)
             rio.shutdown()
             assert rio.readn(1 << 20)
-        return [(lie.kind, lie.offset, lie.length) for lie in liar.told]
+        return [(lie.kind, lie.offset, lie.length) for lie in liar.lies]
 
     assert lies(1) == lies(1) != lies(2)
 
@@ -142,7 +142,7 @@ def test_the_fixtures(meari_server: typing.Any, meari_liar: Callable[..., Liar])
     with open_client(liar.addresses[0]) as rio:
         rio.writen(bytes(4096))
         assert rio.readexactly(4096) != bytes(4096)
-    assert liar.told
+    assert liar.lies
 
 
 def test_on_the_command_line() -> None:

@@ -85,7 +85,7 @@ def test_a_family_that_this_machine_lacks_is_left_out_of_a_name_too(monkeypatch:
 
     monkeypatch.setattr(net.kernel, "getaddrinfo", both)
     said: list[str] = []
-    (listener,) = open_listeners("localhost:0", tell=said.append)
+    (listener,) = open_listeners("localhost:0", report=said.append)
     listener.close()
     assert listener.address.host == "127.0.0.1"
     assert re.fullmatch(r"not listening on tcp://\[2001:db8::1\]:0: .+", said[0])

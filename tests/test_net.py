@@ -67,7 +67,7 @@ class Lacking(net.Kernel):
 def test_on_a_wildcard_a_family_that_is_lacking_is_skipped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "kernel", Lacking(socket.AF_INET6))
     told: list[str] = []
-    opened = open_listeners("0", tell=told.append)
+    opened = open_listeners("0", report=told.append)
     assert [listener.address.host for listener in opened] == ["0.0.0.0"]
     assert "::" in told[0]
     close(opened)

@@ -178,6 +178,6 @@ def test_something_nearer_is_noticed() -> None:
 
 def test_a_wall_clock_that_steps_changes_nothing() -> None:
     source = (servers.__file__ or "").replace("tests/servers.py", "src/meari/")
-    for name in ("client/ping", "client/load", "client/lines", "net"):
+    for name in ("client/ping", "client/load", "client/flows", "net"):
         with open(f"{source}{name}.py") as file:
             assert "time.time" not in file.read()

@@ -17,9 +17,9 @@ import pytest
 from meari.client.plan import Plan
 from meari.client.results import Result
 from meari.client.tally import Count
-from meari.naming import Fault
 from meari.report import text
 from meari.report.html import nice, page
+from meari.stream.faults import Fault
 
 
 def result(*, rate: float | None = 1000.0, faults: int = 2, intervals: int = 5, address: str = "tcp://far:7") -> Result:

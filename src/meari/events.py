@@ -32,13 +32,13 @@ class Kind(enum.StrEnum):
     WAITING = "waiting"  # clients wait in the backlog, since no more can be served
     PAUSED = "paused"  # accept found no descriptor or memory
     LIES = "lies"  # a far end that lies on purpose has done so
-    TOLD = "told"  # anything else that is worth a line
+    NOTICE = "notice"  # anything else that is worth a line
     DROPPED = "dropped"  # events that nobody took
 
 
 _ABOUT_CONNECTIONS = frozenset({Kind.CONNECTED, Kind.CLOSED, Kind.FAILED, Kind.REFUSED})
 _STATES = frozenset({Kind.WAITING, Kind.PAUSED})  # rather than events: said once a second while they last, never summed
-_IN_FULL = frozenset({Kind.LISTENING, Kind.TOLD, Kind.DROPPED})
+_IN_FULL = frozenset({Kind.LISTENING, Kind.NOTICE, Kind.DROPPED})
 A_SECOND = 10
 _QUOTA = {Kind.WAITING: 1, Kind.PAUSED: 1, Kind.CUT: 0}  # told in a second, where it is not that
 
@@ -97,15 +97,15 @@ class Events:
         self.quota = A_SECOND
         self.fresh: list[Connection] = []  # have messages that are neither told nor summed up
         self._named: list[Connection] = []  # have a message that was told in this second
-        self._told: dict[Kind, int] = {}
+        self._reported: dict[Kind, int] = {}
         self._rest: dict[Kind, Event] = {}
 
-    def tell(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
         with self._lock:
-            self._tell(event)
+            self._report(event)
 
     def connected(self, connection: Connection) -> None:
-        self.tell(Event(Kind.CONNECTED, (connection.peer,)))
+        self.report(Event(Kind.CONNECTED, (connection.peer,)))
 
     def received(self, connection: Connection, n: int) -> None:
         """One message of *n* bytes came on *connection*: counted on it, told or summed up."""
@@ -129,15 +129,15 @@ class Events:
         self._begin()
         self._give(Event(Kind.RECEIVED, (connection.peer,), messages=1, bytes=n))
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         kind = event.kind
         if kind in _IN_FULL or (self._verbose and kind in _ABOUT_CONNECTIONS):
             self._give(event)
             return
         self._begin()
-        told = self._told.get(kind, 0)
-        if event.count == 1 and told < _QUOTA.get(kind, A_SECOND):
-            self._told[kind] = told + 1
+        reported = self._reported.get(kind, 0)
+        if event.count == 1 and reported < _QUOTA.get(kind, A_SECOND):
+            self._reported[kind] = reported + 1
             self._give(event)
         elif kind not in _STATES:
             rest = self._rest.get(kind)
@@ -157,7 +157,7 @@ class Events:
         with self._lock:
             if messages := self._messages():
                 self._rest[Kind.RECEIVED] = messages
-            rest, self._rest, self._told = self._rest, {}, {}
+            rest, self._rest, self._reported = self._rest, {}, {}
             self.quota, self.due = A_SECOND, math.inf
             for event in rest.values():
                 self._give(event)

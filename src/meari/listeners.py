@@ -83,7 +83,7 @@ class Listener:
     def is_unix(self) -> bool:
         return self.sock.family == socket.AF_UNIX
 
-    def deafen(self) -> None:
+    def reject_syn(self) -> None:
         """Drop every SYN from here on (socket(7), SO_ATTACH_FILTER); handshakes that have begun go on.
 
         Who connects now tries again a second later, and is refused, where a close could reset who has just connected.
@@ -112,7 +112,7 @@ def open_listeners(
     address: Address | str,
     *,
     family: int = socket.AF_UNSPEC,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
     peer_timeout: float | None = None,
     mode: int = 0o600,
 ) -> list[Listener]:
@@ -132,7 +132,7 @@ def open_listeners(
     except socket.gaierror as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror}") from None
     for _ in range(32):  # a port that is free in one family may be taken in the other
-        listeners = _listen_on_all(address, found, tell)
+        listeners = _listen_on_all(address, found, report)
         if listeners is not None:
             for listener in listeners if peer_timeout is not None else []:
                 _give_up_after(listener.sock, typing.cast(float, peer_timeout))
@@ -164,7 +164,7 @@ def _listen_on_path(address: Address, mode: int) -> Listener:
         raise
 
 
-def _listen_on_all(address: Address, found: list[Endpoint], tell: Callable[[str], None]) -> list[Listener] | None:
+def _listen_on_all(address: Address, found: list[Endpoint], report: Callable[[str], None]) -> list[Listener] | None:
     """One listener for each address found, or None if port 0 got a port that another of them could not have."""
     listeners: list[Listener] = []
     port = address.port
@@ -180,7 +180,7 @@ def _listen_on_all(address: Address, found: list[Endpoint], tell: Callable[[str]
                 failed = ListenError(f"cannot listen on {where.address}: {reason}", error.errno, port)
                 if len(found) > 1 and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     lacking = failed
-                    tell(f"not listening on {where.address}: {reason}")
+                    report(f"not listening on {where.address}: {reason}")
                     continue
                 _close(listeners)
                 if error.errno == errno.EADDRINUSE and address.port == 0 and port != 0:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import signal
 import socket
 import threading
@@ -14,14 +12,15 @@ from dataclasses import replace
 from functools import partial
 
 from .address import Address
+from .child import Child, single_threaded
 from .engines import ENGINES
-from .engines.door import MOST_WATCHED, SPARE, room
+from .engines.acceptor import MOST_WATCHED, SPARE, capacity
 from .errors import UsageError
 from .events import Event, Events, Kind
 from .limits import Limits
 from .listeners import Listener, open_listeners, share
-from .stop import Stop, milliseconds
-from .supervisor import Job, Supervisor, fork_alone
+from .stop import Stop
+from .supervisor import Job, Supervisor
 from .wire.echo import StreamEcho
 from .wire.protocol import Service
 
@@ -70,7 +69,7 @@ class Server:
         if not addresses:
             raise UsageError("no address to listen on was given")
         self._asked = addresses
-        self._way = ENGINES[engine]
+        self._spec = ENGINES[engine]
         self._service = service
         self._limits = limits or Limits()
         self._workers = workers
@@ -85,7 +84,7 @@ class Server:
         self._groups: list[list[Listener]] = []  # a worker's listeners each
         self._supervisor: Supervisor | None = None
         self._thread: threading.Thread | None = None
-        self._child = 0
+        self._child: Child | None = None
         self._error: BaseException | None = None
         self.addresses: list[Address] = []  # as bound; known once it is open
 
@@ -93,15 +92,17 @@ class Server:
 
     def open(self) -> None:
         """Bind every address: from here on clients can connect, and wait to be served."""
-        room(self._limits, 1, spare=SPARE)  # a limit that cannot be held is told before anything is opened
-        self._way.prepare(self._limits)
+        capacity(self._limits, 1, spare=SPARE)  # a limit that cannot be held is told before anything is opened
+        self._spec.prepare(self._limits)
         self._stop = Stop()
         if self._stopped:
             self._stop.set()
         listeners: list[Listener] = []
         try:
             for address in self._asked:
-                listeners += open_listeners(address, family=self._family, tell=self._told, peer_timeout=self._limits.peer, mode=self._mode)
+                listeners += open_listeners(
+                    address, family=self._family, report=self._notice, peer_timeout=self._limits.peer, mode=self._mode
+                )
             shared = [share(listener, self._workers) if self._workers > 1 else [listener] for listener in listeners]
         except BaseException:
             _close(listeners)
@@ -112,7 +113,7 @@ class Server:
         self._groups = [list(group) for group in zip(*shared, strict=True)]
         self.addresses = [listener.address for listener in listeners]
         for address in self.addresses:
-            self._events.tell(Event(Kind.LISTENING, detail=str(address)))
+            self._events.report(Event(Kind.LISTENING, detail=str(address)))
 
     def run(self) -> None:
         """Serve until stop(), drain, and return; everything is closed then."""
@@ -152,10 +153,10 @@ class Server:
 
     @property
     def _in_place(self) -> bool:
-        return self._workers == 1 and not self._way.forks
+        return self._workers == 1 and not self._spec.forks
 
     def _serve(self, listeners: Sequence[Listener], limits: Limits, stop: Stop) -> None:
-        self._way.run([(listener, self._service_of(listener)) for listener in listeners], stop, limits, self._events)
+        self._spec.run([(listener, self._service_of(listener)) for listener in listeners], stop, limits, self._events)
 
     def _service_of(self, listener: Listener) -> Service:
         if listener.address.scheme != "tls" or self._tls is None:
@@ -171,12 +172,12 @@ class Server:
         limits, n = self._limits, self._workers
         connections = (limits.connections or MOST_WATCHED) // n
         if limits.connections is None:
-            connections = room(Limits(), connections)
+            connections = capacity(Limits(), connections)
         per_source = None if limits.per_source is None else limits.per_source // n
         return replace(limits, connections=connections, per_source=per_source)
 
-    def _told(self, text: str) -> None:
-        self._events.tell(Event(Kind.TOLD, detail=text))
+    def _notice(self, text: str) -> None:
+        self._events.report(Event(Kind.NOTICE, detail=text))
 
     # In the background
 
@@ -187,9 +188,8 @@ class Server:
                 self._thread = threading.Thread(target=self._in_thread, name="meari server", daemon=True)
                 self._thread.start()
             else:
-                self._child = fork_alone()
-                if self._child == 0:
-                    self._in_child()
+                single_threaded()
+                self._child = Child(self._in_child, ignore=(signal.SIGINT,), group=True)
                 for group in self._groups:  # else clients would still reach our copies when the engines have closed theirs
                     _close(group)
         except BaseException:
@@ -201,8 +201,10 @@ class Server:
         self.stop()
         if self._thread is not None:
             self._thread.join()
-        if self._child:
-            self._await_child()
+        if self._child is not None:
+            # The supervisor has a limit of its own, which is shorter.
+            self._child.end(self._limits.drain + 10)
+            self._child = None
         self.close()
         if self._error is not None:
             raise self._error
@@ -213,26 +215,15 @@ class Server:
         except BaseException as error:
             self._error = error
 
-    def _in_child(self) -> None:
+    def _in_child(self) -> int:
         try:
-            os.setpgid(0, 0)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
             assert self._stop is not None
             self._stop.inherit()
             self.run()
         except Exception as error:
-            self._told(f"{type(error).__name__}: {error}")
-        finally:
-            os._exit(0)
-
-    def _await_child(self) -> None:
-        exited = os.pidfd_open(self._child)
-        poller = select.poll()
-        poller.register(exited, select.POLLIN)
-        if not poller.poll(milliseconds(self._limits.drain + 10)):  # the supervisor has its own patience, which is less
-            os.killpg(self._child, signal.SIGKILL)
-        os.waitpid(self._child, 0)
-        os.close(exited)
+            self._notice(f"{type(error).__name__}: {error}")
+            return 1
+        return 0
 
 
 def _close(listeners: Sequence[Listener]) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from .address import Address
+from .child import Child
 from .events import A_SECOND, Event, Events, Kind
 from .stop import milliseconds
 from .units import amount, size
@@ -202,7 +203,7 @@ class Writer:
                     break
                 *lines, kept = (kept + data).split(b"\n")
                 for line in lines:
-                    self._events.tell(decode(line))
+                    self._events.report(decode(line))
             if self._dropped in ready:
                 self._count_dropped()
             self._events.tick()
@@ -211,7 +212,7 @@ class Writer:
 
     def _count_dropped(self) -> None:
         with contextlib.suppress(OSError):  # none was
-            self._events.tell(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
+            self._events.report(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
 
     def _print(self, event: Event) -> None:
         if self._quiet and event.kind in _QUIET:
@@ -272,7 +273,7 @@ def decode(line: bytes) -> Event:
     return Event(Kind(kind), named, others, count, messages, total, seconds, detail, at)
 
 
-class Told:
+class WriterProcess:
     """The writer's process, from its parent: events handed to *hand* are written to *out*.
 
     To be started before anything else is opened, since a fork copies every descriptor.
@@ -281,34 +282,37 @@ class Told:
     def __init__(self, out: int, *, as_json: bool = False, verbose: bool = False, quiet: bool = False, resolve: bool = False) -> None:
         read, write = os.pipe()
         dropped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # until the writer has its handler
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                os.close(write)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when the last of the others has ended
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-                writer = Writer(read, dropped, out, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
-                signal.signal(signal.SIGUSR1, writer.names.abandon)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
-                writer.run()
-            finally:
-                os._exit(0)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+
+        def write_all() -> None:
+            os.close(write)
+            writer = Writer(
+                read,
+                dropped,
+                out,
+                as_json=as_json,
+                verbose=verbose,
+                quiet=quiet,
+                resolve=resolve,
+            )
+            signal.signal(signal.SIGUSR1, writer.names.abandon)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+            writer.run()
+
+        # Blocked until the writer has its handler: the default action would end it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        try:
+            # It ends when the last process that can write to the pipe has ended.
+            self._child = Child(write_all, ignore=(signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
         os.close(read)
         self.hand = Pipe(write, dropped)
 
     def close(self, patience: float = 2.0) -> None:
-        """Let it write what it has, at most *patience* seconds, and end it; names that are not known are abandoned."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGUSR1)
+        """Let it write pending events for at most *patience* seconds, then kill it.
+
+        Names that are still being looked up are abandoned.
+        """
+        self._child.kill(signal.SIGUSR1)
         self.hand.close()
-        exited = os.pidfd_open(self._pid)
-        poller = select.poll()
-        poller.register(exited, select.POLLIN)
-        if not poller.poll(milliseconds(patience)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-        os.close(exited)
+        self._child.end(patience)

@@ -17,7 +17,7 @@ from ..net import Endpoint, kernel
 from ..rio import Rio
 from ..sockets import tcp_info
 from ..stop import Stop
-from .line import Line, pump
+from .connection import Connection, pump
 from .spawned import Spawned
 
 _MOST_PATIENT = 20.0  # seconds, whatever one bad round trip took
@@ -113,15 +113,15 @@ class Path:
         """Bytes of a bulk transfer: *most*, or as many as take some *seconds* on a slow path."""
         return most if not self.known.rate else min(most, max(65536, int(seconds * self.known.rate)))
 
-    def line(self, mss: int | None = None) -> Line:
+    def connect(self, mss: int | None = None) -> Connection:
         """A connection that carries lines of text, in segments of *mss* bytes at the most. Raises ConnectError, LocalError, Stopped."""
         opened = open_channel(self.targets, self.connecting, self.stop, mss)
-        return Line(opened.channel, opened.connect / 1e9, next(self.known.numbers), closing=self._closing)
+        return Connection(opened.channel, opened.connect / 1e9, next(self.known.numbers), closing=self._closing)
 
-    def stream(self) -> Line:
+    def stream(self) -> Connection:
         """A connection that carries the keyed stream. Raises as line()."""
         opened = open_channel(self.targets, self.connecting, self.stop)
-        return Line(opened.channel, opened.connect / 1e9, next(self.known.numbers), self.known.run, self._closing)
+        return Connection(opened.channel, opened.connect / 1e9, next(self.known.numbers), self.known.run, self._closing)
 
     def rio(self) -> Rio:
         """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
@@ -161,41 +161,49 @@ class Path:
         """When this property has to be over, whatever still moves: a time of time.monotonic()."""
         return self.began + (_MOST_QUICK if self.plan.quick else _MOST)
 
-    def returns(self, *lines: Line) -> bool:
+    def returns(self, *connections: Connection) -> bool:
         """Wait until all that was sent on *lines* is back, or they have ended; whether it is."""
-        for line in lines:
-            line.reading = True
-        self._pump(lines, lambda: all(not line.missing or line.end is not None for line in lines), self.patience)
-        return not any(line.missing for line in lines)
+        for connection in connections:
+            connection.reading = True
+        self._pump(
+            connections, lambda: all(not connection.missing or connection.end is not None for connection in connections), self.patience
+        )
+        return not any(connection.missing for connection in connections)
 
-    def ends(self, *lines: Line, quiet: float | None = None) -> bool:
+    def ends(self, *connections: Connection, quiet: float | None = None) -> bool:
         """Our FIN on each of *lines*, and wait for the far end's; whether it came on all."""
-        for line in lines:
-            line.reading = line.parting = True
-        self._pump(lines, lambda: all(line.end is not None for line in lines), quiet or self.patience)
-        return all(line.end is not None for line in lines)
+        for connection in connections:
+            connection.reading = connection.parting = True
+        self._pump(connections, lambda: all(connection.end is not None for connection in connections), quiet or self.patience)
+        return all(connection.end is not None for connection in connections)
 
-    def _pump(self, lines: Collection[Line], done: Callable[[], bool], quiet: float) -> None:
+    def _pump(self, connections: Collection[Connection], done: Callable[[], bool], quiet: float) -> None:
         """Until *done*, or nothing moves any more. Raises Unfinished if it still does after a long time."""
-        over = pump(lines, done, self.stop, quiet=quiet, most=max(quiet, self.until - time.monotonic()))
-        if not over and time.monotonic() - max(line.moved for line in lines) < quiet:
-            raise Unfinished(sum(line.missing for line in lines), time.monotonic() - self.began)
+        over = pump(connections, done, self.stop, quiet=quiet, most=max(quiet, self.until - time.monotonic()))
+        if not over and time.monotonic() - max(connection.moved for connection in connections) < quiet:
+            raise Unfinished(sum(connection.missing for connection in connections), time.monotonic() - self.began)
 
-    def fills(self, *lines: Line, most: float = 3.0, quiet: float | None = None) -> bool:
+    def fills(self, *connections: Connection, most: float = 3.0, quiet: float | None = None) -> bool:
         """Write what was asked on *lines*, reading nothing, until it is all written or no more is taken; whether it is that."""
         quiet = quiet or (0.1 if self.plan.quick else 0.25)
-        for line in lines:
-            line.reading = False
-        pump(lines, lambda: all(line.written == line.asked or line.end for line in lines), self.stop, quiet=quiet, most=most)
-        return any(line.written < line.asked for line in lines)
+        for connection in connections:
+            connection.reading = False
+        pump(
+            connections,
+            lambda: all(connection.written == connection.asked or connection.end for connection in connections),
+            self.stop,
+            quiet=quiet,
+            most=most,
+        )
+        return any(connection.written < connection.asked for connection in connections)
 
-    def sips(self, line: Line, enough: Callable[[], bool]) -> None:
+    def sips(self, connection: Connection, enough: Callable[[], bool]) -> None:
         """Read a piece at a time until *enough*, the end, or nothing more comes."""
-        line.reading = True
+        connection.reading = True
         moving = True
-        while moving and line.end is None and line.missing and not enough() and time.monotonic() < self.until:
-            before = line.returned
-            moving = pump([line], lambda: line.returned > before or line.end is not None, self.stop, quiet=self.patience)  # noqa: B023
+        while moving and connection.end is None and connection.missing and not enough() and time.monotonic() < self.until:
+            before = connection.returned
+            moving = pump([connection], lambda: connection.returned > before or connection.end is not None, self.stop, quiet=self.patience)  # noqa: B023
             self.wait(_SIP)
 
     def round_trip(self, rio: Rio, seconds: float | None = None) -> float:

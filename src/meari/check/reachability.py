@@ -9,7 +9,7 @@ only if the path was there while it was found:
     it does not answer                                                  wait until it does (an outage), or conclude that
                                                                         it is gone: the rest cannot be judged
 
-An answer is a handshake and, once a line has come back before, a line.
+An answer is a handshake and, once a line has come back before, a connection.
 """
 
 from __future__ import annotations
@@ -102,13 +102,13 @@ class Reachability:
         """Why the far end does not answer; "" if it does."""
         probe = Path(path.targets, self._plan, self._known, path.stop)
         try:
-            with probe.line() as line:
+            with probe.connect() as connection:
                 if not self._known.held.get("partial"):
                     return ""
-                line.ask(1)
-                answered = probe.returns(line) or line.returned > 0
-                probe.ends(line, quiet=probe.margin)
-                return "" if answered else f"connected, and no echo ({line.end})" if line.end else "connected, and no echo"
+                connection.ask(1)
+                answered = probe.returns(connection) or connection.returned > 0
+                probe.ends(connection, quiet=probe.margin)
+                return "" if answered else f"connected, and no echo ({connection.end})" if connection.end else "connected, and no echo"
         except ConnectError as error:
             return "; ".join(error.reasons)
         except LocalError:

@@ -8,8 +8,8 @@ import time
 from types import ModuleType
 
 from ..errors import ConnectError, DeadlineError, IncompleteRead, LocalError, Stopped
+from .connection import pump
 from .finding import Finding, Verdict, Watched, fail, unknown
-from .line import pump
 from .path import Different, Path, Unfinished
 from .spawned import Spawned
 
@@ -67,7 +67,7 @@ def _death_of_a_child(server: Spawned, path: Path) -> str:
     """
     before = set(server.family())
     try:
-        with path.line() as line:
+        with path.connect() as connection:
             until = time.monotonic() + _FORKS
             while not (children := set(server.family()) - before) and time.monotonic() < until:
                 path.wait(0.01)
@@ -76,8 +76,8 @@ def _death_of_a_child(server: Spawned, path: Path) -> str:
             os.kill(server.process.pid, signal.SIGSTOP)
             try:
                 for amount in (1, _PROVOKED):
-                    line.ask(amount)
-                    pump([line], lambda: not line.missing or line.end is not None, path.stop, quiet=_DIES, most=_DIES)
+                    connection.ask(amount)
+                    pump([connection], lambda: not connection.missing or connection.end is not None, path.stop, quiet=_DIES, most=_DIES)
                 died = [number for pid in children if (number := server.died_of(pid))]
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)

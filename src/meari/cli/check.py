@@ -14,8 +14,8 @@ import click
 from ..address import Address
 from ..channel import open_channel
 from ..check.battery import Battery, choose
+from ..check.catalogue import about
 from ..check.finding import Verdict
-from ..check.known import about
 from ..check.path import Plan
 from ..check.spawned import START, Spawned, adopt
 from ..check.spawned import command as command_of

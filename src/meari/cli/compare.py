@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import click
 
 from ..client.compare import LEAST, Ratio, rounds, saved
-from ..client.crew import Crew
 from ..client.plan import Plan
 from ..client.results import Result, load_results
 from ..client.tally import NETWORK
+from ..client.workers import Workers
 from ..errors import ConnectError, Stopped
 from ..net import resolve
 from . import say
@@ -98,7 +98,7 @@ def command(
     if not ratios:
         say(f"meari compare: nothing to compare: {LEAST} rounds of each are needed in which messages came back")
         return 1 if faults else 2
-    _tell(names, ratios, as_json, faults, network)
+    _report(names, ratios, as_json, faults, network)
     return 1 if faults else 0
 
 
@@ -113,10 +113,10 @@ def _rounds(plan: Plan, through: str, direct: str, n: int, family: int, security
         results = {}
         for role, address in roles if i % 2 == 0 else reversed(roles):
             seconds = plan.seconds if i >= 0 or plan.seconds is None else min(_WARM, plan.seconds)
-            crew = Crew(dataclasses.replace(plan, address=address, seconds=seconds), targets[address])
-            with stoppable(crew):
-                results[role] = crew.run()
-            if crew.stopped:
+            workers = Workers(dataclasses.replace(plan, address=address, seconds=seconds), targets[address])
+            with stoppable(workers):
+                results[role] = workers.run()
+            if workers.stopped:
                 raise Stopped("stopped")
         if i >= 0:
             found.append((results["through"], results["direct"]))
@@ -137,7 +137,7 @@ def _again(results: Sequence[Result]) -> dict[str, int]:
     return {name: sum(getattr(result.count, name) for result in results) for name in NETWORK}
 
 
-def _tell(names: tuple[str, str], ratios: list[Ratio], as_json: bool, faults: int, network: list[dict[str, int]]) -> None:
+def _report(names: tuple[str, str], ratios: list[Ratio], as_json: bool, faults: int, network: list[dict[str, int]]) -> None:
     if as_json:
         found = [dataclasses.asdict(ratio) | {"differs": ratio.differs} for ratio in ratios]
         show(

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import click
 
 from ..errors import LocalError
-from ..explain import known
+from ..explain import facts
 from ..explain.book import Book
 from ..explain.scenes import SCENES
 from ..explain.stage import Stage
@@ -58,7 +58,7 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
     spoken = language_of(lang)
     if as_list:
         for name in SCENES:
-            show(f"  {name:16} {known.question(name, spoken)}")
+            show(f"  {name:16} {facts.question(name, spoken)}")
         return 0
     if step and (as_json or html_file):
         raise click.UsageError("--step is for a terminal: it goes without --json and --html", click.get_current_context())
@@ -81,7 +81,7 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
                 return 0
             with _keys() if step else contextlib.nullcontext():
                 for number, name in enumerate(chosen):
-                    step = _tell(name, spoken, step, first=number == 0)
+                    step = _report(name, spoken, step, first=number == 0)
         except LocalError as error:
             say(f"meari explain: {error}")
             return 2
@@ -118,7 +118,7 @@ def _play(name: str, port: int) -> Iterator[Moment]:
             yield timeline.take(step)
 
 
-def _tell(name: str, spoken: str, step: bool, *, first: bool) -> bool:
+def _report(name: str, spoken: str, step: bool, *, first: bool) -> bool:
     """One scene as text; whether the next is still to be gone through step by step."""
     colour = sys.stdout is not None and os.isatty(1) and "NO_COLOR" not in os.environ
     colour = colour and os.environ.get("TERM", "dumb") != "dumb"
@@ -129,7 +129,7 @@ def _tell(name: str, spoken: str, step: bool, *, first: bool) -> bool:
         if moment.number == 1:
             show(("" if first else "\n") + teller.opening().rstrip("\n"))
             if step:
-                say(known.word("step", spoken))
+                say(facts.word("step", spoken))
         show(teller.moment(moment).rstrip("\n"))
         step = step and _key()
     show(teller.closing().rstrip("\n"))
@@ -158,11 +158,13 @@ def _keys() -> Iterator[None]:
 def _document(name: str, moments: list[Moment], spoken: str) -> dict[str, object]:
     return {
         "scene": name,
-        "question": known.question(name, spoken),
-        "answer": known.answer(name, spoken),
+        "question": facts.question(name, spoken),
+        "answer": facts.answer(name, spoken),
         "steps": [moment.to_json() | {"says": _says(name, moment, spoken)} for moment in moments],
     }
 
 
 def _says(scene: str, moment: Moment, spoken: str) -> list[str]:
-    return ([known.call(moment.told, spoken)] if moment.told else []) + ([known.note(scene, moment.note, spoken)] if moment.note else [])
+    return ([facts.call(moment.explained, spoken)] if moment.explained else []) + (
+        [facts.note(scene, moment.note, spoken)] if moment.note else []
+    )

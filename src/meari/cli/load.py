@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import click
 
 from ..address import Address
-from ..client.crew import Crew
 from ..client.plan import Plan
 from ..client.results import Result, series
 from ..client.thresholds import Threshold
+from ..client.workers import Workers
 from ..errors import ConnectError, Stopped
 from ..report import text
 from . import say
@@ -113,12 +113,12 @@ def command(
         try:
             targets = security.resolve(where, family or 0, timeout)
             while len(results) < rounds:
-                crew = Crew(plan, targets)
-                with Output(crew, as_json, ndjson) as output, stoppable(crew):
-                    results.append(crew.run(output.interval, output.idle))
+                workers = Workers(plan, targets)
+                with Output(workers, as_json, ndjson) as output, stoppable(workers):
+                    results.append(workers.run(output.interval, output.idle))
                 if rounds == 1 or not as_json:
                     output.result(results[-1])
-                if crew.stopped:
+                if workers.stopped:
                     break
         except ConnectError as error:
             say(f"meari load: {error}{hint(error, where)}")
@@ -184,10 +184,10 @@ def verdict(result: Result, tests: list[Threshold]) -> int:
 
 
 @contextlib.contextmanager
-def stoppable(crew: Crew) -> Iterator[None]:
+def stoppable(workers: Workers) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run early, and what was counted is reported; SIGQUIT (Ctrl-\\) shows the status."""
-    before = {number: signal.signal(number, lambda *_: crew.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
-    before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, lambda *_: say(text.status(crew.result)))
+    before = {number: signal.signal(number, lambda *_: workers.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, lambda *_: say(text.status(workers.result)))
     try:
         yield
     finally:

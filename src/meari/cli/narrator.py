@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 
-from ..explain import known
+from ..explain import facts
 from ..explain.recorder import Recorder
 from ..explain.row import Row
 from ..report.explain import line
@@ -35,10 +35,10 @@ class _Narrator:
 
     def row(self, row: Row) -> None:
         self._say(line(row, self._language))
-        key = known.saying(row)
+        key = facts.saying(row)
         if key and key not in self._said:
             self._said.add(key)
-            self._say(f"    {known.call(key, self._language)}")
+            self._say(f"    {facts.call(key, self._language)}")
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(OSError):

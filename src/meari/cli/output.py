@@ -8,8 +8,8 @@ import sys
 import time
 import typing
 
-from ..client.crew import Crew
 from ..client.results import Point, Result, interval
+from ..client.workers import Workers
 from ..errors import LocalError
 from ..histogram import Histogram
 from ..report import text
@@ -26,8 +26,8 @@ _PATIENT = 0.5  # seconds from the stop until a person wants to know why it has 
 class Output:
     """As a context manager, for the time of the run. A terminal gets the display, unless JSON was asked for."""
 
-    def __init__(self, crew: Crew, as_json: bool, ndjson: bool) -> None:
-        self._crew, self._as_json, self._ndjson = crew, as_json, ndjson
+    def __init__(self, workers: Workers, as_json: bool, ndjson: bool) -> None:
+        self._crew, self._as_json, self._ndjson = workers, as_json, ndjson
         self._live: Live | None = None
         self._last: Point | None = None
         self._drawn = self._stopped = 0.0

@@ -71,16 +71,16 @@ def command(
 
     stop = Stop()
 
-    def tell(told: PingEvent) -> None:
+    def publish(event: PingEvent) -> None:
         shown = True
         if as_json and not quiet:
-            shown = show(json.dumps(report.of(told)))
-        elif not as_json and (not quiet or (isinstance(told, Connected) and not ping.summary.sent)):
-            shown = show(report.line(told))
+            shown = show(json.dumps(report.of(event)))
+        elif not as_json and (not quiet or (isinstance(event, Connected) and not ping.summary.sent)):
+            shown = show(report.line(event))
         if not shown:
             stop.set()
 
-    ping = Ping(targets, tell, size=size[0], interval=interval, count=count, seconds=deadline, patience=patience, spin=spin)
+    ping = Ping(targets, publish, size=size[0], interval=interval, count=count, seconds=deadline, patience=patience, spin=spin)
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGQUIT, lambda *_: say(report.counts(ping.summary)))

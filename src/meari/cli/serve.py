@@ -22,7 +22,7 @@ from ..limits import Limits
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
-from ..writer import Told, escape
+from ..writer import WriterProcess, escape
 from . import say
 from .addresses import families, parse_all
 from .holders import holders
@@ -168,10 +168,10 @@ def command(
 
         service = allowing([parse_network(text) for text in allow], service)
     if sys.stdout is None:  # closed when we were started: what there is to tell is told to nobody
-        events, told = Events(), None
+        events, writer = Events(), None
     else:
-        told = Told(1, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
-        events = Events(told.hand, verbose=verbose, second=0.8)  # so that its sums reach the writer within the writer's second
+        writer = WriterProcess(1, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
+        events = Events(writer.hand, verbose=verbose, second=0.8)  # so that its sums reach the writer within the writer's second
     try:
         if lies:
             server = _liar(asked, lies, lie_every, seed, limits, events, family, 0o600 if mode is None else mode, tls)
@@ -197,8 +197,8 @@ def command(
         say(f"meari serve: {error}")
         return 2
     finally:
-        if told is not None:
-            told.close()
+        if writer is not None:
+            writer.close()
     return 0
 
 
@@ -252,7 +252,7 @@ def _liar(
         tls=tls,
     )
     text = f"THIS FAR END LIES: {', '.join(kinds)}; a lie in about {every or EVERY:,} bytes of a connection; seed {seed or 0}"
-    events.tell(Event(Kind.TOLD, detail=text))
+    events.report(Event(Kind.NOTICE, detail=text))
     return liar
 
 

@@ -37,7 +37,7 @@ SERIES = 5  # rounds of each of two series, below which the rank-sum test cannot
 _LEVEL = 0.01  # of a test of one metric
 _EXACT = 2500  # pairs of a round and another, up to which the orders are counted: 50 rounds of each; beyond they are near normal
 _BEYOND = 10  # messages, for a quantile to be one
-_TOLD = 0.005  # a difference of less would be told as 1.00x
+_VISIBLE = 0.005  # a difference of less would be told as 1.00x
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Ratio:
 
     @property
     def differs(self) -> bool:
-        return self.between and self.ranked and not self.low <= 1.0 <= self.high and abs(self.ratio - 1) >= _TOLD
+        return self.between and self.ranked and not self.low <= 1.0 <= self.high and abs(self.ratio - 1) >= _VISIBLE
 
     def sentence(self, first: str, second: str) -> str:
         """Plainly: who is slower or faster, or that it cannot be told."""

@@ -1,26 +1,35 @@
-"""A process that was stopped (Ctrl-Z) and goes on: what it timed meanwhile is no figure of the far end's."""
+"""A pause of this process (Ctrl-Z, then fg): its time must not be counted as the far end's."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 
 
 class Pause:
-    """Notices SIGCONT, from its making to close(); in another thread than the main one it notices none. In nanoseconds."""
+    """Notices SIGCONT until close(); nothing in a thread other than the main one.
+
+    A caller that reads the clock must read `came` afterwards: the signal may arrive within the call,
+    and the time that it returns may then lie behind the pause.
+    """
 
     def __init__(self) -> None:
-        self.came = False  # there was a pause that take() has not been asked for
-        self.seen = 0  # when the process was last known to run
+        # There was a pause that take() has not returned yet.
+        self.came = False
+        # The last time at which the process is known to have run, in ns of the monotonic clock.
+        self.seen = 0
         self._main = threading.current_thread() is threading.main_thread()
         self._before = signal.signal(signal.SIGCONT, self._continued) if self._main else None
 
     def _continued(self, *_: object) -> None:
         self.came = True
 
-    def take(self, now: int) -> int:
-        """How long it was, with the wait that it began in: a tenth of a second at the most."""
+    def take(self) -> int:
+        """The length of the pause in ns, with the wait that it interrupted; `seen` is now."""
+        # A second pause between these two statements sets `came` again, and is part of this one.
         self.came = False
+        now = time.monotonic_ns()
         before, self.seen = self.seen, now
         return max(0, now - before) if before else 0
 

@@ -19,7 +19,7 @@ from ..channel import Channel, open_channel, reason
 from ..net import Endpoint, begin, kernel, trouble
 from ..sockets import tcp_info
 from ..stop import Stop, milliseconds
-from ..verify import Fault, Verifier
+from ..stream.verify import Fault, Verifier
 from .pause import Pause
 from .ping_events import Broken, Connected, Lost, PingEvent, Reply, Summary
 from .tally import NETWORK
@@ -43,7 +43,7 @@ class Ping:
     def __init__(
         self,
         targets: list[Endpoint],
-        tell: Callable[[PingEvent], None],
+        report: Callable[[PingEvent], None],
         *,
         size: int = 64,
         interval: float = 1.0,
@@ -52,7 +52,7 @@ class Ping:
         patience: float = 10.0,
         spin: bool = False,
     ) -> None:
-        self._targets, self._tell = targets, tell
+        self._targets, self._report = targets, report
         self._size, self._interval, self._patience = size, int(interval * SECOND), int(patience * SECOND)
         self._count, self._spin = count, spin
         self.summary = Summary()
@@ -139,11 +139,12 @@ class Ping:
 
     def _now(self) -> int:
         """What time it is; if the process was stopped meanwhile (Ctrl-Z), what was sent before is not timed, and gets new patience."""
-        if not self._pause.came:
-            return time.monotonic_ns()
-        self._pause.came = False
-        self._resumed = time.monotonic_ns()
-        return self._resumed
+        # The clock first: a pause that ends within the call is noticed before its time is used.
+        now = time.monotonic_ns()
+        if self._pause.came:
+            self._pause.take()
+            now = self._resumed = self._pause.seen
+        return now
 
     def _given_up_at(self) -> int:
         """When the connection, or the message that is waited for longest, is given up; or when to connect anew."""
@@ -170,7 +171,7 @@ class Ping:
         outage = now - self._good if self._lost_at else 0
         self._good = now
         self.summary.outage += outage
-        self._tell(Connected(self._far_end, took, outage, handshake, channel.layer))
+        self._report(Connected(self._far_end, took, outage, handshake, channel.layer))
 
     def _begin(self, now: int) -> None:
         """Connect anew; the poller says when that is done."""
@@ -221,7 +222,7 @@ class Ping:
         self._lost_at = now
         self._retry_at = now + (0 if self._stream.front else _RETRY)  # whoever accepts and closes is not asked in a hot loop
         self._stream.finish()
-        self._tell(Broken(why))
+        self._report(Broken(why))
         while self._waiting:
             self._lost(self._waiting.popleft()[0], f"its connection was lost: {why}")
 
@@ -237,13 +238,13 @@ class Ping:
 
     def _lost(self, seq: int, why: str) -> None:
         self.summary.lost += 1
-        self._tell(Lost(seq, why))
+        self._report(Lost(seq, why))
 
     def _fault(self, fault: Fault) -> None:
         if fault.kind == "truncated":  # told as messages that are lost
             return
         self.summary.faults += 1
-        self._tell(fault)
+        self._report(fault)
 
     # Messages
 
@@ -306,7 +307,7 @@ class Ping:
         intact = not (stream.damage and stream.harmed(end - self._size, end))
         self.summary.returned += 1
         self._good = now
-        self._tell(Reply(seq, self._size, self._far_end, now - sent, intact))
+        self._report(Reply(seq, self._size, self._far_end, now - sent, intact))
         if intact:
             if sent >= self._resumed:  # else our own pause was in it
                 self.summary.round_trip.add((now - sent,))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..address import Address
 from ..histogram import Histogram
-from ..verify import Fault
+from ..stream.verify import Fault
 from ..wire.layer import Layer
 
 SECOND = 1_000_000_000

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from ..errors import UsageError
 from ..histogram import Histogram
-from ..verify import Fault
+from ..stream.verify import Fault
 from .plan import Plan
 from .tally import NETWORK, TIMES, Count
 
@@ -118,8 +118,8 @@ class Result:
         """Whether messages of an open loop were sent so late that it shows in the latency that is reported."""
         if self.plan.rate is None:
             return False
-        lag, told = (self.count.times[name].quantile(0.99) / 1000 for name in ("lag", "from_due"))
-        return lag > _LAG_US and lag > told / 10
+        lag, waited = (self.count.times[name].quantile(0.99) / 1000 for name in ("lag", "from_due"))
+        return lag > _LAG_US and lag > waited / 10
 
     @property
     def near_end_was_the_limit(self) -> bool:

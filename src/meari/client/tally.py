@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ..histogram import Histogram
-from ..verify import Fault
+from ..stream.verify import Fault
 
 TIMES = ("round_trip", "from_due", "connect", "first_byte", "lag")  # each a histogram of nanoseconds
 NETWORK = ("retransmitted", "duplicates", "reorderings", "out_of_order")  # as in TcpInfo
@@ -68,7 +68,7 @@ class Tally:
         self.dues: list[int] = []
         self.lags: list[int] = []
         self.waits: list[int] = []  # of messages that did not come back: they took at least so long
-        self._told = 0
+        self._reported = 0
         self.now = Count()
         self._busy = time.process_time()
 
@@ -78,8 +78,8 @@ class Tally:
 
     def fault(self, fault: Fault) -> None:
         self.now.kinds[fault.kind] += 1
-        if self._told < FAULTS:
-            self._told += 1
+        if self._reported < FAULTS:
+            self._reported += 1
             self.now.faults.append(fault)
 
     def fold(self) -> None:

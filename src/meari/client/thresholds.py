@@ -51,8 +51,8 @@ class Threshold:
         """What is to be said if *result* crosses it, else None."""
         if self.metric in _COUNTS:
             found = _COUNTS[self.metric](result)
-            told = f"{found:,.0f}"
+            value = f"{found:,.0f}"
         else:
             found = result.headline.quantile(_QUANTILES[self.metric])
-            told = f"{found / 1000:,.1f} us"
-        return f"{self.text}: {self.metric} is {told}" if _OPERATORS[self.comparison](found, self.value) else None
+            value = f"{found / 1000:,.1f} us"
+        return f"{self.text}: {self.metric} is {value}" if _OPERATORS[self.comparison](found, self.value) else None

@@ -25,7 +25,7 @@ Engine = Callable[[Sequence[tuple[Listener, Service]], Stop, Limits, Events], No
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EngineSpec:
     """One way of sharing: an engine that runs services, or a blocking one, which runs handlers."""
 
     serves: Engine | None = None
@@ -42,9 +42,9 @@ class Way:
 
 
 ENGINES = {
-    "event": Way(serves=event),
-    "iterative": Way(handles=iterative),
-    "process": Way(handles=process, forks=True),
-    "thread": Way(handles=thread),
-    "prethread": Way(handles=prethread, prepare=prepare),
+    "event": EngineSpec(serves=event),
+    "iterative": EngineSpec(handles=iterative),
+    "process": EngineSpec(handles=process, forks=True),
+    "thread": EngineSpec(handles=thread),
+    "prethread": EngineSpec(handles=prethread, prepare=prepare),
 }

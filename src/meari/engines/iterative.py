@@ -8,12 +8,12 @@ from ..events import Events
 from ..limits import Limits
 from ..listeners import Listener
 from ..stop import Stop
-from .door import Porch
+from .accept_loop import AcceptLoop
 from .serving import Handler, serve
 
 
 def iterative(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
-    with Porch(listeners, stop, limits, events, room=1) as porch:
-        for sock, peer, handler in porch.arrivals():
-            client = serve(sock, peer, handler, porch, porch.door.admitted, alone=True)
-            porch.door.left(peer, admitted=client.admitted, refused=client.refused)
+    with AcceptLoop(listeners, stop, limits, events, capacity=1) as loop:
+        for sock, peer, handler in loop.arrivals():
+            client = serve(sock, peer, handler, loop, loop.acceptor.admitted, alone=True)
+            loop.acceptor.release(peer, admitted=client.admitted, refused=client.refused)

@@ -14,7 +14,8 @@ from ..wire.protocol import Connection, Protocol, Span
 
 _SPAN = 1 << 20  # bytes of a file sent in one turn: others get theirs
 FIRST = 4096  # bytes of the first read
-READING, WRITING, LINGERING = range(3)  # the states of a connection
+# The states of a connection (event.py).
+READING, WRITING, SPLICING, LINGERING = range(4)
 
 
 def size(out: bytes | memoryview | Span) -> int:

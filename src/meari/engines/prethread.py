@@ -16,7 +16,8 @@ from ..events import Events
 from ..limits import Limits
 from ..listeners import Listener
 from ..stop import Stop
-from .door import Porch, room
+from .accept_loop import AcceptLoop
+from .acceptor import capacity
 from .serving import LINGER, Handler
 from .thread import Calls
 
@@ -24,7 +25,7 @@ from .thread import Calls
 def prepare(limits: Limits) -> None:
     """Start as many threads as will serve, and end them. Raises LocalError if there are not so many to be had."""
     over = threading.Event()
-    threads = [threading.Thread(target=over.wait, daemon=True) for _ in range(min(limits.threads, room(limits, limits.threads)))]
+    threads = [threading.Thread(target=over.wait, daemon=True) for _ in range(min(limits.threads, capacity(limits, limits.threads)))]
     started: list[threading.Thread] = []
     try:
         for thread in threads:
@@ -40,9 +41,9 @@ def prepare(limits: Limits) -> None:
 
 def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
     buffer: queue.SimpleQueue[tuple[socket.socket, Address, Handler] | None] = queue.SimpleQueue()
-    places = min(limits.threads, room(limits, limits.threads))
-    with Porch(listeners, stop, limits, events, places) as porch:
-        calls = Calls(porch)
+    places = min(limits.threads, capacity(limits, limits.threads))
+    with AcceptLoop(listeners, stop, limits, events, places) as loop:
+        calls = Calls(loop)
 
         def work() -> None:
             while (arrival := buffer.get()) is not None:
@@ -54,9 +55,9 @@ def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits:
                 thread.start()
         except RuntimeError as error:
             raise LocalError(f"{places} threads cannot be started: {error}") from None
-        for arrival in porch.arrivals():
+        for arrival in loop.arrivals():
             buffer.put(arrival)
-        porch.wait(patience=LINGER + 1)
+        loop.wait(patience=LINGER + 1)
         for _ in threads:
             buffer.put(None)
         for thread in threads:

@@ -17,7 +17,7 @@ from ..rio import Readiness, Rio
 from ..sockets import unsent
 from ..stop import Stop
 from ..wire.protocol import Connection, Protocol, Service, Span
-from .door import Porch
+from .accept_loop import AcceptLoop
 
 QUIET = 1.0  # seconds without a byte after which a connection is taken to have said all, once we are to stop
 NOT_TAKEN = "idle, and what was written was not taken"
@@ -53,14 +53,14 @@ class Patience:
     too.
     """
 
-    def __init__(self, sock: socket.socket, porch: Porch[Handler], alone: bool) -> None:
+    def __init__(self, sock: socket.socket, loop: AcceptLoop[Handler], alone: bool) -> None:
         self.moved = time.monotonic()
         self._sock = sock
         self._readiness = Readiness(sock, kernel.poll)
-        self._limits = porch.limits
-        self._events = porch.events
-        self._porch = porch if alone else None
-        self._stop: Stop | None = porch.stop
+        self._limits = loop.limits
+        self._events = loop.events
+        self._loop = loop if alone else None
+        self._stop: Stop | None = loop.stop
         self._stopping: Stop | None = None
 
     def wait(self, mask: int, deadline: float | None) -> None:
@@ -81,14 +81,14 @@ class Patience:
     def _watch(self, mask: int, until: float) -> bool:
         """True if the socket is ready by *until*; False also after something else was looked after."""
         stop = -1 if self._stop is None else self._stop.fileno()
-        porch = -1 if self._porch is None else self._porch.poller.fileno()
-        others = tuple(fd for fd in (stop, porch) if fd >= 0)
+        loop = -1 if self._loop is None else self._loop.poller.fileno()
+        others = tuple(fd for fd in (stop, loop) if fd >= 0)
         ready = self._readiness.wait(mask, min(until, self._events.due) - time.monotonic(), others)
         if stop in ready and self._stop is not None:
             self._stopping, self._stop = self._stop, None  # a set stop is always ready: it is watched no more
             self._stopping.noticed()
-        if porch in ready and self._porch is not None:
-            self._porch.look()
+        if loop in ready and self._loop is not None:
+            self._loop.look()
         self._events.tick()
         return self._sock.fileno() in ready
 
@@ -107,7 +107,7 @@ class Patience:
             found.append((deadline, DeadlineError("the deadline passed")))
         if (idle := self._limits.idle) is not None:
             late = _Idle(f"idle for {idle:g} s")
-            over = late if mask == select.POLLIN else _MustReset(Kind.FAILED, f"{late} while we waited to write")
+            over = late if mask == select.POLLIN else _MustReset(Kind.FAILED, f"{late} with output pending")
             found.append((self.moved + idle, over))
         if self._stopping is not None:
             found.append((self._cut(), _MustReset(Kind.CUT, "the drain limit")))
@@ -197,8 +197,8 @@ class Client(Connection):
 
     __slots__ = ("_admit", "refused")
 
-    def __init__(self, peer: Address, porch: Porch[Handler], admit: Callable[[], None] | None) -> None:
-        super().__init__(peer, porch.events)
+    def __init__(self, peer: Address, loop: AcceptLoop[Handler], admit: Callable[[], None] | None) -> None:
+        super().__init__(peer, loop.events)
         self.refused = False  # by our own rules
         self._admit = admit
 
@@ -212,16 +212,16 @@ def serve(
     sock: socket.socket,
     peer: Address,
     handler: Handler,
-    porch: Porch[Handler],
+    loop: AcceptLoop[Handler],
     admit: Callable[[], None] | None = None,
     *,
     alone: bool = False,
 ) -> Client:
     """Serve one connection to its end, whatever that is: nothing is raised, one event tells it, the socket is closed."""
-    connection = Client(peer, porch, admit)
+    connection = Client(peer, loop, admit)
     began = time.monotonic()
     kind, detail = Kind.CLOSED, ""
-    engine = Patience(sock, porch, alone)
+    engine = Patience(sock, loop, alone)
     with Rio(sock, wait=engine.wait, poll=kernel.poll) as rio:
         try:
             patience = None
@@ -246,5 +246,5 @@ def serve(
             kind, detail = Kind.FAILED, f"{type(error).__name__}: {error}"
             rio.abort()  # so that the peer does not take it for the end
     seconds = time.monotonic() - began
-    porch.events.tell(Event(kind, (peer,), messages=connection.messages, bytes=connection.bytes, seconds=seconds, detail=detail))
+    loop.events.report(Event(kind, (peer,), messages=connection.messages, bytes=connection.bytes, seconds=seconds, detail=detail))
     return connection

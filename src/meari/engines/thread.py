@@ -13,26 +13,27 @@ from ..events import Events
 from ..limits import Limits
 from ..listeners import Listener
 from ..stop import Stop
-from .door import MOST_SERVED, Porch, room
+from .accept_loop import AcceptLoop
+from .acceptor import MOST_SERVED, capacity
 from .serving import LINGER, Handler, serve
 
 
 class Calls:
     """What threads ask of the one at the door, which alone may touch it: calls, and an eventfd(2) that it watches."""
 
-    def __init__(self, porch: Porch[Handler]) -> None:
-        self._porch = porch
+    def __init__(self, loop: AcceptLoop[Handler]) -> None:
+        self._loop = loop
         self._lock = threading.Lock()
         self._calls: list[Callable[[], None]] = []
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        porch.watch(self._fd, self._make)
+        loop.watch(self._fd, self._make)
 
     def serve(self, sock: socket.socket, peer: Address, handler: Handler) -> None:
         """Serve a connection on this thread."""
-        door = self._porch.door
-        admit = None if self._porch.limits.accept is None else partial(self._call, door.admitted)
-        client = serve(sock, peer, handler, self._porch, admit)
-        self._call(partial(door.left, peer, admitted=client.admitted, refused=client.refused))
+        acceptor = self._loop.acceptor
+        admit = None if self._loop.limits.accept is None else partial(self._call, acceptor.admitted)
+        client = serve(sock, peer, handler, self._loop, admit)
+        self._call(partial(acceptor.release, peer, admitted=client.admitted, refused=client.refused))
 
     def _call(self, call: Callable[[], None]) -> None:
         with self._lock:  # else the last could be made, and the eventfd closed, before it is written to
@@ -49,18 +50,18 @@ class Calls:
 
     def close(self) -> None:
         with self._lock:
-            self._porch.forget(self._fd)
+            self._loop.forget(self._fd)
             fd, self._fd = self._fd, -1
             os.close(fd)
 
 
 def thread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
-    with Porch(listeners, stop, limits, events, room(limits, MOST_SERVED)) as porch:
-        calls = Calls(porch)
-        for sock, peer, handler in porch.arrivals():
+    with AcceptLoop(listeners, stop, limits, events, capacity(limits, MOST_SERVED)) as loop:
+        calls = Calls(loop)
+        for sock, peer, handler in loop.arrivals():
             try:
                 threading.Thread(target=calls.serve, args=(sock, peer, handler), name=f"meari {peer}", daemon=True).start()
             except RuntimeError as error:  # the system has no thread left
-                porch.hold((sock, peer, handler), str(error))
-        porch.wait(patience=LINGER + 1)
+                loop.hold((sock, peer, handler), str(error))
+        loop.wait(patience=LINGER + 1)
         calls.close()

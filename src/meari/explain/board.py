@@ -64,7 +64,7 @@ class Board:
         self._memory.close()
 
 
-class Wire:
+class Reporter:
     """A part's way to tell what it does: the sink of its recorder."""
 
     def __init__(self, board: Board, slot: int, fd: int, gates: list[tuple[int, int]]) -> None:
@@ -90,13 +90,13 @@ class Wire:
             time.sleep(LOOK)
 
     def failed(self, why: str) -> None:
-        self._tell({"failed": why[:1000]})
+        self._report({"failed": why[:1000]})
 
     def _write(self, what: str, row: Row) -> None:
-        self._tell({what: row.to_json(), "slot": self.slot})
+        self._report({what: row.to_json(), "slot": self.slot})
 
-    def _tell(self, told: dict[str, typing.Any]) -> None:
-        os.write(self._fd, json.dumps(told).encode() + b"\n")
+    def _report(self, message: dict[str, typing.Any]) -> None:
+        os.write(self._fd, json.dumps(message).encode() + b"\n")
 
 
 def state(pid: int) -> str:

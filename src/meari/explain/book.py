@@ -10,10 +10,10 @@ import errno
 import os
 import socket
 
+from ..child import die_with
 from ..rio import Rio
-from .board import Wire
+from .board import Reporter
 from .recorder import Recorder
-from .stage import die_with
 
 LISTENQ = 1024
 MAXLINE = 8192
@@ -22,10 +22,10 @@ MAXLINE = 8192
 class Book:
     """A part's program: the book's functions, and the part's cues."""
 
-    def __init__(self, kernel: Recorder, wire: Wire, slots: dict[str, int], port: int) -> None:
+    def __init__(self, kernel: Recorder, reporter: Reporter, slots: dict[str, int], port: int) -> None:
         self.kernel = kernel
         self.port = port
-        self._wire = wire
+        self._wire = reporter
         self._slots = slots
 
     # The book's functions

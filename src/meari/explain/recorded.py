@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..rio import Poller
 from ..stop import milliseconds
-from . import words
+from . import symbols
 
 T = typing.TypeVar("T")
 
@@ -59,14 +59,14 @@ class RecordedSocket(socket.socket):
         return self._recorder.accept(self)
 
     def bind(self, address: typing.Any, /) -> None:
-        self._call("bind", (words.sockaddr(address),), lambda: super(RecordedSocket, self).bind(address))
+        self._call("bind", (symbols.sockaddr(address),), lambda: super(RecordedSocket, self).bind(address))
 
     def listen(self, backlog: int = 128, /) -> None:
         self._call("listen", (backlog,), lambda: super(RecordedSocket, self).listen(backlog))
 
     def connect(self, address: typing.Any, /) -> None:
         try:
-            self._call("connect", (words.sockaddr(address),), lambda: super(RecordedSocket, self).connect(address))
+            self._call("connect", (symbols.sockaddr(address),), lambda: super(RecordedSocket, self).connect(address))
         except BlockingIOError:
             if self._patience is None:
                 raise
@@ -85,35 +85,35 @@ class RecordedSocket(socket.socket):
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         found: bytes = self._call(
             "recv",
-            ("buf", size, words.message(flags)),
+            ("buf", size, symbols.message(flags)),
             lambda: super(RecordedSocket, self).recv(size, flags),
             returned=len,
-            gave=words.came,
+            gave=symbols.came,
         )
         return found
 
     def send(self, data: typing.Any, flags: int = 0, /) -> int:
         sent: int = self._call(
             "send",
-            (words.text(data), len(data), words.message(flags)),
+            (symbols.text(data), len(data), symbols.message(flags)),
             lambda: super(RecordedSocket, self).send(data, flags),
             returned=lambda n: n,
         )
         return sent
 
     def shutdown(self, how: int, /) -> None:
-        self._call("shutdown", (words.one(how, words.HOWS),), lambda: super(RecordedSocket, self).shutdown(how))
+        self._call("shutdown", (symbols.one(how, symbols.HOWS),), lambda: super(RecordedSocket, self).shutdown(how))
 
     def getsockname(self) -> typing.Any:
-        return self._call("getsockname", ("&addr", "&len"), super().getsockname, gave=words.sockaddr)
+        return self._call("getsockname", ("&addr", "&len"), super().getsockname, gave=symbols.sockaddr)
 
     def getpeername(self) -> typing.Any:
-        return self._call("getpeername", ("&addr", "&len"), super().getpeername, gave=words.sockaddr)
+        return self._call("getpeername", ("&addr", "&len"), super().getpeername, gave=symbols.sockaddr)
 
     def setsockopt(self, level: int, name: int, value: typing.Any, /) -> None:  # type: ignore[override]
         self._call(
             "setsockopt",
-            (*words.option(level, name), words.value(value)),
+            (*symbols.option(level, name), symbols.value(value)),
             lambda: super(RecordedSocket, self).setsockopt(level, name, value),
         )
 
@@ -123,8 +123,8 @@ class RecordedSocket(socket.socket):
 
         if (level, name) == (socket.IPPROTO_TCP, socket.TCP_INFO):  # which is how the recorder looks, too
             return get()
-        gave = words.errno_of if name == socket.SO_ERROR else words.value
-        return self._call("getsockopt", (*words.option(level, name), "&value"), get, gave=gave)
+        gave = symbols.errno_of if name == socket.SO_ERROR else symbols.value
+        return self._call("getsockopt", (*symbols.option(level, name), "&value"), get, gave=gave)
 
     def setblocking(self, flag: bool, /) -> None:
         self._patience = None
@@ -156,13 +156,13 @@ class RecordedPoll:
         self._poll.modify(fd, mask)
 
     def poll(self, timeout: int | None = None, /) -> list[tuple[int, int]]:
-        asked = "{" + ", ".join(f"{fd} {words.polled(mask)}" for fd, mask in self._watched.items()) + "}"
+        asked = "{" + ", ".join(f"{fd} {symbols.polled(mask)}" for fd, mask in self._watched.items()) + "}"
         return self._recorder.call(
             "poll",
             (asked, len(self._watched), -1 if timeout is None else timeout),
             lambda: self._poll.poll(timeout),
             returned=len,
-            gave=lambda ready: ", ".join(f"{fd} {words.polled(mask)}" for fd, mask in ready),
+            gave=lambda ready: ", ".join(f"{fd} {symbols.polled(mask)}" for fd, mask in ready),
         )
 
 
@@ -177,7 +177,7 @@ class RecordedEpoll:
         return self._epoll.fileno()
 
     def _control(self, how: str, fd: int, mask: int | None, do: typing.Any) -> None:
-        asked = (self.fileno(), f"EPOLL_CTL_{how}", fd, "NULL" if mask is None else words.epolled(mask))
+        asked = (self.fileno(), f"EPOLL_CTL_{how}", fd, "NULL" if mask is None else symbols.epolled(mask))
         self._recorder.call("epoll_ctl", asked, do, fd=fd)
 
     def register(self, fd: int, mask: int, /) -> None:
@@ -196,7 +196,7 @@ class RecordedEpoll:
             (self.fileno(), "events", most, -1 if timeout is None else milliseconds(timeout)),
             lambda: self._epoll.poll(timeout, maxevents),
             returned=len,
-            gave=lambda ready: ", ".join(f"{fd} {words.epolled(mask)}" for fd, mask in ready),
+            gave=lambda ready: ", ".join(f"{fd} {symbols.epolled(mask)}" for fd, mask in ready),
         )
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection
 from ..net import Kernel, kernel
 from ..rio import Poller
 from ..sockets import tcp_info, unsent
-from . import words
+from . import symbols
 from .recorded import RecordedEpoll, RecordedPoll, RecordedSocket
 from .row import Entry, Row, View
 from .table import STATES, WITH_FIN, table
@@ -106,13 +106,13 @@ class Recorder(Kernel):
         except OSError as error:
             row.over(slept, self.sink)
             unknown = isinstance(error, socket.gaierror)
-            row.error = words.resolver(error.errno) if unknown else words.error(error.errno)
-            self._tell(row, (error.errno or 0) if unknown else -1, sock)
+            row.error = symbols.resolver(error.errno) if unknown else symbols.error(error.errno)
+            self._report(row, (error.errno or 0) if unknown else -1, sock)
             raise
         except BaseException:  # a signal's handler raised
             row.over(slept, self.sink)
             row.error = "EINTR"
-            self._tell(row, -1, sock)
+            self._report(row, -1, sock)
             raise
         row.over(slept, self.sink)
         row.part = self.part  # another, if this is a child that was forked just now
@@ -121,10 +121,10 @@ class Recorder(Kernel):
             self._sockets[made.fileno()] = made
             if name == "socket":
                 sock, row.fd, row.inode = made, made.fileno(), inode(made.fileno())
-        self._tell(row, returned(result), sock)
+        self._report(row, returned(result), sock)
         return result
 
-    def _tell(self, row: _Draft, returned: int, sock: RecordedSocket | None) -> None:
+    def _report(self, row: _Draft, returned: int, sock: RecordedSocket | None) -> None:
         after = None if sock is None or sock.fileno() < 0 else view(sock)
         row.looked = time.monotonic_ns()
         self.sink.row(row.make(returned, after, ends(self.port, self._old), self._holds()))
@@ -141,7 +141,11 @@ class Recorder(Kernel):
     def open(self, family: int, kind: int, protocol: int) -> socket.socket:
         return self.call(
             "socket",
-            (words.one(family, words.FAMILIES), words.one(kind, words.KINDS), protocol and words.one(protocol, words.PROTOCOLS)),
+            (
+                symbols.one(family, symbols.FAMILIES),
+                symbols.one(kind, symbols.KINDS),
+                protocol and symbols.one(protocol, symbols.PROTOCOLS),
+            ),
             lambda: RecordedSocket(self, family, kind, protocol),
             returned=lambda made: made.fileno(),
             of=lambda made: made,
@@ -154,16 +158,16 @@ class Recorder(Kernel):
             lambda: typing.cast(RecordedSocket, listener).take(),
             fd=listener.fileno(),
             returned=lambda one: one[0].fileno(),
-            gave=lambda one: words.sockaddr(one[1]),
+            gave=lambda one: symbols.sockaddr(one[1]),
             of=lambda one: one[0],
         )
         return made, where
 
     def read(self, fd: int, size: int) -> bytes:
-        return self.call("read", (fd, "buf", size), lambda: os.read(fd, size), fd=fd, returned=len, gave=words.came)
+        return self.call("read", (fd, "buf", size), lambda: os.read(fd, size), fd=fd, returned=len, gave=symbols.came)
 
     def write(self, fd: int, data: bytes | bytearray | memoryview) -> int:
-        return self.call("write", (fd, words.text(data), len(data)), lambda: os.write(fd, data), fd=fd, returned=lambda n: n)
+        return self.call("write", (fd, symbols.text(data), len(data)), lambda: os.write(fd, data), fd=fd, returned=lambda n: n)
 
     def poll(self) -> Poller:
         return RecordedPoll(self)
@@ -186,20 +190,20 @@ class Recorder(Kernel):
     def getaddrinfo(
         self, host: str | None, port: str, family: int = 0, kind: int = 0, protocol: int = 0, flags: int = 0
     ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-        hints = f"{{{words.of_addrinfo(flags)}, {words.one(family, words.FAMILIES)}, {words.one(kind, words.KINDS)}}}"
+        hints = f"{{{symbols.of_addrinfo(flags)}, {symbols.one(family, symbols.FAMILIES)}, {symbols.one(kind, symbols.KINDS)}}}"
         return self.call(
             "getaddrinfo",
             ("NULL" if host is None else f'"{host}"', f'"{port}"', hints, "&list"),
             lambda: typing.cast(
                 list[tuple[int, int, int, str, tuple[str, int]]], socket.getaddrinfo(host, port, family, kind, protocol, flags)
             ),
-            gave=lambda found: ", ".join(words.sockaddr(each[4]) for each in found),
+            gave=lambda found: ", ".join(symbols.sockaddr(each[4]) for each in found),
         )
 
     def getnameinfo(self, sockaddr: tuple[str, int], flags: int = 0) -> tuple[str, str]:
         return self.call(
             "getnameinfo",
-            (words.sockaddr(sockaddr), "host", "port", words.of_nameinfo(flags)),
+            (symbols.sockaddr(sockaddr), "host", "port", symbols.of_nameinfo(flags)),
             lambda: socket.getnameinfo(sockaddr, flags),
             gave=lambda found: f'"{found[0]}", "{found[1]}"',
         )
@@ -230,8 +234,8 @@ class Recorder(Kernel):
         self.call("kill", (pid, number.name), lambda: os.kill(pid, number))
 
     def signal(self, number: signal.Signals, handler: Callable[[int, object], None] | signal.Handlers) -> None:
-        told = handler.name if isinstance(handler, signal.Handlers) else "handler"
-        self.call("signal", (number.name, told), lambda: signal.signal(number, handler))
+        named = handler.name if isinstance(handler, signal.Handlers) else "handler"
+        self.call("signal", (number.name, named), lambda: signal.signal(number, handler))
 
     def exit(self, code: int) -> typing.NoReturn:
         row = _Draft("exit", (str(code),), self.part, None, 0, None, self._take_note())

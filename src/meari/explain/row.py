@@ -68,8 +68,8 @@ class Row:
         """What it returned: "= 4", "= -1 EADDRINUSE", "= 6 "hello\\n""; empty if it did not."""
         if self.returned is None:
             return ""
-        told = "= " + " ".join(filter(None, (str(self.returned), self.error)))
-        return f"{told}  {self.gave}" if self.gave else told
+        result = "= " + " ".join(filter(None, (str(self.returned), self.error)))
+        return f"{result}  {self.gave}" if self.gave else result
 
     def to_json(self) -> dict[str, typing.Any]:
         return dataclasses.asdict(self) | {"call": self.call, "result": self.result}

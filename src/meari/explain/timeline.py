@@ -13,7 +13,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass, field
 
-from . import known
+from . import facts
 from .row import Entry, Row
 from .stage import Step
 from .table import WITH_FIN
@@ -70,7 +70,7 @@ class Moment:
     ends: tuple[Ends, ...]
     changed: tuple[str, ...]  # names of the connections whose ends are not what they were
     queue: tuple[int, int] | None  # of the listener: how many wait, how many may
-    told: str  # the key of what there is to say of this call, the first time that it appears; else ""
+    explained: str  # the key of what there is to say of this call, the first time that it appears; else ""
     note: str  # the key of what is special in the scene
 
     def to_json(self) -> dict[str, typing.Any]:
@@ -131,11 +131,11 @@ class Timeline:
         ends = tuple(_copy(ends) for ends in self._ends.values())
         began = self._began if self._began is not None else at
         return Moment(
-            self._number, at - began, step.row, step.waits, side, segments, ends, changed, queue, self._tell(step.row), self._note(step)
+            self._number, at - began, step.row, step.waits, side, segments, ends, changed, queue, self._report(step.row), self._note(step)
         )
 
-    def _tell(self, row: Row) -> str:
-        key = known.saying(row)
+    def _report(self, row: Row) -> str:
+        key = facts.saying(row)
         if key in self._said:
             return ""
         self._said.add(key)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from .. import __version__
 from ..check.battery import Result
+from ..check.catalogue import causes, sentence, word
 from ..check.finding import Verdict
-from ..check.known import causes, sentence, word
 from ..check.path import Plan
 from ..units import duration, size
 from .junit import Case
@@ -95,9 +95,9 @@ def _in_english(n: int, counts: Counter[Verdict], minutes: int, seconds: str) ->
 def _in_korean(n: int, counts: Counter[Verdict], minutes: int, seconds: str) -> str:
     took = f"({f'{minutes}분 ' if minutes else ''}{seconds}초)"
     named = ((Verdict.FAIL, "실패"), (Verdict.WARN, "경고"), (Verdict.UNKNOWN, "판단 불가"))
-    told = [f"{word} {counts[verdict]}" for verdict, word in named if counts[verdict]]
-    if told:
-        return f"속성 {n}개 중 {', '.join(told)} {took}"
+    shown = [f"{word} {counts[verdict]}" for verdict, word in named if counts[verdict]]
+    if shown:
+        return f"속성 {n}개 중 {', '.join(shown)} {took}"
     return f"속성 {n}개가 모두 성립합니다 {took}" if n > 1 else f"속성이 성립합니다 {took}"
 
 

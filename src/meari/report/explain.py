@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..explain import known
+from ..explain import facts
 from ..explain.row import Row, View
 from ..explain.timeline import CLIENT, SERVER, End, Ends, Moment, Segment
 
@@ -43,13 +43,13 @@ class Teller:
 
     def opening(self) -> str:
         """The scene's question, and what the columns are."""
-        word = known.word
+        word = facts.word
         table = self._grid()
         heads = [Text(word(name, self._language), style="bold") for name in (CLIENT, "kernel", SERVER)]
         table.add_row(
             Text("ms".rjust(_TIME - 1), style="dim"), heads[0], Text(heads[1].plain.center(self._kernel).rstrip(), style="bold"), heads[2]
         )
-        question = Text.assemble((self._scene, "bold cyan"), "  ", (known.question(self._scene, self._language), "bold"))
+        question = Text.assemble((self._scene, "bold cyan"), "  ", (facts.question(self._scene, self._language), "bold"))
         return self._render(question) + "\n" + ("" if self._narrow else self._render(table))
 
     def moment(self, moment: Moment) -> str:
@@ -66,7 +66,7 @@ class Teller:
     def _stacked(self, moment: Moment, call: Text) -> str:
         """The same for a narrow terminal: the side and its call, below them what the kernel did."""
         who = Text(f"{moment.at / 1e6:8.1f} ", style="dim")
-        who.append(f"{known.word(moment.side, self._language)}: ", style="bold")
+        who.append(f"{facts.word(moment.side, self._language)}: ", style="bold")
         call.overflow = None
         found = self._render(Text.assemble(who, call))
         between = self._in_between(moment)
@@ -78,13 +78,13 @@ class Teller:
         return "".join(self._render(Padding(Text(text, style=style), (0, 2, 0, indent))) for text, style in self._sayings(moment))
 
     def closing(self) -> str:
-        return "\n" + self._render(Padding(Text(known.answer(self._scene, self._language), style="bold"), (0, 2, 0, 2)))
+        return "\n" + self._render(Padding(Text(facts.answer(self._scene, self._language), style="bold"), (0, 2, 0, 2)))
 
     def _sayings(self, moment: Moment) -> Iterator[tuple[str, str]]:
-        if moment.told:
-            yield known.call(moment.told, self._language), "dim"
+        if moment.explained:
+            yield facts.call(moment.explained, self._language), "dim"
         if moment.note:
-            yield "> " + known.note(self._scene, moment.note, self._language), "cyan"
+            yield "> " + facts.note(self._scene, moment.note, self._language), "cyan"
 
     def _call(self, moment: Moment) -> Text:
         row = moment.row
@@ -93,14 +93,14 @@ class Teller:
             text.append(f"{row.part}: ", style="bold")
         text.append(row.call)
         if moment.waits:
-            text.append(f" ... {known.word('waits', self._language)}", style="yellow")
+            text.append(f" ... {facts.word('waits', self._language)}", style="yellow")
             return text
         text.append(f" {row.result}" if row.result else "", style="red" if row.failed else "green")
         if row.waited:
-            text.append(f"  ({known.word('waited', self._language, time=duration(row.waited))})", style="yellow")
+            text.append(f"  ({facts.word('waited', self._language, time=duration(row.waited))})", style="yellow")
         if self._forked and row.name in ("fork", "close", "accept"):
             fds = ", ".join(str(fd) for fd, _ in row.holds) or "-"
-            text.append(f"  [{known.word('open', self._language, fds=fds)}]", style="dim")
+            text.append(f"  [{facts.word('open', self._language, fds=fds)}]", style="dim")
         return text
 
     def _in_between(self, moment: Moment) -> Text:
@@ -110,14 +110,14 @@ class Teller:
             if ends.name in moment.changed:
                 lines += [Text(line, style="blue") for line in self._states(ends)]
         if moment.queue is not None and moment.queue[0]:
-            told = known.word("queue", self._language, n=moment.queue[0], limit=moment.queue[1])
-            lines.append(Text(told.center(self._kernel).rstrip(), style="yellow"))
+            text = facts.word("queue", self._language, n=moment.queue[0], limit=moment.queue[1])
+            lines.append(Text(text.center(self._kernel).rstrip(), style="yellow"))
         return Text("\n").join(lines)
 
     def _arrow(self, segment: Segment) -> str:
         label = segment.kind
         if segment.kind == "data":
-            label = known.word("byte" if segment.size == 1 else "data", self._language, n=segment.size)
+            label = facts.word("byte" if segment.size == 1 else "data", self._language, n=segment.size)
         if len(self._names) > 1:
             label = f"{segment.name}: {label}"
         line = f" {label} "
@@ -128,16 +128,16 @@ class Teller:
     def _states(self, ends: Ends) -> Iterator[str]:
         if len(self._names) > 1:
             yield f"{ends.name}:".center(self._kernel).rstrip()
-        left, right = (end.state or known.word("gone", self._language) for end in (ends.client, ends.server))
+        left, right = (end.state or facts.word("gone", self._language) for end in (ends.client, ends.server))
         yield left + " " * max(1, self._kernel - cell_len(left) - cell_len(right)) + right
         for who, end in ((CLIENT, ends.client), (SERVER, ends.server)):
-            for told in self._queues(who, end):
-                yield told if who == CLIENT else " " * max(0, self._kernel - cell_len(told)) + told
+            for text in self._queues(who, end):
+                yield text if who == CLIENT else " " * max(0, self._kernel - cell_len(text)) + text
 
     def _queues(self, who: str, end: End) -> Iterator[str]:
         for name, n in (("unread", end.unread), ("unsent", end.unsent)):
             if n:
-                yield known.word(name, self._language, who=known.word(who, self._language), n=n)
+                yield facts.word(name, self._language, who=facts.word(who, self._language), n=n)
 
     def _grid(self) -> Table:
         table = Table.grid(padding=(0, 1, 0, 0))
@@ -162,12 +162,12 @@ def duration(nanoseconds: int) -> str:
 def line(row: Row, language: str) -> str:
     """One row of a program of its own, on one line: who, the call, what it returned, and what the kernel says after it."""
     who = str(row.process) if row.process == row.thread else f"{row.process}/{row.thread}"
-    waited = f"  {known.word('waited', language, time=duration(row.waited))}" if row.waited else ""
+    waited = f"  {facts.word('waited', language, time=duration(row.waited))}" if row.waited else ""
     return f"[{who}] {row.call} {row.result}".rstrip() + waited + (f"  | {_seen(row.view, language)}" if row.view is not None else "")
 
 
 def _seen(view: View, language: str) -> str:
     if view.queue is not None:
-        return f"{view.state}, {known.word('queue', language, n=view.queue, limit=view.limit)}"
+        return f"{view.state}, {facts.word('queue', language, n=view.queue, limit=view.limit)}"
     counts = (("read", view.unread), ("acknowledged", view.unsent))
-    return ", ".join([view.state, *(known.word(name, language, n=n) for name, n in counts if n)])
+    return ", ".join([view.state, *(facts.word(name, language, n=n) for name, n in counts if n)])

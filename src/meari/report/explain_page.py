@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 
-from ..explain import known
+from ..explain import facts
 from ..explain.timeline import CLIENT, SERVER, Ends, Moment, Segment
 from .explain import duration
 
@@ -64,7 +64,7 @@ def _spans(texts: Mapping[str, str], tag: str = "span") -> str:
 
 
 def _word(key: str, **values: object) -> dict[str, str]:
-    return {each: known.word(key, each, **values) for each in _LANGUAGES}
+    return {each: facts.word(key, each, **values) for each in _LANGUAGES}
 
 
 def _scene(name: str, moments: Sequence[Moment]) -> str:
@@ -78,12 +78,12 @@ def _scene(name: str, moments: Sequence[Moment]) -> str:
         f'<input type="range" min="1" max="{len(moments)}" value="{len(moments)}" aria-label="{_TEXTS["step"]["en"]}: {name}">'
         f'<button type="button">{_both("on")}</button><output></output></div><div class="ends"></div></div>'
     )
-    facts = json.dumps([_facts(moment) for moment in moments]).replace("<", "\\u003c")
+    data_of_moments = json.dumps([_facts(moment) for moment in moments]).replace("<", "\\u003c")
     return (
-        f'<section id="{name}"{data}><h2>{name}: {_spans({each: known.question(name, each) for each in _LANGUAGES})}</h2>\n'
+        f'<section id="{name}"{data}><h2>{name}: {_spans({each: facts.question(name, each) for each in _LANGUAGES})}</h2>\n'
         f'{panel}<div class="heads">{heads}</div>\n<ol class="steps">{rows}</ol>\n'
-        f'<p class="answer">{_spans({each: known.answer(name, each) for each in _LANGUAGES})}</p>'
-        f'<script type="application/json">{facts}</script></section>\n'
+        f'<p class="answer">{_spans({each: facts.answer(name, each) for each in _LANGUAGES})}</p>'
+        f'<script type="application/json">{data_of_moments}</script></section>\n'
     )
 
 
@@ -108,10 +108,10 @@ def _row(scene: str, moment: Moment, asleep: dict[str, set[int]]) -> str:
     call = f'<div class="call {moment.side}">{_call(moment)}</div>'
     between = _between(moment, {side for side, processes in asleep.items() if processes})
     says = ""
-    if moment.told:
-        says += f'<p class="says {moment.side}">{_spans({each: known.call(moment.told, each) for each in _LANGUAGES})}</p>'
+    if moment.explained:
+        says += f'<p class="says {moment.side}">{_spans({each: facts.call(moment.explained, each) for each in _LANGUAGES})}</p>'
     if moment.note:
-        says += f'<p class="says note {moment.side}">{_spans({each: known.note(scene, moment.note, each) for each in _LANGUAGES})}</p>'
+        says += f'<p class="says note {moment.side}">{_spans({each: facts.note(scene, moment.note, each) for each in _LANGUAGES})}</p>'
     return f'<li class="row">{call}{between}{says}</li>\n'
 
 
@@ -147,8 +147,8 @@ def _between(moment: Moment, asleep: set[str]) -> str:
     if moment.queue is not None and moment.queue[0]:
         drawn.append(_text(_word("queue", n=moment.queue[0], limit=moment.queue[1]), "50%", y, "queue", "middle"))
         y += _LINE
-    told = ", ".join(segment.kind for segment in moment.segments) or "nothing crosses"
-    return f'<div class="between" style="min-height:{y}px"><svg role="img" aria-label="{escape(told)}">{"".join(drawn)}</svg></div>'
+    explained = ", ".join(segment.kind for segment in moment.segments) or "nothing crosses"
+    return f'<div class="between" style="min-height:{y}px"><svg role="img" aria-label="{escape(explained)}">{"".join(drawn)}</svg></div>'
 
 
 def _arrow(segment: Segment, y: int, *, named: bool) -> str:

@@ -72,7 +72,7 @@ def _notes(result: Result) -> Iterator[str]:
 
 def _figures(result: Result) -> str:
     h = result.headline
-    told = [
+    shown = [
         ("messages a second", f"{result.messages_per_second:,.0f}"),
         ("each way", f"{size(result.bytes_per_second)}/s"),
         ("p50", text.duration(h.quantile(0.5))),
@@ -81,7 +81,7 @@ def _figures(result: Result) -> str:
         ("max", text.duration(h.greatest)),
         ("faults", f"{result.faults:,}"),
     ]
-    return '<div class="figures">' + "".join(f"<div><b>{escape(v)}</b>{escape(k)}</div>" for k, v in told) + "</div>"
+    return '<div class="figures">' + "".join(f"<div><b>{escape(v)}</b>{escape(k)}</div>" for k, v in shown) + "</div>"
 
 
 # Drawings

@@ -8,17 +8,17 @@ from ..client.ping_events import Broken, Connected, Lost, PingEvent, Reply, Summ
 from ..client.results import summary as summed
 from ..client.tally import NETWORK
 from ..histogram import Histogram
+from ..stream.verify import Fault
 from ..units import amount
-from ..verify import Fault
 from ..wire.layer import Layer
 from .text import around, duration, network
 
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
-def line(told: PingEvent) -> str:
+def line(event: PingEvent) -> str:
     """One thing that happened."""
-    match told:
+    match event:
         case Connected(far_end, took, outage, handshake, layer):
             again = f" again in {duration(took)}, after an outage of {outage / 1e6:.1f} ms" if outage else f" in {duration(took)}"
             secure = f"; handshake {duration(handshake)}, {_secure(layer)}" if layer is not None else ""
@@ -29,7 +29,7 @@ def line(told: PingEvent) -> str:
             return f"lost: seq={seq}: {why}"
         case Broken(why):
             return f"the connection is gone: {why}"
-    return "\n".join([f"FAULT {told}", *around(told)])
+    return "\n".join([f"FAULT {event}", *around(event)])
 
 
 def closing(summary: Summary, address: str) -> Iterator[str]:
@@ -88,9 +88,9 @@ def _connect(times: Histogram) -> str:
     return duration(times.greatest) if times.total == 1 else f"p50 {duration(times.quantile(0.5))}, max {duration(times.greatest)}"
 
 
-def of(told: PingEvent) -> dict[str, object]:
+def of(event: PingEvent) -> dict[str, object]:
     """One thing that happened, as a JSON object."""
-    match told:
+    match event:
         case Connected(far_end, took, outage, handshake, layer):
             found = {"type": "connected", "far_end": str(far_end), "connect_us": took / 1000, "outage_ms": outage / 1e6}
             return found if layer is None else found | {"handshake_us": handshake / 1000, "tls": _tls(layer)}
@@ -100,7 +100,7 @@ def of(told: PingEvent) -> dict[str, object]:
             return {"type": "lost", "seq": seq, "reason": why}
         case Broken(why):
             return {"type": "broken", "reason": why}
-    return _of_fault(told)
+    return _of_fault(event)
 
 
 def _of_fault(fault: Fault) -> dict[str, object]:

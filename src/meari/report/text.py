@@ -8,8 +8,8 @@ from ..client.ping_events import Summary
 from ..client.results import Result
 from ..client.tally import Count
 from ..histogram import Histogram
+from ..stream.verify import Fault
 from ..units import amount, size
-from ..verify import Fault
 
 _QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
 _FAULTS = 10  # told one by one

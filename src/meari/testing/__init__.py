@@ -4,7 +4,7 @@ from meari.testing import Liar
 
 with Liar("127.0.0.1:0", lies=("drop",), every=10_000, seed=1) as liar:
     ...                 # talk to liar.addresses[0] through whatever is to be tested
-for lie in liar.told:
+for lie in liar.lies:
     print(lie)
 """
 

@@ -75,7 +75,7 @@ class Lie:
 class Lies:
     """What the connections of one Liar share; calling it makes the Protocol of one, so it is a Service."""
 
-    def __init__(self, kinds: Sequence[str], every: int = EVERY, seed: int = 0, tell: Callable[[Lie], None] = lambda _: None) -> None:
+    def __init__(self, kinds: Sequence[str], every: int = EVERY, seed: int = 0, report: Callable[[Lie], None] = lambda _: None) -> None:
         for kind in kinds:
             if kind not in LIES:
                 raise UsageError(f"there is no lie {kind!r}; there are {', '.join(LIES)}")
@@ -83,7 +83,7 @@ class Lies:
             raise UsageError("a liar needs a lie to tell")
         if every < APART:
             raise UsageError(f"lies are {APART:,} bytes apart at least, not {every:,}")
-        self.kinds, self.every, self.seed, self.tell = tuple(kinds), every, seed, tell
+        self.kinds, self.every, self.seed, self.report = tuple(kinds), every, seed, report
         self.ended = threading.Event()
         self._lock = threading.Lock()
         self._connections = 0
@@ -158,7 +158,7 @@ class _Lying(StreamEcho):
                 break
             length, put = lied
             if self._kind != "append":
-                self._tell(length, put)
+                self._report(length, put)
             self._pass(data[:length])
             out.append(put)
             data = data[length:]
@@ -170,11 +170,11 @@ class _Lying(StreamEcho):
             return b""
         put = self._random.randbytes(self._length(LONGEST) or 0)
         self._kind = "append"
-        self._tell(len(put), put)
+        self._report(len(put), put)
         return put
 
-    def _tell(self, length: int, put: bytes) -> None:
-        self._lies.tell(Lie(self._kind, self.number, self.connection.peer, self._offset, length or len(put), put))
+    def _report(self, length: int, put: bytes) -> None:
+        self._lies.report(Lie(self._kind, self.number, self.connection.peer, self._offset, length or len(put), put))
 
     def _pass(self, data: bytes) -> bytes:
         self._offset += len(data)
@@ -251,7 +251,7 @@ class _Lying(StreamEcho):
     def _reset(self, data: bytes) -> tuple[int, bytes] | None:
         if self._offset > self._began:  # as for a delay: what was passed on of this read is still to be returned
             return None
-        self._tell(0, b"")
+        self._report(0, b"")
         raise Reset("the lie was a reset")
 
 
@@ -273,13 +273,13 @@ class Liar(Server):
         mode: int = 0o600,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.told: list[Lie] = []
+        self.lies: list[Lie] = []
         self._lies = Lies(lies, every, seed, self._lied)
         super().__init__(*addresses, engine="thread", service=self._lies, limits=limits, events=events, family=family, mode=mode, tls=tls)
 
     def _lied(self, lie: Lie) -> None:
-        self.told.append(lie)
-        self._events.tell(Event(Kind.LIES, (lie.peer,), detail=str(lie)))
+        self.lies.append(lie)
+        self._events.report(Event(Kind.LIES, (lie.peer,), detail=str(lie)))
 
     def stop(self) -> None:
         self._lies.ended.set()

@@ -14,9 +14,9 @@ def check(path: Path) -> Finding:
     if known.gone is not None:
         return fail("gone", since_s=known.gone.since - known.began, reason=known.gone.reason)
     try:
-        with path.line() as line:
-            line.ask(1)
-            answered = path.returns(line) or line.returned > 0
+        with path.connect() as connection:
+            connection.ask(1)
+            answered = path.returns(connection) or connection.returned > 0
     except ConnectError as error:
         return fail("gone", since_s=path.heard - known.began, reason="; ".join(error.reasons))
     if not answered:

@@ -8,15 +8,15 @@ from collections import Counter
 
 from ...errors import DeadlineError, IncompleteRead
 from ...rio import Rio
+from ..connection import Connection, pump
 from ..finding import Finding, fail, ok, unknown
-from ..line import Line, pump
 from ..path import Path
 
 _VALUES = bytes(value for value in range(256) if value != 0x0A) + b"\n"  # one line
 _WINDOW = 1 << 17  # bytes under way at the most: what buffers do when they are full, other properties ask
 _MOST = 10**9
 _SEARCH = 5.0  # seconds
-_TOLD = 8  # values
+_SHOWN = 8  # values
 
 
 def check(path: Path) -> Finding:
@@ -27,33 +27,38 @@ def check(path: Path) -> Finding:
         return unknown("lines-lost")
     if path.known.large_lost:
         return unknown("large-lost")
-    with path.stream() as line:
+    with path.stream() as connection:
         began = time.monotonic()
         until = began + (0.3 if path.plan.quick else 2.0)
-        line.ask(1)  # the first alone: a far end that returns nothing is not sent more
-        if path.returns(line) and not line.faults:
-            pump([line], lambda: _asked(line, until) or line.end is not None or bool(line.faults), path.stop, quiet=path.patience)
-            path.returns(line)
+        connection.ask(1)  # the first alone: a far end that returns nothing is not sent more
+        if path.returns(connection) and not connection.faults:
+            pump(
+                [connection],
+                lambda: _asked(connection, until) or connection.end is not None or bool(connection.faults),
+                path.stop,
+                quiet=path.patience,
+            )
+            path.returns(connection)
         took = time.monotonic() - began
-        sent, missing = line.written, line.missing
-        faults = line.conclude()
-    if missing and line.end is None and all(fault.kind == "truncated" for fault in faults):
+        sent, missing = connection.written, connection.missing
+        faults = connection.conclude()
+    if missing and connection.end is None and all(fault.kind == "truncated" for fault in faults):
         return fail("stuck", sent=sent, missing=missing, patience_s=path.patience)
-    if not faults and line.end is not None:
-        return fail("ended-early", sent=sent, how=line.end)
+    if not faults and connection.end is not None:
+        return fail("ended-early", sent=sent, how=connection.end)
     if not faults:
         path.known.rate = sent / took
         return ok("ok", sent=sent, took_s=took, rate=sent / took)
     kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(fault.kind for fault in faults).most_common())
-    return fail("faults", sent=sent, faults=len(faults), kinds=kinds, first=str(faults[0]), ended=line.end or "")
+    return fail("faults", sent=sent, faults=len(faults), kinds=kinds, first=str(faults[0]), ended=connection.end or "")
 
 
-def _asked(line: Line, until: float) -> bool:
+def _asked(connection: Connection, until: float) -> bool:
     """Ask for more while there is time; whether no more will be."""
-    if time.monotonic() >= until or line.asked >= _MOST:
-        return line.written == line.asked
-    if line.missing < _WINDOW // 2:
-        line.ask(_WINDOW // 2)
+    if time.monotonic() >= until or connection.asked >= _MOST:
+        return connection.written == connection.asked
+    if connection.missing < _WINDOW // 2:
+        connection.ask(_WINDOW // 2)
     return False
 
 
@@ -79,7 +84,7 @@ def _values(path: Path) -> Finding | None:
     if not damaged:
         return fail("different", sent=len(_VALUES), returned=len(came), came=repr(came[:24])[1:])
     values = [f"0x{value:02x}" for value in damaged]
-    some = ", ".join(values[:_TOLD]) + (", ..." if len(values) > _TOLD else "")
+    some = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
     return fail("values", values=values, some=some, first=damaged[0], number=len(damaged), tried=tried)
 
 
@@ -102,10 +107,10 @@ def _search(path: Path) -> tuple[list[int], int]:
     return damaged, known
 
 
-def _comes_back(path: Path, rio: Rio, line: bytes) -> bool:
+def _comes_back(path: Path, rio: Rio, connection: bytes) -> bool:
     rio.deadline = time.monotonic() + 0.05 + path.margin
     try:
-        rio.writen(line)
-        return rio.readexactly(len(line)) == line
+        rio.writen(connection)
+        return rio.readexactly(len(connection)) == connection
     except (OSError, DeadlineError, IncompleteRead):
         return False

@@ -39,18 +39,18 @@ def come_and_go(path: Path, n: int) -> Counter[str]:
     """*n* connections at once: why those failed that did."""
     reasons: Counter[str] = Counter()
     with contextlib.ExitStack() as opened:
-        lines = []
+        connections = []
         for _ in range(n):
             try:
-                lines.append(opened.enter_context(path.line()))
-                lines[-1].ask(1)
+                connections.append(opened.enter_context(path.connect()))
+                connections[-1].ask(1)
             except ConnectError as error:
                 reasons["; ".join(error.reasons)] += 1
-        path.returns(*lines)
+        path.returns(*connections)
         reasons += Counter(
-            _MIXED if mixes(path, line) else (f"no-echo-{line.end}" if line.end else "silence")
-            for line in lines
-            if line.missing or mixes(path, line)
+            _MIXED if mixes(path, connection) else (f"no-echo-{connection.end}" if connection.end else "silence")
+            for connection in connections
+            if connection.missing or mixes(path, connection)
         )
-        path.ends(*lines, quiet=path.margin + 0.1)  # whether the far end's FIN comes is another property's
+        path.ends(*connections, quiet=path.margin + 0.1)  # whether the far end's FIN comes is another property's
     return reasons

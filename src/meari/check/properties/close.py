@@ -15,16 +15,16 @@ _LATE = 0.1  # seconds, above the margin of this path
 def check(path: Path) -> Finding:
     took = []
     for _ in range(_TIMES):
-        with path.line() as line:
-            line.ask(1)
-            if not path.returns(line):
+        with path.connect() as connection:
+            connection.ask(1)
+            if not path.returns(connection):
                 return unknown("not-returned")
             began = time.monotonic()
-            if not path.ends(line):
+            if not path.ends(connection):
                 return fail("never", patience_s=path.patience)
             took.append(time.monotonic() - began)
-            if line.end != FIN:
-                return fail("reset", how=line.end or "", after_s=took[-1])
+            if connection.end != FIN:
+                return fail("reset", how=connection.end or "", after_s=took[-1])
     if min(took) > _LATE + path.margin:
         return warn("late", least_s=min(took), most_s=max(took))
     return ok("ok", least_s=min(took), most_s=max(took))

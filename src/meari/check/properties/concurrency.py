@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 
 from ...errors import ConnectError, LocalError
+from ..connection import Connection, pump
 from ..finding import Finding, fail, ok, unknown, warn
-from ..line import Line, pump
 from ..path import Path
 
 _SYN_AGAIN = 0.9  # seconds: a SYN that finds no room in the accept queue is dropped, and sent again after 1 (RFC 6298)
@@ -20,32 +20,32 @@ def check(path: Path) -> Finding:
     wanted = path.plan.clients
     base = path.known.base.connect if path.known.base is not None else 0.0
     with contextlib.ExitStack() as opened:
-        lines: list[Line] = []
+        connections: list[Connection] = []
         refused = ""
         for _ in range(wanted):
             try:
-                lines.append(opened.enter_context(path.line()))
+                connections.append(opened.enter_context(path.connect()))
             except ConnectError as error:
                 refused = "; ".join(error.reasons)
                 break
             except LocalError as error:
                 return unknown("here", reason=str(error))
-        for line in lines:
-            line.ask(1)
-        served = _served(path, lines)
-        mixed = [line.faults[0] for line in lines if mixes(path, line)]
+        for connection in connections:
+            connection.ask(1)
+        served = _served(path, connections)
+        mixed = [connection.faults[0] for connection in connections if mixes(path, connection)]
         if mixed:
-            return fail("mixed", clients=len(lines), wrong=len(mixed), first=str(mixed[0]))
+            return fail("mixed", clients=len(connections), wrong=len(mixed), first=str(mixed[0]))
         if len(served) == wanted:
-            path.ends(*lines)
-            late = [line.took for line in lines if line.took > _SYN_AGAIN + base]
+            path.ends(*connections)
+            late = [connection.took for connection in connections if connection.took > _SYN_AGAIN + base]
             return warn("queue", clients=wanted, late=len(late), most_s=max(late)) if late else ok("ok", clients=wanted)
         path.known.capacity = max(1, len(served))
-        turned_away = sum(line.end is not None for line in lines if line not in served)
-        later = _later(path, lines, served)
-        path.ends(*(line for line in lines if line.end is None))
-    unconnected = wanted - len(lines)
-    forgotten = len(lines) - len(served) - later - turned_away if served else 0
+        turned_away = sum(connection.end is not None for connection in connections if connection not in served)
+        later = _later(path, connections, served)
+        path.ends(*(connection for connection in connections if connection.end is None))
+    unconnected = wanted - len(connections)
+    forgotten = len(connections) - len(served) - later - turned_away if served else 0
     path.known.forgets = bool(forgotten and not later and not refused)
     found = {
         "clients": wanted,
@@ -65,28 +65,38 @@ def check(path: Path) -> Finding:
     return fail("one-by-one" if len(served) == 1 else "some-at-a-time", **found)
 
 
-def mixes(path: Path, line: Line) -> bool:
+def mixes(path: Path, connection: Connection) -> bool:
     """True if *line* got bytes of another connection, or wrong ones from a far end that returns a single client's."""
     alone_is_right = path.known.held.get("bytes", True)
-    return any(alone_is_right or fault.kind == "foreign" for fault in line.faults)
+    return any(alone_is_right or fault.kind == "foreign" for fault in connection.faults)
 
 
-def _served(path: Path, lines: list[Line]) -> list[Line]:
+def _served(path: Path, connections: list[Connection]) -> list[Connection]:
     """Those of *lines* that are answered within a while of the last that was."""
-    pump(lines, lambda: all(not line.missing or line.end is not None for line in lines), path.stop, quiet=path.patience)
-    return [line for line in lines if not line.missing]
+    pump(
+        connections,
+        lambda: all(not connection.missing or connection.end is not None for connection in connections),
+        path.stop,
+        quiet=path.patience,
+    )
+    return [connection for connection in connections if not connection.missing]
 
 
-def _later(path: Path, lines: list[Line], served: list[Line]) -> int:
+def _later(path: Path, connections: list[Connection], served: list[Connection]) -> int:
     """How many more are answered, once those that were have ended, and so on."""
     later = 0
     while served:
         path.ends(*served)
-        waiting = [line for line in lines if line.missing and line.end is None]
+        waiting = [connection for connection in connections if connection.missing and connection.end is None]
         if not waiting:
             break
-        lines = waiting
-        pump(waiting, lambda: any(not line.missing or line.end is not None for line in waiting), path.stop, quiet=path.patience)  # noqa: B023
-        served = [line for line in waiting if not line.missing]
+        connections = waiting
+        pump(
+            waiting,
+            lambda: any(not connection.missing or connection.end is not None for connection in waiting),
+            path.stop,
+            quiet=path.patience,
+        )
+        served = [connection for connection in waiting if not connection.missing]
         later += len(served)
     return later

@@ -38,10 +38,10 @@ def check(path: Path) -> Finding:
             sock.close()
             answering.append(target)
             each.append(f"{target.address} {duration(nanoseconds / 1e9)}")
-    told = "; ".join(each)
+    reported = "; ".join(each)
     if not answering:
         return fail("none", each=each, reasons="; ".join(each))
-    found: dict[str, Evidence] = {"each": each, "told": told, "number": len(each), "refused": len(reasons)}
+    found: dict[str, Evidence] = {"each": each, "answers": reported, "number": len(each), "refused": len(reasons)}
     # An address of this machine that cannot be tried says nothing of the far end.
     families = {target.family for target in answering}
     apart = families.isdisjoint(target.family for target in path.targets if target not in answering)

@@ -15,22 +15,22 @@ _MORE = 8 << 20
 
 
 def check(path: Path) -> Finding:
-    with path.line() as line:
-        line.ask(path.amount(_UNREAD, seconds=8))
-        blocked = path.fills(line)
-        asked, taken = line.asked, line.written
-        line.reading = True
-        line.asked = max(taken, line.returned)
-        line.ask(path.amount(_MORE))
-        complete = path.returns(line)
-        missing, sent = line.missing, line.asked
-        faults = line.conclude()
+    with path.connect() as connection:
+        connection.ask(path.amount(_UNREAD, seconds=8))
+        blocked = path.fills(connection)
+        asked, taken = connection.asked, connection.written
+        connection.reading = True
+        connection.asked = max(taken, connection.returned)
+        connection.ask(path.amount(_MORE))
+        complete = path.returns(connection)
+        missing, sent = connection.missing, connection.asked
+        faults = connection.conclude()
     found = {"sent": sent, "taken": taken, "missing": missing}
-    dropped = taken > _HELD and not complete and line.end is None  # it went on reading: nothing waits there to be read
+    dropped = taken > _HELD and not complete and connection.end is None  # it went on reading: nothing waits there to be read
     if dropped or any(fault.kind != "truncated" for fault in faults):
         return unknown("lost", **found, first=str(faults[0]) if faults else f"{missing:,}")  # whoever reads slowly is asked that
-    if line.end is not None and not complete:
-        return fail("ended", **found, how=line.end)
+    if connection.end is not None and not complete:
+        return fail("ended", **found, how=connection.end)
     if not complete:
         return fail("stuck", **found, patience_s=path.patience)
     if blocked:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from ...channel import FIN
 from ...sockets import unsent
+from ..connection import Connection
 from ..finding import Evidence, Finding, fail, ok, unknown
-from ..line import Line
 from ..path import Path
 
 _UNDER_WAY = 1 << 20
@@ -28,74 +28,74 @@ def check(path: Path) -> Finding:
     held = path.known.held
     closes = held.get("close", True)
     much = held.get("slow-reader", True) and held.get("bytes", True) and not path.known.large_lost
-    ways: list[tuple[str, Callable[[Path, Line], bool]]] = [("few", _with_few), ("nothing", _at_once)]
+    ways: list[tuple[str, Callable[[Path, Connection], bool]]] = [("few", _with_few), ("nothing", _at_once)]
     if much and closes:
         ways += [("data", _with_data), ("slowly", _read_slowly), ("blocked", _while_blocked)]
     sent = filled = 0
     for way, prepare in ways:
         few = way in ("few", "nothing")
-        with path.line() if few else path.stream() as line:
-            filled += prepare(path, line)
-            ended = path.ends(line)
-            missing = line.missing
-            sent += line.asked
-            faults = line.conclude()
-            found: dict[str, Evidence] = {"way": way, "sent": line.asked, "missing": missing}
+        with path.connect() if few else path.stream() as connection:
+            filled += prepare(path, connection)
+            ended = path.ends(connection)
+            missing = connection.missing
+            sent += connection.asked
+            faults = connection.conclude()
+            found: dict[str, Evidence] = {"way": way, "sent": connection.asked, "missing": missing}
             if missing:
-                return fail("lost" if ended else "stuck", **found, how=line.end or "", patience_s=path.patience)
+                return fail("lost" if ended else "stuck", **found, how=connection.end or "", patience_s=path.patience)
             if faults and not few:
                 return fail("faults", **found, first=str(faults[0]))
             if not ended and closes:
                 return fail("never", **found, patience_s=path.patience)
-            if line.end != FIN and closes:
-                return fail("reset", **found, how=line.end or "")
+            if connection.end != FIN and closes:
+                return fail("reset", **found, how=connection.end or "")
     if not (much and closes):
         failed = [name for name in ("close", "bytes", "slow-reader", "large") if not held.get(name, True)]
         return unknown("few-alone", sent=sent, property=", ".join(failed))
     return ok("ok" if filled else "not-blocked", sent=sent)
 
 
-def _with_few(path: Path, line: Line) -> bool:
-    line.ask(1)
+def _with_few(path: Path, connection: Connection) -> bool:
+    connection.ask(1)
     return False
 
 
-def _with_data(path: Path, line: Line) -> bool:
-    line.ask(path.amount(_UNDER_WAY))
+def _with_data(path: Path, connection: Connection) -> bool:
+    connection.ask(path.amount(_UNDER_WAY))
     return False
 
 
-def _at_once(path: Path, line: Line) -> bool:
+def _at_once(path: Path, connection: Connection) -> bool:
     """Nothing is sent but the FIN."""
     return False
 
 
-def _read_slowly(path: Path, line: Line) -> bool:
+def _read_slowly(path: Path, connection: Connection) -> bool:
     """Our FIN comes to whoever is between, and to the far end, while what they owe us goes out slowly, to the last byte."""
-    line.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
-    blocked = path.fills(line)
-    line.parting = True
+    connection.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
+    blocked = path.fills(connection)
+    connection.parting = True
     until = time.monotonic() + _SLOWLY
-    path.sips(line, lambda: time.monotonic() > until)
+    path.sips(connection, lambda: time.monotonic() > until)
     return blocked
 
 
-def _while_blocked(path: Path, line: Line) -> bool:
+def _while_blocked(path: Path, connection: Connection) -> bool:
     """The same while it cannot go out at all.
 
     A FIN waits behind the data before it. So we read, slowly, until it is acknowledged, and then stop some more times:
     wherever it is just then, who has seen it has to wait for us, and keep what is not written.
     """
-    line.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
-    blocked = path.fills(line)
-    line.parting = True
+    connection.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
+    blocked = path.fills(connection)
+    connection.parting = True
     until = time.monotonic() + _SLOWLY
-    path.sips(line, lambda: unsent(line.sock) == 0 or time.monotonic() > until)
-    left = line.missing
+    path.sips(connection, lambda: unsent(connection.sock) == 0 or time.monotonic() > until)
+    left = connection.missing
     for share in _SHARES[-1:] if path.plan.quick else _SHARES:
-        path.sips(line, lambda: line.missing <= share * left)  # noqa: B023
+        path.sips(connection, lambda: connection.missing <= share * left)  # noqa: B023
         hold = time.monotonic() + _HOLD
-        while line.end is None and time.monotonic() < hold:
-            path.fills(line, quiet=_HOLD / 4, most=_HOLD / 4)
+        while connection.end is None and time.monotonic() < hold:
+            path.fills(connection, quiet=_HOLD / 4, most=_HOLD / 4)
             path.wait(0.01)
     return blocked

@@ -14,8 +14,8 @@ import time
 from ...channel import FIN
 from ...errors import ConnectError, LocalError
 from ...sockets import tcp_info
+from ..connection import Connection, pump
 from ..finding import Finding, fail, ok, unknown
-from ..line import Line, pump
 from ..path import Path
 
 # Of the longest. Where it is long, the times stand close together: what limits there are (60 s, 300 s, 350 s) differ by less.
@@ -27,23 +27,23 @@ def check(path: Path) -> Finding:
     room = path.known.capacity or max(1, path.plan.clients // 2)  # the other half is for what runs beside them
     times = [share * path.plan.idle for share in _SHARES if share * path.plan.idle >= _FIRST or share == 1][:room]
     with contextlib.ExitStack() as opened:
-        lines: list[tuple[float, Line]] = []
+        connections: list[tuple[float, Connection]] = []
         for seconds in times:
             try:
-                line = opened.enter_context(path.line())
+                connection = opened.enter_context(path.connect())
             except (ConnectError, LocalError) as error:
                 return unknown("not-that-many", reason=str(error))
-            line.ask(1)
-            if not path.returns(line):
+            connection.ask(1)
+            if not path.returns(connection):
                 return unknown("not-returned")
-            lines.append((seconds, line))
-        ended = _wait(path, lines)
-        path.ends(*(line for _, line in lines if line.end is None))
+            connections.append((seconds, connection))
+        ended = _wait(path, connections)
+        path.ends(*(connection for _, connection in connections if connection.end is None))
     if ended:
         try:
-            with path.line() as line:
-                line.ask(1)
-                served = path.returns(line)
+            with path.connect() as connection:
+                connection.ask(1)
+                served = path.returns(connection)
         except ConnectError:
             served = False
         if not served:
@@ -51,23 +51,23 @@ def check(path: Path) -> Finding:
     return _judge(times, ended)
 
 
-def _wait(path: Path, lines: list[tuple[float, Line]]) -> dict[float, tuple[str, float]]:
+def _wait(path: Path, connections: list[tuple[float, Connection]]) -> dict[float, tuple[str, float]]:
     """How each idle time ended that did not end well, and after how long."""
     ended: dict[float, tuple[str, float]] = {}
-    for seconds, line in sorted(lines, key=lambda item: item[0]):
-        due = line.moved + seconds
-        watched = [other for _, other in lines if other.end is None]
-        pump(watched, lambda: time.monotonic() >= due or line.end is not None, path.stop, quiet=math.inf, most=math.inf)  # noqa: B023
-        if line.end is not None:
-            ended[seconds] = ("closed" if line.end == FIN else "reset", line.ended_at - line.moved)
+    for seconds, connection in sorted(connections, key=lambda item: item[0]):
+        due = connection.moved + seconds
+        watched = [other for _, other in connections if other.end is None]
+        pump(watched, lambda: time.monotonic() >= due or connection.end is not None, path.stop, quiet=math.inf, most=math.inf)  # noqa: B023
+        if connection.end is not None:
+            ended[seconds] = ("closed" if connection.end == FIN else "reset", connection.ended_at - connection.moved)
             continue
-        idled = time.monotonic() - line.moved
-        line.ask(1)
-        watched = [other for _, other in lines if other.end is None]
-        pump(watched, lambda: not line.missing or line.end is not None, path.stop, quiet=path.patience)  # noqa: B023
-        if line.missing:
-            unacked = line.end is None and not path.unix and tcp_info(line.sock).unacked
-            ended[seconds] = ("reset-when-used" if line.end is not None else "silence" if unacked else "no-answer", idled)
+        idled = time.monotonic() - connection.moved
+        connection.ask(1)
+        watched = [other for _, other in connections if other.end is None]
+        pump(watched, lambda: not connection.missing or connection.end is not None, path.stop, quiet=path.patience)  # noqa: B023
+        if connection.missing:
+            unacked = connection.end is None and not path.unix and tcp_info(connection.sock).unacked
+            ended[seconds] = ("reset-when-used" if connection.end is not None else "silence" if unacked else "no-answer", idled)
     return ended
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from ...errors import ConnectError
 from ...sockets import tcp_info
+from ..connection import Connection
 from ..finding import Finding, fail, ok, unknown, warn
-from ..line import Line
 from ..path import Path
 
 _SMALL = 5
@@ -22,12 +22,12 @@ _LOSS = 0.01  # of the segments
 
 
 def check(path: Path) -> Finding:
-    with path.line() as line:
+    with path.connect() as connection:
         for _ in range(_SMALL):
-            line.ask(1)
-            if not path.returns(line):
+            connection.ask(1)
+            if not path.returns(connection):
                 return unknown("small")
-        complete, found = _large(path, line)
+        complete, found = _large(path, connection)
     if complete:
         most = max(3, _LOSS * found["segments"])
         if found["retransmitted"] > most:
@@ -37,26 +37,26 @@ def check(path: Path) -> Finding:
             return warn("reordered" if reordered else "loss", **found, lost=lost)
         return ok("ok", **found)
     path.known.large_lost = True
-    if line.end is not None:
-        return fail("ended", **found, how=line.end)
+    if connection.end is not None:
+        return fail("ended", **found, how=connection.end)
     if not _passes(path, None) and _passes(path, _SURE_MSS):
         return fail("black-hole" if found["ours"] else "black-hole-back", **found, sure=_SURE_MSS)
     return fail("stuck", **found, patience_s=path.patience)
 
 
-def _large(path: Path, line: Line) -> tuple[bool, dict[str, int]]:
+def _large(path: Path, connection: Connection) -> tuple[bool, dict[str, int]]:
     """Whether it came back, and what the kernel says of it."""
-    before = tcp_info(line.sock)
-    asked = line.asked
+    before = tcp_info(connection.sock)
+    asked = connection.asked
     complete = True
-    while complete and line.asked - asked < path.amount(_AMOUNT):  # in steps: what buffers do when they are full is not asked
-        line.ask(_STEP)
-        complete = path.returns(line)
-    path.wait(_SETTLE * line.took)  # the last DSACKs are still on their way
-    info = tcp_info(line.sock)
+    while complete and connection.asked - asked < path.amount(_AMOUNT):  # in steps: what buffers do when they are full is not asked
+        connection.ask(_STEP)
+        complete = path.returns(connection)
+    path.wait(_SETTLE * connection.took)  # the last DSACKs are still on their way
+    info = tcp_info(connection.sock)
     return complete, {
-        "sent": line.asked - asked,
-        "missing": line.missing,
+        "sent": connection.asked - asked,
+        "missing": connection.missing,
         "mss": info.send_mss,
         "retransmitted": info.retransmitted - before.retransmitted,
         "segments": info.data_sent - before.data_sent,
@@ -70,8 +70,8 @@ def _large(path: Path, line: Line) -> tuple[bool, dict[str, int]]:
 def _passes(path: Path, mss: int | None) -> bool:
     """Whether some segments come back, of *mss* bytes at the most, or as long as the path is said to take."""
     try:
-        with path.line(mss) as line:
-            line.ask(_STEP)
-            return path.returns(line)
+        with path.connect(mss) as connection:
+            connection.ask(_STEP)
+            return path.returns(connection)
     except ConnectError:
         return False

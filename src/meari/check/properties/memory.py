@@ -27,14 +27,14 @@ def check(path: Path) -> Finding:
     if left > _GROWTH:
         return fail("leaks", connections=_CONNECTIONS, left=left)
     before = server.memory()
-    with path.line() as line:
-        line.ask(_UNREAD)
-        path.fills(line)
-        sent = line.written
+    with path.connect() as connection:
+        connection.ask(_UNREAD)
+        path.fills(connection)
+        sent = connection.written
         grown = max(0, server.memory() - before)
-        line.asked = max(sent, line.returned)
+        connection.asked = max(sent, connection.returned)
         with contextlib.suppress(OSError):
-            path.returns(line)
-            path.ends(line)
+            path.returns(connection)
+            path.ends(connection)
     found = {"sent": sent, "grown": grown, "connections": _CONNECTIONS, "left": left}
     return fail("grows", **found) if grown > _GROWTH else ok("ok", **found)

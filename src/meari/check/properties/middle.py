@@ -25,9 +25,9 @@ def check(path: Path) -> Finding:
     echoes: list[float] = []
     try:
         for _ in range(_CONNECTS):
-            with path.line() as line:
-                connects.append(line.took)
-                path.ends(line, quiet=0.2)  # one after the other: a far end that serves one at a time has served it
+            with path.connect() as connection:
+                connects.append(connection.took)
+                path.ends(connection, quiet=0.2)  # one after the other: a far end that serves one at a time has served it
         with path.rio() as rio:
             until = time.monotonic() + _LONG_ENOUGH
             while len(echoes) < 2 or (len(echoes) < _ECHOES and time.monotonic() < until):

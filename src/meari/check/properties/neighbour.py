@@ -10,8 +10,8 @@ import contextlib
 import statistics
 
 from ...errors import ConnectError, DeadlineError, IncompleteRead, LocalError
+from ..connection import Connection
 from ..finding import Finding, fail, ok, unknown, warn
-from ..line import Line
 from ..path import Different, Path
 
 _NEVER_READ = 2
@@ -40,23 +40,23 @@ def _beside(path: Path) -> Finding:
     if clients < 2:
         return unknown("no-room")
     with contextlib.ExitStack() as opened:
-        lines: list[Line] = []
+        connections: list[Connection] = []
         try:
             for n in range(clients - 1):  # one more is the newcomer
-                lines.append(opened.enter_context(path.line()))
-                lines[-1].ask(path.amount(_UNREAD) if n < readers else _HALF)
+                connections.append(opened.enter_context(path.connect()))
+                connections[-1].ask(path.amount(_UNREAD) if n < readers else _HALF)
         except (ConnectError, LocalError) as error:
             return unknown("not-that-many", reason=str(error))
-        for half in lines[readers:]:
+        for half in connections[readers:]:
             half.asked -= 1  # its newline
-        path.fills(*lines, most=1.0)
-        for reader in lines[:readers]:
+        path.fills(*connections, most=1.0)
+        for reader in connections[:readers]:
             reader.asked = reader.written
         beside = _newcomer(path)
-        for half in lines[readers:]:
+        for half in connections[readers:]:
             half.asked += 1
-        path.ends(*lines)  # all of them end well: they are not this property's to break
-    found = {"neighbours": len(lines), "alone_s": alone, "patience_s": path.patience}
+        path.ends(*connections)  # all of them end well: they are not this property's to break
+    found = {"neighbours": len(connections), "alone_s": alone, "patience_s": path.patience}
     if isinstance(beside, str):
         return fail("starved", **found) if beside == _SILENCE else fail("turned-away", **found, how=beside)
     found["beside_s"] = beside

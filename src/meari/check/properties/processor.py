@@ -17,11 +17,11 @@ def check(path: Path) -> Finding:
     if server is None:
         return unknown("not-spawned")
     come_and_go(path, 1)
-    with path.line() as line:
-        line.ask(1)
-        path.returns(line)
+    with path.connect() as connection:
+        connection.ask(1)
+        path.returns(connection)
         began, before = time.monotonic(), server.processor()
         path.wait(_WATCHED / 2 if path.plan.quick else _WATCHED)
         share = (server.processor() - before) / (time.monotonic() - began)
-        path.ends(line)
+        path.ends(connection)
     return fail("spins", share=share) if share > _SPINS else ok("ok", share=share)

@@ -12,8 +12,8 @@ import time
 from ...errors import ConnectError, DeadlineError, IncompleteRead
 from ...rio import Rio
 from ...sockets import tcp_info, unsent
+from ..connection import Connection
 from ..finding import Finding, fail, ok, unknown
-from ..line import Line
 from ..path import Different, Path
 
 _AMOUNTS = (0, 4096, 65536)  # bytes under way at the reset
@@ -59,12 +59,12 @@ def check(path: Path) -> Finding:
 
 def _in_mid_echo(path: Path, amount: int) -> None:
     """A reset with *amount* bytes under way."""
-    with path.line() as line:
+    with path.connect() as connection:
         if amount:
-            line.ask(amount)
-            path.fills(line, most=0.5)
-            path.sips(line, lambda: line.returned > 0)
-        _reset(path, line)
+            connection.ask(amount)
+            path.fills(connection, most=0.5)
+            path.sips(connection, lambda: connection.returned > 0)
+        _reset(path, connection)
 
 
 def _while_blocked(path: Path, *, fin: bool) -> None:
@@ -73,32 +73,32 @@ def _while_blocked(path: Path, *, fin: bool) -> None:
     With the FIN the kernel answers the write with EPIPE, and SIGPIPE. The FIN only gets there if there is room for it: so
     no more is sent once the window shows that the far end has stopped to read.
     """
-    with path.line() as line:
+    with path.connect() as connection:
         widest = 0
         until = time.monotonic() + 0.5 + path.margin
-        while line.end is None and line.asked < path.amount(_MUCH) and time.monotonic() < until:
-            line.ask(_STEP)
-            path.fills(line, most=0.1)
-            _acknowledged(path, line, until)
-            window = tcp_info(line.sock).send_window
+        while connection.end is None and connection.asked < path.amount(_MUCH) and time.monotonic() < until:
+            connection.ask(_STEP)
+            path.fills(connection, most=0.1)
+            _acknowledged(path, connection, until)
+            window = tcp_info(connection.sock).send_window
             widest = max(widest, window)
             if window < widest / 2:
                 break
         if fin:
-            line.asked = line.written
-            line.parting = True
-            line.part()
-            _acknowledged(path, line, until)
-        _reset(path, line)
+            connection.asked = connection.written
+            connection.parting = True
+            connection.part()
+            _acknowledged(path, connection, until)
+        _reset(path, connection)
 
 
-def _acknowledged(path: Path, line: Line, until: float) -> None:
-    while unsent(line.sock) and time.monotonic() < until:
+def _acknowledged(path: Path, connection: Connection, until: float) -> None:
+    while unsent(connection.sock) and time.monotonic() < until:
         path.wait(0.001)
 
 
-def _reset(path: Path, line: Line) -> None:
-    line.abort()
+def _reset(path: Path, connection: Connection) -> None:
+    connection.abort()
     path.wait(_SETTLE)
 
 

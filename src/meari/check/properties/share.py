@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 from ...errors import ConnectError
+from ..connection import pump
 from ..finding import Evidence, Finding, fail, ok, unknown
-from ..line import pump
 from ..path import Path
 
 _CONNECTIONS, _MORE = 16, 48  # the latter once one was not served: the share is to be known
@@ -50,16 +50,16 @@ def check(path: Path) -> Finding:
 def _one(path: Path, longest: float) -> tuple[str, float]:
     """Why one connection was not served, or "", and the seconds that its answer took."""
     try:
-        line = path.line()
+        connection = path.connect()
     except ConnectError as error:
         return "; ".join(error.reasons), 0.0
-    with line:
-        line.ask(1)
+    with connection:
+        connection.ask(1)
         least = 0.5 if path.plan.quick else 1.0
-        quiet = max(least, 20 * line.took, _LATE * longest)
-        began = line.moved
-        pump([line], lambda: line.returned > 0 or line.end is not None, path.stop, quiet=quiet)
-        took = line.moved - began
-        answered, end = line.returned > 0, line.end
-        path.ends(line, quiet=path.margin + 0.1)
+        quiet = max(least, 20 * connection.took, _LATE * longest)
+        began = connection.moved
+        pump([connection], lambda: connection.returned > 0 or connection.end is not None, path.stop, quiet=quiet)
+        took = connection.moved - began
+        answered, end = connection.returned > 0, connection.end
+        path.ends(connection, quiet=path.margin + 0.1)
         return ("" if answered else f"no-echo-{end}" if end else "silence"), took

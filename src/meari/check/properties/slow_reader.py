@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from ..connection import pump
 from ..finding import Finding, fail, ok
-from ..line import pump
 from ..path import Path
 
 _SENT = 16 << 20
@@ -14,21 +14,21 @@ _SLOWLY = 1.0  # seconds of it; then the rest is read as fast as it comes
 
 
 def check(path: Path) -> Finding:
-    with path.stream() as line:
-        line.ask(path.amount(_SENT))
+    with path.stream() as connection:
+        connection.ask(path.amount(_SENT))
         until = time.monotonic() + (_SLOWLY / 2 if path.plan.quick else _SLOWLY)
-        while line.end is None and time.monotonic() < until:
-            path.fills(line, quiet=_EVERY, most=_EVERY)
-            line.reading = True
-            before = line.returned
-            pump([line], lambda: line.returned > before or line.end is not None, path.stop, quiet=_EVERY, most=_EVERY)  # noqa: B023
-        slowly = line.returned
-        complete = path.returns(line)
-        sent, missing = line.asked, line.missing
-        faults = [fault for fault in line.conclude() if fault.kind != "truncated"]  # that is told as what it comes from
+        while connection.end is None and time.monotonic() < until:
+            path.fills(connection, quiet=_EVERY, most=_EVERY)
+            connection.reading = True
+            before = connection.returned
+            pump([connection], lambda: connection.returned > before or connection.end is not None, path.stop, quiet=_EVERY, most=_EVERY)  # noqa: B023
+        slowly = connection.returned
+        complete = path.returns(connection)
+        sent, missing = connection.asked, connection.missing
+        faults = [fault for fault in connection.conclude() if fault.kind != "truncated"]  # that is told as what it comes from
     found = {"sent": sent, "slowly": slowly, "missing": missing}
     if faults:
         return fail("faults", **found, faults=len(faults), first=str(faults[0]))
     if not complete:
-        return fail("ended" if line.end else "stuck", **found, how=line.end or "", patience_s=path.patience)
+        return fail("ended" if connection.end else "stuck", **found, how=connection.end or "", patience_s=path.patience)
     return ok("ok", **found)

@@ -16,15 +16,16 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..address import Address
+from ..child import Child
 from ..errors import LocalError, MeariError, Stopped
 from ..net import Endpoint, kernel
 from ..stop import Stop, milliseconds
-from .lines import SECOND
+from .flows import SECOND
 from .load import Load
 from .pause import Pause
 from .plan import Plan
@@ -34,7 +35,6 @@ from .tally import Count
 _HEAD = struct.Struct("!I")
 _AHEAD = SECOND // 50  # from when all are connected to the begin
 _END = 2.0  # seconds from the stop to the end of the processes
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 _GRACE = 10.0  # seconds beyond all that a process may wait for
 
 
@@ -48,20 +48,15 @@ class Worker:
         self.last: Count | None = None  # what came after the end
         self.gone = False
         self._kept = b""
-        with _signals_held():
-            pid = os.fork()
-            if pid == 0:
-                for number in _SIGNALS:  # the parent's to heed, who stops us all
-                    signal.signal(number, signal.SIG_IGN)
-        if pid == 0:
-            try:
-                for other in (self, *others):
-                    other.sock.close()
-                _work(plan, targets, run, part, stop, theirs)
-            finally:
-                os._exit(0)
+
+        def work() -> None:
+            for other in (self, *others):
+                other.sock.close()
+            _work(plan, targets, run, part, stop, theirs)
+
+        # The parent handles the signals, and stops every process.
+        self.child = Child(work, ignore=(signal.SIGINT, signal.SIGTERM, signal.SIGQUIT))
         theirs.close()
-        self._pid, self._pidfd = pid, os.pidfd_open(pid)
 
     def read(self) -> None:
         """Take what it has told since. Raises what ended it, if that was no part of the plan."""
@@ -78,20 +73,10 @@ class Worker:
             self._kept = self._kept[size:]
         self.gone = not data
 
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, OSError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-
     def close(self, until: float) -> None:
-        """Wait for its end, and kill it if that has not come at *until*, a time of time.monotonic()."""
+        """Wait for its end until *until*, a time of time.monotonic(); then kill it."""
         self.sock.close()
-        poller = select.poll()
-        poller.register(self._pidfd, select.POLLIN)
-        if not poller.poll(milliseconds(until - time.monotonic())):
-            self.kill()
-        os.waitpid(self._pid, 0)
-        os.close(self._pidfd)
-        self._pidfd = -1
+        self.child.end(until - time.monotonic())
 
     def _take(self, value: object) -> None:
         if isinstance(value, Exception):
@@ -104,16 +89,6 @@ class Worker:
             self.far_end = value
 
 
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """A signal that comes meanwhile comes after: a child must not run its parent's handlers."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 @dataclass(frozen=True, slots=True)
 class _Last:
     """Marks the end of what a process tells."""
@@ -121,7 +96,7 @@ class _Last:
     count: Count
 
 
-class _Teller:
+class _Sender:
     """A worker's end of the socket: while the parent does not read, what is to be told is summed up instead of waited for."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -155,23 +130,23 @@ def _framed(value: object) -> bytes:
 def _work(plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> None:
     """What a forked process does."""
     stop.inherit()
-    tell = _Teller(sock)
+    report = _Sender(sock)
     try:
-        load = Load(plan.part(part[0]), targets, run, part, stop, tell)
-        tell.at_once(load.connect().address)
+        load = Load(plan.part(part[0]), targets, run, part, stop, report)
+        report.at_once(load.connect().address)
         begin = sock.recv(8, socket.MSG_WAITALL)
         if len(begin) == 8:
             gc.collect()
             gc.freeze()
             load.run(int.from_bytes(begin, "big"))
-            tell.at_once(_Last(load.finish()))
+            report.at_once(_Last(load.finish()))
     except MeariError as error:
-        tell.at_once(type(error)(str(error)))
+        report.at_once(type(error)(str(error)))
     except Exception as error:
-        tell.at_once(LocalError(f"a process of the load failed: {type(error).__name__}: {error}"))
+        report.at_once(LocalError(f"a process of the load failed: {type(error).__name__}: {error}"))
 
 
-class Crew:
+class Workers:
     """Runs a plan against the first of *targets* that answers; run() gives *told* each interval as it is complete."""
 
     def __init__(self, plan: Plan, targets: list[Endpoint], run: int | None = None) -> None:
@@ -193,9 +168,9 @@ class Crew:
 
     def _kill(self) -> None:
         for worker in self._workers:
-            worker.kill()
+            worker.child.kill()
 
-    def run(self, told: Callable[[Point], None] = lambda _: None, idle: Callable[[], None] = lambda: None) -> Result:
+    def run(self, report: Callable[[Point], None] = lambda _: None, idle: Callable[[], None] = lambda: None) -> Result:
         """*idle* is called some times a second.
 
         Raises ConnectError if not all connections could be made, LocalError if a process failed, Stopped before the begin.
@@ -214,7 +189,7 @@ class Crew:
             for worker in self._workers:
                 worker.sock.sendall(begin.to_bytes(8, "big"))
             self.began = begin + int(self.plan.warmup * SECOND)
-            self._collect(told, idle)
+            self._collect(report, idle)
             return self.result
         finally:
             self._close()
@@ -232,16 +207,18 @@ class Crew:
                 if worker.gone and worker.last is None and not self.stopped:
                     raise LocalError("a process of the load died")
 
-    def _collect(self, told: Callable[[Point], None], idle: Callable[[], None]) -> None:
+    def _collect(self, report: Callable[[Point], None], idle: Callable[[], None]) -> None:
         """Sum up the intervals as they come: one is complete when every process has told it."""
         last = math.inf if self.plan.seconds is None else self.began / SECOND + self.plan.seconds + self._patience()
         while not all(worker.gone for worker in self._workers):
             self._read()
             now = time.monotonic_ns()
-            if self._pause.came:  # the processes were stopped with us, and end as much later
-                last += self._pause.take(now) / SECOND
-            self._pause.seen = now
-            while all(worker.intervals or worker.last or worker.gone for worker in self._workers) and self._sum(told):
+            # The processes were stopped with this one, and end as much later.
+            if self._pause.came:
+                last += self._pause.take() / SECOND
+            else:
+                self._pause.seen = now
+            while all(worker.intervals or worker.last or worker.gone for worker in self._workers) and self._sum(report):
                 pass
             idle()
             if self.stopped:
@@ -249,7 +226,7 @@ class Crew:
             if time.monotonic() > last:
                 self._kill()
                 raise LocalError("a process of the load did not end in time, and was killed")
-        while self._sum(told):
+        while self._sum(report):
             pass
         for worker in self._workers:
             if worker.last is not None:
@@ -259,7 +236,7 @@ class Crew:
         """What a process may take to end: the last answers, then the far end's FIN."""
         return 2 * self.plan.timeout + self.plan.interval + _GRACE
 
-    def _sum(self, told: Callable[[Point], None]) -> bool:
+    def _sum(self, report: Callable[[Point], None]) -> bool:
         """Sum up the next interval; False if there is none."""
         having = [worker for worker in self._workers if worker.intervals]
         if not having:
@@ -268,7 +245,7 @@ class Crew:
         total = Count()
         for count in counts:
             total.add(count)
-        told(self.result.add(total))
+        report(self.result.add(total))
         return True
 
     def _close(self) -> None:

@@ -79,7 +79,7 @@ class Case:
     limit: int = 0  # of the offset, where that is one of ours
     fault: Fault | None = None  # what it is if the stretch goes on to the limit
     returned: bytes = b""  # the first bytes that came since `until`
-    told: int = 0  # the place before which everything is named already
+    reported: int = 0  # the place before which everything is named already
 
     def pass_over(self, n: int) -> None:
         self.before = (self.before + self.data[:n])[-BEFORE:]
@@ -88,11 +88,11 @@ class Case:
         self.searched = max(0, self.searched - n)
 
 
-class Namer:
+class FaultClassifier:
     """Names the faults of one connection. While a case is open, what comes is given to take()."""
 
-    def __init__(self, run: int, connection: int, tell: Callable[[Fault], None]) -> None:
-        self.run, self.connection, self.tell = run, connection, tell
+    def __init__(self, run: int, connection: int, report: Callable[[Fault], None]) -> None:
+        self.run, self.connection, self.report = run, connection, report
         self.made = 0  # the offset up to which there is something to expect
         self.case: Case | None = None
         self.resumed = 0  # the offset to expect, once a case is closed
@@ -122,7 +122,7 @@ class Namer:
     def settle(self, front: int | None = None) -> None:
         """Tell what was dropped so long before *front* that it will not come any more; None: all of it."""
         while self._holes and (front is None or len(self._holes) > _OPEN or front - self._holes[0][0].offset > _SETTLED):
-            self.tell(self._holes.popleft()[0])
+            self.report(self._holes.popleft()[0])
 
     def lost(self, kind: str, front: int) -> None:
         """Nothing came from *front* on: told as *kind*."""
@@ -161,7 +161,7 @@ class Namer:
                 start = case.place - max(0, back - place)
                 if len(case.stretches) == _STRETCHES:
                     self._named(case, case.until, 0)
-                    case.stretches, case.told = [], start
+                    case.stretches, case.reported = [], start
                 case.stretches.append(_Stretch(start, case.place - start, origin.moved(-back)))
         return b""
 
@@ -246,7 +246,7 @@ class Namer:
         case.stretches.pop()
         if case.stretches or case.place - fault.length > case.until + _CHANCE:
             self._named(case, case.until, 0)
-        self.tell(fault)
+        self.report(fault)
         self._resume(case, resumed)
 
     def _resume(self, case: Case, offset: int) -> None:
@@ -255,7 +255,7 @@ class Namer:
 
     def _altered(self, case: Case, start: int, end: int) -> None:
         """The places from *start* to *end* hold something else than was sent."""
-        at = max(start, case.told)
+        at = max(start, case.reported)
         for stretch in case.stretches:
             if stretch.place > at:
                 self._flipped(case, at, min(stretch.place, end))
@@ -291,7 +291,7 @@ class Namer:
 
     def _named(self, case: Case, offset: int, shift: int) -> None:
         """Every stretch of the case as a fault of its own at *offset*, and what is between them as bytes put in."""
-        at = max(case.until, case.told)
+        at = max(case.until, case.reported)
         for stretch in case.stretches:
             if stretch.place > at:
                 self._fault("inserted", offset, stretch.place - at, case=case)
@@ -361,7 +361,7 @@ class Namer:
     def _fault(
         self, kind: str, offset: int, length: int, detail: str = "", *, case: Case | None = None, origin: Origin | None = None
     ) -> None:
-        self.tell(self._make(kind, offset, length, detail, case=case, origin=origin))
+        self.report(self._make(kind, offset, length, detail, case=case, origin=origin))
 
     def _stream_at(self, offset: int, n: int) -> bytes:
         return Stream(self.run, self.connection).read(offset, max(0, n))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from .naming import KINDS as KINDS
-from .naming import Fault as Fault
-from .naming import Namer, common
+from .faults import KINDS as KINDS
+from .faults import Fault as Fault
+from .faults import FaultClassifier, common
 from .pattern import Stream
 
 _CHUNK = 4096  # bytes of the stream that are made at once
@@ -30,7 +30,7 @@ class Verifier:
         "front", "position", "run", "size",
     )  # fmt: skip
 
-    def __init__(self, run: int, connection: int, tell: Callable[[Fault], None], size: int = _CHUNK) -> None:
+    def __init__(self, run: int, connection: int, report: Callable[[Fault], None], size: int = _CHUNK) -> None:
         self.run, self.connection, self.size = run, connection, size
         self.front = 0  # offset up to which bytes came back, or are told as lost
         self.damage: list[tuple[int, int]] = []  # the stretches of offsets of which not all did, as far as not settled
@@ -42,7 +42,7 @@ class Verifier:
         self._spare: bytearray | None = None
         self._made = 0  # the offset where the last chunk ends
         self._stream = Stream(run, connection)
-        self._namer = Namer(run, connection, tell)
+        self._namer = FaultClassifier(run, connection, report)
 
     def more(self) -> bytes | bytearray:
         """The next bytes to send; they are expected back."""

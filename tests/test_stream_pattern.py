@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meari.pattern import KEY, SURE, Origin, Stream, find, origin
+from meari.stream.pattern import KEY, SURE, Origin, Stream, find, origin
 
 numbers = st.integers(0, 2**32 - 1)
 offsets = st.integers(0, 2**40)

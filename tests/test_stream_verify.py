@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meari import Address
-from meari.naming import KINDS, Fault, common
-from meari.pattern import Stream
+from meari.stream.faults import KINDS, Fault, common
+from meari.stream.pattern import Stream
+from meari.stream.verify import Verifier
 from meari.testing import Lie
-from meari.verify import Verifier
 
 from .lies import told
 

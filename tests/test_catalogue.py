@@ -14,8 +14,8 @@ import pytest
 
 from meari.check import properties
 from meari.check.battery import PROPERTIES, Result
+from meari.check.catalogue import LANGUAGES, about, causes
 from meari.check.finding import Finding, fail, ok, unknown, warn
-from meari.check.known import LANGUAGES, about, causes
 from meari.report import check as report
 from meari.units import duration, size
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Collection
 from ..channel import PIECE, Channel
 from ..errors import Stopped
 from ..net import kernel
-from ..pattern import Stream
 from ..rio import Poller
 from ..stop import Stop, milliseconds
-from ..verify import Fault, Verifier
+from ..stream.pattern import Stream
+from ..stream.verify import Fault, Verifier
 
 _TICK = 0.05  # seconds from one look at what is waited for to the next, at most
 _FAULTS = 100  # kept
@@ -29,12 +29,12 @@ _NAMED = re.compile(rb"meari (\d{6}): ")
 class _Text:
     """What a Verifier is to the keyed stream, to one line of text, which names its connection."""
 
-    def __init__(self, number: int, tell: Callable[[Fault], None]) -> None:
-        self.number, self.tell = number, tell
+    def __init__(self, number: int, report: Callable[[Fault], None]) -> None:
+        self.number, self.report = number, report
         self.progress = 0
-        line = f"meari {number:06d}: every line comes back\n".encode()
-        self._one = len(line)
-        self._text = line * (PIECE // len(line))
+        connection = f"meari {number:06d}: every line comes back\n".encode()
+        self._one = len(connection)
+        self._text = connection * (PIECE // len(connection))
         self._twice = self._text * 2
 
     def more(self) -> bytes:
@@ -49,7 +49,7 @@ class _Text:
         if data != self._twice[at : at + len(data)]:
             others = {int(number) for number in _NAMED.findall(data)} - {self.number}
             kind, detail = ("foreign", f"of connection {min(others)}") if others else ("different", f"{data[:20]!r} came")
-            self.tell(Fault(kind, self.number, self.progress, len(data), detail))
+            self.report(Fault(kind, self.number, self.progress, len(data), detail))
         self.progress += len(data)
 
     def unmake(self, n: int) -> None:
@@ -70,7 +70,7 @@ class _Keyed(Verifier):
             offset += len(ahead)
 
 
-class Line:
+class Connection:
     """The connection on *channel*, which connecting took *took* seconds. It carries text that names its *number*, or the stream
     of the connection of that number in *run* (pattern.py)."""
 
@@ -181,33 +181,33 @@ class Line:
         self._closing(self.sock)
         self.channel.close()
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def pump(lines: Collection[Line], done: Callable[[], bool], stop: Stop, *, quiet: float, most: float = 60.0) -> bool:
+def pump(connections: Collection[Connection], done: Callable[[], bool], stop: Stop, *, quiet: float, most: float = 60.0) -> bool:
     """Write and read on *lines* until *done*; whether it came to that.
 
     It ends otherwise when no byte moved for *quiet* seconds, or after *most* in all. Raises Stopped.
     """
     began = time.monotonic()
-    watched = {line.fileno(): line for line in lines}
+    watched = {connection.fileno(): connection for connection in connections}
     masks: dict[int, int] = {}
     poller = _poller(masks, stop)
     while not done():
         now = time.monotonic()
-        left = min(max((began, *(line.moved for line in lines))) + quiet, began + most) - now
+        left = min(max((began, *(connection.moved for connection in connections))) + quiet, began + most) - now
         if left <= 0:
             return False
-        for line in lines:
-            line.part()
-        wanted = {fd: mask for fd, line in watched.items() if (mask := line.mask())}
+        for connection in connections:
+            connection.part()
+        wanted = {fd: mask for fd, connection in watched.items() if (mask := connection.mask())}
         if wanted != masks:
             masks, poller = wanted, _poller(wanted, stop)
-        known = [fd for fd, line in watched.items() if line.reading and line.end is None and line.channel.waiting]
+        known = [fd for fd, connection in watched.items() if connection.reading and connection.end is None and connection.channel.waiting]
         for fd in known:
             watched[fd].step(select.POLLIN)
         for fd, event in poller.poll(0 if known else milliseconds(min(left, _TICK))):

@@ -1,0 +1,1 @@
+"""The keyed stream: its bytes, the classification of faults in what returns, and the verifier."""
