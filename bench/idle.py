@@ -1,4 +1,6 @@
-"""`make bench-idle`: what 5,000 connections that say nothing cost the event engine in memory, and a live one in time."""
+"""`make bench-idle`: what 5,000 connections that say nothing cost the event engine in memory, and a
+live one in time.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def main() -> None:
         for sock in idle:
             sock.close()
     print(f"{IDLE:,} idle connections: {each:,.0f} bytes of resident memory each")
-    print(f"a live one's p99: {alone:.1f} us without them, {beside:.1f} us with them: {beside / alone:.2f} times")
+    print(
+        f"a live one's p99: {alone:.1f} us without them, {beside:.1f} us with them: {beside / alone:.2f} times"
+    )
 
 
 if __name__ == "__main__":

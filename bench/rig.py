@@ -1,4 +1,6 @@
-"""What the benchmarks share: building the C programs, starting servers on one core, loading them from the other."""
+"""What the benchmarks share: building the C programs, starting servers on one core, loading them
+from the other.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ BUILT = HERE.parent / ".bench" / "built"
 
 def build() -> None:
     """Compile the C programs, if they have changed."""
-    compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+    compiler = next(
+        (found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None
+    )
     if compiler is None:
         sys.exit("a C compiler is needed to build what is timed beside: apt-get install gcc")
     BUILT.mkdir(parents=True, exist_ok=True)
@@ -49,8 +53,11 @@ class Server:
         self.name = name
         self.port = free_port()
         words = [str(word).replace("PORT", str(self.port)) for word in command]
-        # Some of the others print a traceback for each client that is gone; that they listen is checked below.
-        self.process = subprocess.Popen(pinned(0, words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Some of the others print a traceback for each client that is gone; that they listen is
+        # checked below.
+        self.process = subprocess.Popen(
+            pinned(0, words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         for _ in range(200):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 0.2).close()
@@ -99,10 +106,22 @@ class Result:
     cpu: float  # microseconds of the server's processor time a message
 
 
-def load(server: Server, connections: int, size: int, seconds: float, rate: float | None = None) -> Result:
+def load(
+    server: Server, connections: int, size: int, seconds: float, rate: float | None = None
+) -> Result:
     """Load *server* from the second core; with *rate*, an open loop."""
     before = server.busy()
-    command = pinned(1, [BUILT / "load", server.port, connections, size, seconds, *([] if rate is None else [rate])])
+    command = pinned(
+        1,
+        [
+            BUILT / "load",
+            server.port,
+            connections,
+            size,
+            seconds,
+            *([] if rate is None else [rate]),
+        ],
+    )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{server.name}: {done.stderr.strip()}")

@@ -1,4 +1,6 @@
-"""Echo servers of other makes, as their documentation has them: python rivals.py asyncio|uvloop|gevent|socketserver PORT"""
+"""Echo servers of other makes, as their documentation has them: python rivals.py
+asyncio|uvloop|gevent|socketserver PORT
+"""
 
 from __future__ import annotations
 

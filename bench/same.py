@@ -1,6 +1,8 @@
-"""How often `compare` reports a difference between a far end and itself, for real: python bench/same.py [COMPARISONS] [BUSY].
+"""How often `compare` reports a difference between a far end and itself, for real: python
+bench/same.py [COMPARISONS] [BUSY].
 
-BUSY: processes that only compute, beside it. At most one comparison in twenty should report any difference.
+BUSY: processes that only compute, beside it. At most one comparison in twenty should report any
+difference.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ def one(address: str) -> bool:
 
 def main() -> None:
     comparisons = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    busy = [multiprocessing.Process(target=spin, daemon=True) for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 0)]
+    busy = [
+        multiprocessing.Process(target=spin, daemon=True)
+        for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    ]
     for process in busy:
         process.start()
     began, differ = time.monotonic(), 0
@@ -47,7 +52,10 @@ def main() -> None:
         for n in range(1, comparisons + 1):
             differ += one(str(server.addresses[0]))
             if n % 20 == 0:
-                print(f"{differ} of {n} comparisons report a difference ({time.monotonic() - began:.0f} s)", flush=True)
+                print(
+                    f"{differ} of {n} comparisons report a difference ({time.monotonic() - began:.0f} s)",
+                    flush=True,
+                )
     for process in busy:
         process.kill()
 

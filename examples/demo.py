@@ -1,4 +1,5 @@
-"""What `make demo` runs: a server on a free port, real files through it, what came back compared; a ping, a load, a check; a lie found.
+"""What `make demo` runs: a server on a free port, real files through it, what came back compared; a
+ping, a load, a check; a lie found.
 
 Ends with 1 if one byte differs, or if the lie is not noticed.
 """
@@ -19,16 +20,30 @@ MEARI = [sys.executable, "-m", "meari"]
 
 
 def files(folder: Path) -> list[Path]:
-    """What is sent: the project's own sources, some megabytes of random bytes, a text without a last newline."""
+    """What is sent: the project's own sources, some megabytes of random bytes, a text without a
+    last newline.
+    """
     (folder / "random.bin").write_bytes(os.urandom(5_000_000))
-    (folder / "메아리.txt").write_text("메아리: what you call comes back\nand this line has no newline")
-    return [*sorted((HERE / "src" / "meari").rglob("*.py")), folder / "random.bin", folder / "메아리.txt"]
+    (folder / "메아리.txt").write_text(
+        "메아리: what you call comes back\nand this line has no newline"
+    )
+    return [
+        *sorted((HERE / "src" / "meari").rglob("*.py")),
+        folder / "random.bin",
+        folder / "메아리.txt",
+    ]
 
 
 def through(port: str, path: Path) -> bool:
     """Send one file; whether all of it came back, as `meari talk` says and as we see."""
     with path.open("rb") as source:
-        done = subprocess.run([*MEARI, "talk", "127.0.0.1", port], stdin=source, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            [*MEARI, "talk", "127.0.0.1", port],
+            stdin=source,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
     same = done.returncode == 0 and done.stdout == path.read_bytes()
     if not same:
         print(f"FAIL  {path.name}: {done.stderr.decode().strip()}", flush=True)
@@ -38,13 +53,22 @@ def through(port: str, path: Path) -> bool:
 def told(command: str, port: str, *words: str, code: int = 0) -> bool:
     """Run a command that tells its own tale; whether it ended as it should."""
     print(f"\n$ meari {command} 127.0.0.1 {port} {' '.join(words)}", flush=True)
-    return subprocess.run([*MEARI, command, "127.0.0.1", port, *words], timeout=60, check=False).returncode == code
+    return (
+        subprocess.run(
+            [*MEARI, command, "127.0.0.1", port, *words], timeout=60, check=False
+        ).returncode
+        == code
+    )
 
 
 def lied_to() -> bool:
     """Load a far end that flips bits; whether it is found out."""
     print("\n$ meari serve --lie flip --lie-every 20000 127.0.0.1:0", flush=True)
-    liar = subprocess.Popen([*MEARI, "serve", "--lie", "flip", "--lie-every", "20000", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
+    liar = subprocess.Popen(
+        [*MEARI, "serve", "--lie", "flip", "--lie-every", "20000", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert liar.stdout is not None
     try:
         print(liar.stdout.readline(), end="")
@@ -58,7 +82,9 @@ def lied_to() -> bool:
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
         print("$ meari serve 127.0.0.1:0", flush=True)
-        server = subprocess.Popen([*MEARI, "serve", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [*MEARI, "serve", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+        )
         assert server.stdout is not None
         first = server.stdout.readline()
         found = re.search(r":(\d+)$", first.strip())
@@ -69,7 +95,10 @@ def main() -> int:
         try:
             results = [through(found[1], path) for path in files(Path(folder))]
             print(f"{sum(results)} of {len(results)} files came back as they were", flush=True)
-            results += [told("ping", found[1], "-c", "3", "-i", "0.1"), told("load", found[1], "-c", "16", "-t", "1")]
+            results += [
+                told("ping", found[1], "-c", "3", "-i", "0.1"),
+                told("load", found[1], "-c", "16", "-t", "1"),
+            ]
             results.append(told("check", found[1], "--quick"))
         finally:
             server.send_signal(signal.SIGTERM)
@@ -80,7 +109,9 @@ def main() -> int:
         print("".join(f"  {line}" for line in lines[:_LOG]))
     results.append(lied_to())
     good = all(results) and server.returncode == 0
-    print(f"\n{sum(results)} of {len(results)} went as they should; the server ended with {server.returncode}")
+    print(
+        f"\n{sum(results)} of {len(results)} went as they should; the server ended with {server.returncode}"
+    )
     return 0 if good else 1
 
 

@@ -19,8 +19,11 @@ def main() -> None:
         for line in sys.stdin.buffer:  # Fgets
             rio.writen(line)  # Rio_writen
             if not line.endswith(b"\n"):
-                rio.shutdown()  # else a far end that waits for the newline, and we for the line, would wait for ever
-            sys.stdout.buffer.write(rio.readn(len(line)))  # the book reads a line; one over its MAXLINE comes in pieces
+                # Else a far end that waits for the newline, and we for the line, would wait for
+                # ever.
+                rio.shutdown()
+            # The book reads a line; one over its MAXLINE comes in pieces.
+            sys.stdout.buffer.write(rio.readn(len(line)))
             sys.stdout.buffer.flush()
 
 

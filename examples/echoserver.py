@@ -24,7 +24,8 @@ def main() -> None:
     except MeariError as error:
         sys.exit(f"echoserver: {error}")
     while True:
-        ready, _, _ = select.select(listeners, [], [])  # the book has one listenfd, and waits in Accept
+        # The book has one listenfd, and waits in Accept.
+        ready, _, _ = select.select(listeners, [], [])
         for listener in ready:
             if accepted := listener.accept():  # Accept
                 sock, peer = accepted

@@ -1,4 +1,6 @@
-"""A headless Chromium, spoken to over its pipes (--remote-debugging-pipe: JSON, each message ended by a NUL)."""
+"""A headless Chromium, spoken to over its pipes (--remote-debugging-pipe: JSON, each message ended
+by a NUL).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _PATIENCE = 60.0  # seconds for an answer
 
 
 class Browser:
-    """One page of *width* x *height*; what its console and its exceptions say is kept in *complaints*."""
+    """One page of *width* x *height*; what its console and its exceptions say is kept in
+    *complaints*.
+    """
 
     def __init__(self, folder: Path, width: int, height: int, *options: str) -> None:
         to_us, from_us = os.pipe(), os.pipe()
@@ -40,10 +44,18 @@ class Browser:
         targets = self.ask("Target.getTargets")["targetInfos"]
         target = next(each["targetId"] for each in targets if each["type"] == "page")
         self._session: str | None = None
-        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
 
     _session: str | None = None
 
@@ -71,7 +83,11 @@ class Browser:
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\0")
         said: dict[str, typing.Any] = json.loads(line)
-        if said.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"):
+        if said.get("method") in (
+            "Runtime.exceptionThrown",
+            "Log.entryAdded",
+            "Runtime.consoleAPICalled",
+        ):
             self.complaints.append(json.dumps(said["params"]))
         return said
 
@@ -89,7 +105,13 @@ class Browser:
     def key(self, key: str) -> None:
         """Press and release one."""
         more = (
-            {"text": key} if len(key) == 1 else {"windowsVirtualKeyCode": {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}[key]}
+            {"text": key}
+            if len(key) == 1
+            else {
+                "windowsVirtualKeyCode": {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}[
+                    key
+                ]
+            }
         )
         self.ask("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **more)
         self.ask("Input.dispatchKeyEvent", type="keyUp", key=key, code=key)

@@ -1,4 +1,6 @@
-"""Certificates for tests, made by openssl(1): an authority, a server's for localhost, a client's, and a stranger's."""
+"""Certificates for tests, made by openssl(1): an authority, a server's for localhost, a client's,
+and a stranger's.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,49 @@ def directory() -> Path:
     _kept.append(made)
     where = Path(made.name)
     for name in ("ca", "other"):
-        _openssl(where, "req", "-x509", *_NEW, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2")
+        _openssl(
+            where,
+            "req",
+            "-x509",
+            *_NEW,
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.pem",
+            "-subj",
+            f"/CN={name}",
+            "-days",
+            "2",
+        )
     names = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"
-    for name, authority, extensions in (("server", "ca", names), ("client", "ca", ""), ("stranger", "other", "")):
-        _openssl(where, "req", *_NEW, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+    for name, authority, extensions in (
+        ("server", "ca", names),
+        ("client", "ca", ""),
+        ("stranger", "other", ""),
+    ):
+        _openssl(
+            where,
+            "req",
+            *_NEW,
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+            "-subj",
+            f"/CN={name}",
+        )
         (where / "extensions").write_text(extensions)
-        signed = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions")
+        signed = (
+            "-CA",
+            f"{authority}.pem",
+            "-CAkey",
+            f"{authority}.key",
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-extfile",
+            "extensions",
+        )
         _openssl(where, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
     return where
 
@@ -35,7 +74,9 @@ _NEW = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
 def _openssl(where: Path, *words: str) -> None:
-    done = subprocess.run(["openssl", *words], cwd=where, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["openssl", *words], cwd=where, capture_output=True, timeout=30, check=False
+    )
     if done.returncode:
         pytest.fail(done.stderr.decode())
 

@@ -1,4 +1,6 @@
-"""Fixtures, and the rule that every test is held to: what it opened or started is gone when it ends."""
+"""Fixtures, and the rule that every test is held to: what it opened or started is gone when it
+ends.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from meari.listeners import open_listeners
 
 from .program import children
 
-# A shell that starts us in the background lets us ignore Ctrl-C, and every program that a test starts would inherit it.
+# A shell that starts us in the background lets us ignore Ctrl-C, and every program that a test
+# starts would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
@@ -38,7 +41,9 @@ def nothing_left_over(tmp_path: Path) -> Iterator[None]:
     before, threads = descriptors(), threading.active_count()
     yield
     until = time.monotonic() + 5
-    while time.monotonic() < until and (threading.active_count() > threads or children(os.getpid())):
+    while time.monotonic() < until and (
+        threading.active_count() > threads or children(os.getpid())
+    ):
         time.sleep(0.01)
     assert threading.active_count() <= threads, [t.name for t in threading.enumerate()]
     assert not children(os.getpid())

@@ -20,8 +20,12 @@ def connect(port: int, n: int) -> list[socket.socket]:
     return found
 
 
-def exchange(clients: Sequence[socket.socket], data: Sequence[bytes], seconds: float = 60.0) -> list[bytes]:
-    """Each sends its data, half-closes and reads to the end of file, all at the same time; what each got. Closes them."""
+def exchange(
+    clients: Sequence[socket.socket], data: Sequence[bytes], seconds: float = 60.0
+) -> list[bytes]:
+    """Each sends its data, half-closes and reads to the end of file, all at the same time; what
+    each got. Closes them.
+    """
     got: dict[int, list[bytes]] = {sock.fileno(): [] for sock in clients}
     left = {sock.fileno(): memoryview(mine) for sock, mine in zip(clients, data, strict=True)}
     by_fd = {sock.fileno(): sock for sock in clients}

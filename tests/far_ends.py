@@ -13,7 +13,8 @@ import pytest
 
 SOURCES = Path(__file__).parent / "far_ends"
 
-# The far end, and the properties that check is to name of it, as FAIL or as a warning: these, and no other.
+# The far end, and the properties that check is to name of it, as FAIL or as a warning: these, and
+# no other.
 FAULTS = {
     "right": set(),
     "at_the_end": {"partial"},
@@ -31,7 +32,8 @@ FAULTS = {
     "leaks_memory": {"memory"},
     "lines": {"partial"},
     "nagle": {"small"},
-    "parent_keeps": {"close", "descriptors"},  # the copy is the cause of both: no FIN, and a descriptor more
+    # The copy is the cause of both: no FIN, and a descriptor more.
+    "parent_keeps": {"close", "descriptors"},
     "prethreaded": {"concurrency", "neighbour"},
     "resets": {"close"},
     "shared": {"concurrency"},
@@ -69,7 +71,9 @@ def _directory() -> tempfile.TemporaryDirectory[str]:
 
 @functools.cache
 def built(name: str) -> str:
-    """The command that starts one of them, without its port; the test is skipped where nothing compiles or runs it."""
+    """The command that starts one of them, without its port; the test is skipped where nothing
+    compiles or runs it.
+    """
     if (SOURCES / f"{name}.py").exists():
         return f"{sys.executable} {SOURCES / name}.py"
     if (SOURCES / f"{name}.js").exists():
@@ -80,5 +84,18 @@ def built(name: str) -> str:
     if compiler is None:
         pytest.skip("no C compiler: apt-get install gcc")
     program = f"{_directory().name}/{name}"
-    subprocess.run([compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, SOURCES / f"{name}.c"], check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pthread",
+            "-o",
+            program,
+            SOURCES / f"{name}.c",
+        ],
+        check=True,
+    )
     return program

@@ -1,4 +1,6 @@
-"""What a lie does to a stream, and the earliest offset that explains the bytes: computed from the definition, by trying."""
+"""What a lie does to a stream, and the earliest offset that explains the bytes: computed from the
+definition, by trying.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def told(lie: Lie, run: int, connection: int) -> tuple[str, int, int]:
         return "foreign", begin + differing[0], differing[-1] - differing[0] + 1
     middle = 0
     if kind == "reorder":
-        middle = next(m for m in range(1, length) if lie.put == sent[at + m : at + length] + sent[at : at + m])
+        middle = next(
+            m for m in range(1, length) if lie.put == sent[at + m : at + length] + sent[at : at + m]
+        )
 
     def explains(p: int) -> bool:
         match kind:
@@ -32,7 +36,13 @@ def told(lie: Lie, run: int, connection: int) -> tuple[str, int, int]:
             case "duplicate":
                 return came == sent[: p + length] + sent[p : p + length] + sent[p + length :]
             case "reorder":
-                return came == sent[:p] + sent[p + middle : p + length] + sent[p : p + middle] + sent[p + length :]
+                return (
+                    came
+                    == sent[:p]
+                    + sent[p + middle : p + length]
+                    + sent[p : p + middle]
+                    + sent[p + length :]
+                )
             case _:
                 return came == sent[:p] + came[p : p + length] + sent[p:]
 

@@ -1,4 +1,6 @@
-"""Two network namespaces of a test's own, and a path between them that may be long, lossy, out of order, or cut."""
+"""Two network namespaces of a test's own, and a path between them that may be long, lossy, out of
+order, or cut.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,15 @@ def _program() -> str:
     if compiler is None:
         pytest.skip("no C compiler: apt-get install gcc")
     program = f"{_directory().name}/path"
-    subprocess.run([compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE], check=True)
+    subprocess.run(
+        [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE], check=True
+    )
     return program
 
 
 class Network:
-    """A near and a far namespace, NEAR and FAR their addresses; *options* are those of network/path.c.
+    """A near and a far namespace, NEAR and FAR their addresses; *options* are those of
+    network/path.c.
 
     Programs that are started are ended with the block, and the namespaces with them.
     """
@@ -55,8 +60,12 @@ class Network:
         program = _program()
         try:
             for name in (self.near, self.far):
-                subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True, env=ENVIRONMENT)
-            path = subprocess.Popen([program, self.near, self.far, *self._options], stdout=subprocess.PIPE)
+                subprocess.run(
+                    ["ip", "netns", "add", name], check=True, capture_output=True, env=ENVIRONMENT
+                )
+            path = subprocess.Popen(
+                [program, self.near, self.far, *self._options], stdout=subprocess.PIPE
+            )
             self._started.append(path)
             assert path.stdout is not None and path.stdout.readline() == b"ready\n"
             path.stdout.close()
@@ -66,7 +75,12 @@ class Network:
                     f"addr add {own} peer {peer} dev path",
                     "link set path mtu 1500 up",
                 ):
-                    subprocess.run(["ip", "-n", name, *command.split()], check=True, capture_output=True, env=ENVIRONMENT)
+                    subprocess.run(
+                        ["ip", "-n", name, *command.split()],
+                        check=True,
+                        capture_output=True,
+                        env=ENVIRONMENT,
+                    )
         except BaseException:
             self.__exit__()
             raise
@@ -81,7 +95,9 @@ class Network:
                 process.kill()
                 process.wait()
         for name in (self.near, self.far):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True, env=ENVIRONMENT)
+            subprocess.run(
+                ["ip", "netns", "del", name], check=False, capture_output=True, env=ENVIRONMENT
+            )
 
     def start(self, port: int, *words: str, **popen: typing.Any) -> subprocess.Popen[bytes]:
         """Start a program in the far namespace; return once *port* is listened on there."""
@@ -102,13 +118,19 @@ class Network:
         """A far end of ours."""
         return self.start(port, *MEARI, "serve", "-q", *options, str(port))
 
-    def run(self, *words: str, where: str = "near", timeout: float = 100.0) -> subprocess.CompletedProcess[bytes]:
+    def run(
+        self, *words: str, where: str = "near", timeout: float = 100.0
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run the program to its end in the *near* or the *far* namespace."""
         name = self.near if where == "near" else self.far
-        return subprocess.run(within(name, [*MEARI, *words]), capture_output=True, timeout=timeout, check=False)
+        return subprocess.run(
+            within(name, [*MEARI, *words]), capture_output=True, timeout=timeout, check=False
+        )
 
     def _listeners(self) -> str:
-        return subprocess.run(within(self.far, ["ss", "-ltn"]), capture_output=True, check=True).stdout.decode()
+        return subprocess.run(
+            within(self.far, ["ss", "-ltn"]), capture_output=True, check=True
+        ).stdout.decode()
 
 
 def within(namespace: str, words: Sequence[str]) -> list[str]:

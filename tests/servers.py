@@ -1,4 +1,6 @@
-"""Far ends that are not right, or not soon: each a thread with a listener of its own, for the length of a test."""
+"""Far ends that are not right, or not soon: each a thread with a listener of its own, for the
+length of a test.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from collections.abc import Callable, Iterator
 
 from meari import Address
 
-Serve = Callable[[socket.socket, threading.Event], None]  # one connection, until it ends or the event is set
+# One connection, until it ends or the event is set.
+Serve = Callable[[socket.socket, threading.Event], None]
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """The suites: `make check` (fast), `make test` (whole), `make test-long` (long).
 
-Each begins with ruff and mypy. Most tests wait rather than compute, so pytest-xdist runs several at once; those marked
-"alone" measure time, and run afterwards, one at a time. At the end, what was skipped and the one command that installs it.
+Each begins with ruff and mypy. Most tests wait rather than compute, so pytest-xdist runs several at
+once; those marked "alone" measure time, and run afterwards, one at a time. At the end, what was
+skipped and the one command that installs it.
 
-With STRICT=1 (as in CI, where everything is installed) a skip is a failure, but for what the kernel forbids.
+With STRICT=1 (as in CI, where everything is installed) a skip is a failure, but for what the kernel
+forbids.
 """
 
 from __future__ import annotations
@@ -21,7 +23,15 @@ LINT = [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"]]
 FAST = "address allow catalogue echo events floors histogram net rio stream_pattern stream_verify units"
 AT_ONCE = str(3 * (os.cpu_count() or 1))
 SUITES = {
-    "fast": [["-n", AT_ONCE, "-m", "not long and not alone", *(f"tests/test_{name}.py" for name in FAST.split())]],
+    "fast": [
+        [
+            "-n",
+            AT_ONCE,
+            "-m",
+            "not long and not alone",
+            *(f"tests/test_{name}.py" for name in FAST.split()),
+        ]
+    ],
     "whole": [["-n", AT_ONCE, "-m", "not long and not alone"], ["-m", "alone and not long"]],
     "long": [["-n", "2", "-m", "long and not alone"], ["-m", "long and alone"]],
 }
@@ -52,7 +62,9 @@ def main() -> int:
         words = [word for word in words if not word.endswith(".py") or Path(word).exists()]
         codes.append(run("pytest", "-q", f"--junitxml={report}", *words))
         reasons |= skipped(report)
-    packages = sorted({match[1] for reason in reasons if (match := re.search(r"apt-get install (\S+)", reason))})
+    packages = sorted(
+        {match[1] for reason in reasons if (match := re.search(r"apt-get install (\S+)", reason))}
+    )
     for reason in sorted(reasons):
         print(f"skipped: {reason}")
     if packages:

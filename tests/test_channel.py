@@ -1,4 +1,6 @@
-"""Channel: the near end's driver of a socket; and layers, which lie over it there and over any engine."""
+"""Channel: the near end's driver of a socket; and layers, which lie over it there and over any
+engine.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def test_reads_and_writes_never_wait(ends: tuple[Channel, socket.socket]) -> Non
     assert channel.read() == b"some"
 
 
-def test_a_fin_is_an_end_and_what_came_before_it_comes_first(ends: tuple[Channel, socket.socket]) -> None:
+def test_a_fin_is_an_end_and_what_came_before_it_comes_first(
+    ends: tuple[Channel, socket.socket],
+) -> None:
     channel, far = ends
     far.sendall(b"last")
     far.shutdown(socket.SHUT_WR)
@@ -84,7 +88,9 @@ def test_a_reset_is_told_from_a_fin(ends: tuple[Channel, socket.socket]) -> None
     assert channel.end == RESET and "reset" in reason(channel.end)
 
 
-def test_the_error_of_a_failed_write_is_the_end_that_the_read_finds(ends: tuple[Channel, socket.socket]) -> None:
+def test_the_error_of_a_failed_write_is_the_end_that_the_read_finds(
+    ends: tuple[Channel, socket.socket],
+) -> None:
     """The kernel reports it once: the read after it finds an end of file (and would tell a FIN)."""
     channel, far = ends
     servers.reset(far)
@@ -108,12 +114,15 @@ def test_what_was_read_too_early_can_be_given_back(ends: tuple[Channel, socket.s
 
 
 class Boxes:
-    """A layer like TLS, but that anybody can read: a handshake of one record each way, then records with a length.
+    """A layer like TLS, but that anybody can read: a handshake of one record each way, then records
+    with a length.
 
     D and two bytes of length: data, each byte turned; E: the end; H: the handshake; A: an alert.
     """
 
-    def __init__(self, *, client: bool, spoils: bool = False, patience: float | None = None) -> None:
+    def __init__(
+        self, *, client: bool, spoils: bool = False, patience: float | None = None
+    ) -> None:
         self.ready = self.ended = False
         self.error: Exception | None = None
         self.within = patience
@@ -178,7 +187,9 @@ def boxed(connection: Connection) -> Protocol:
 
 def opened(server: Server, **options: bool) -> Channel:
     (endpoint,) = resolve(server.addresses[0])
-    return open_channel([replace(endpoint, layer=lambda: Boxes(client=True, **options))], 10).channel
+    return open_channel(
+        [replace(endpoint, layer=lambda: Boxes(client=True, **options))], 10
+    ).channel
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
@@ -232,7 +243,10 @@ def test_the_near_end_too_tells_what_is_truncated() -> None:
     def short(connection: Connection) -> Protocol:
         return Layered(Boxes(client=False, spoils=True), StreamEcho(connection), connection)
 
-    with Server("127.0.0.1:0", service=short, limits=Limits(idle=0.2)) as server, opened(server) as channel:
+    with (
+        Server("127.0.0.1:0", service=short, limits=Limits(idle=0.2)) as server,
+        opened(server) as channel,
+    ):
         assert channel.write(b"x") == 1
         assert read_all(channel) == b"x"
         assert channel.end == "truncated: no end before the FIN"
@@ -247,5 +261,7 @@ def test_a_handshake_that_does_not_end_is_no_connection() -> None:
         assert time.monotonic() - began < 5
     with servers.far_end(lambda sock, over: None) as address:
         (endpoint,) = resolve(address)
-        with pytest.raises(ConnectError, match=r"handshake failed: (the far end closed|truncated|Connection reset)"):
+        with pytest.raises(
+            ConnectError, match=r"handshake failed: (the far end closed|truncated|Connection reset)"
+        ):
             open_channel([replace(endpoint, layer=lambda: Boxes(client=True))], 5)

@@ -36,15 +36,22 @@ SCHEMA = json.loads(resources.files("meari.report").joinpath("check.schema.json"
 
 
 def test_by_default_all_but_those_of_a_server_of_our_own() -> None:
-    assert [each.name for each in choose()] == [each.name for each in PROPERTIES if each.spawned is not True]
-    assert [each.name for each in choose(spawned=True)] == [name for name in NAMES if name != "alive"]
+    assert [each.name for each in choose()] == [
+        each.name for each in PROPERTIES if each.spawned is not True
+    ]
+    assert [each.name for each in choose(spawned=True)] == [
+        name for name in NAMES if name != "alive"
+    ]
     assert [each.name for each in choose(spawned=None)] == NAMES
     assert "idle" not in [each.name for each in choose(quick=True)]
     assert [each.name for each in choose(["idle", "bytes"], quick=True)] == ["bytes", "idle"]
     assert "idle" not in [each.name for each in choose(skip=["idle"])]
 
 
-@pytest.mark.parametrize(("name", "said"), [("", "there is no property"), ("nothing", "there is no property"), ("descriptors", "--spawn")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "there is no property"), ("nothing", "there is no property"), ("descriptors", "--spawn")],
+)
 def test_a_property_that_there_is_not(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         choose([name])
@@ -56,7 +63,15 @@ def test_what_a_property_needs_is_tried_before_it(name: str) -> None:
     order = [other.name for other in with_needs([each])]
     assert order == [other for other in NAMES if other in order]
     wanted = {name}
-    while more := {need for other in PROPERTIES if other.name in wanted for need in other.needs + other.after} - wanted:
+    while (
+        more := {
+            need
+            for other in PROPERTIES
+            if other.name in wanted
+            for need in other.needs + other.after
+        }
+        - wanted
+    ):
         wanted |= more
     assert set(order) == wanted
 
@@ -102,18 +117,25 @@ def test_every_engine_holds_whole(engine: str) -> None:
     done = run("check", "--spawn", command, "--idle", "5", "--json", timeout=150)
     found = verdicts(json.loads(done.stdout))
     excused = {"concurrency", "neighbour"} if engine in ("iterative", "prethread") else set()
-    assert {name for name, verdict in found.items() if verdict != "ok"} == excused, done.stdout.decode()
+    assert {name for name, verdict in found.items() if verdict != "ok"} == excused, (
+        done.stdout.decode()
+    )
 
 
 @pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_on_a_busy_machine_nothing_is_taken_for_a_fault(port: int) -> None:
-    busy = [subprocess.Popen([MEARI[0], "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    busy = [
+        subprocess.Popen([MEARI[0], "-c", "while True: pass"])
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
     try:
         for _ in range(50):
             done = run("check", str(port), "--quick", "--json", timeout=100)
-            wrong = [each for each in json.loads(done.stdout)["properties"] if each["verdict"] != "ok"]
+            wrong = [
+                each for each in json.loads(done.stdout)["properties"] if each["verdict"] != "ok"
+            ]
             assert (done.returncode, wrong) == (0, [])
     finally:
         for process in busy:
@@ -125,7 +147,10 @@ def test_on_a_busy_machine_nothing_is_taken_for_a_fault(port: int) -> None:
 def test_the_book_s_server_holds_what_it_means_to() -> None:
     with Server("127.0.0.1:0", engine="iterative") as server:
         found = told(server.addresses[0].port, "--quick", "--clients", "4")
-    assert {name for name, verdict in verdicts(found).items() if verdict != "ok"} == {"concurrency", "neighbour"}
+    assert {name for name, verdict in verdicts(found).items() if verdict != "ok"} == {
+        "concurrency",
+        "neighbour",
+    }
 
 
 def test_text_in_both_languages(port: int) -> None:
@@ -134,7 +159,13 @@ def test_text_in_both_languages(port: int) -> None:
     assert first == f"tcp://localhost:{port}"
     assert [line[:21] for line in rest] == ["  ok    connect      ", "  ok    partial      "]
     assert last.startswith("all 2 properties hold (")
-    korean = run("check", str(port), "--only", "partial", env={**os.environ, "LANG": "ko_KR.UTF-8", "LC_ALL": ""}).stdout.decode()
+    korean = run(
+        "check",
+        str(port),
+        "--only",
+        "partial",
+        env={**os.environ, "LANG": "ko_KR.UTF-8", "LC_ALL": ""},
+    ).stdout.decode()
     assert "줄바꿈 없는 한 바이트" in korean
     assert "속성이 성립합니다" in korean
 
@@ -154,7 +185,16 @@ def test_the_list() -> None:
 def test_both_paths_beside_each_other(port: int, tmp_path: Path) -> None:
     file = tmp_path / "both.xml"
     with servers.far_end(servers.lines) as address:
-        words = [str(address.port), "--against", str(port), "--quick", "--only", "partial,middle", "--junit", str(file)]
+        words = [
+            str(address.port),
+            "--against",
+            str(port),
+            "--quick",
+            "--only",
+            "partial,middle",
+            "--junit",
+            str(file),
+        ]
         done = run("check", *words, "--lang", "en")
         found = json.loads(run("check", *words, "--json").stdout)
     lines = done.stdout.decode().splitlines()
@@ -230,13 +270,18 @@ def test_nobody_there() -> None:
     jsonschema.validate(found, SCHEMA)
     assert verdicts(found)["connect"] == "FAIL"
     assert re.fullmatch(
-        r"meari check: cannot connect to tcp://localhost:\d+: .*Connection refused; does a server listen there\?\n", done.stderr.decode()
+        r"meari check: cannot connect to tcp://localhost:\d+: .*Connection refused; does a server listen there\?\n",
+        done.stderr.decode(),
     )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_soon(port: int, number: int) -> None:
-    running = subprocess.Popen([*MEARI, "check", str(port), "--idle", "60", "--lang", "en"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running = subprocess.Popen(
+        [*MEARI, "check", str(port), "--idle", "60", "--lang", "en"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert running.stdout is not None
     assert any(b"concurrency" in line for line in running.stdout)
     began = time.monotonic()
@@ -248,7 +293,16 @@ def test_a_signal_ends_it_soon(port: int, number: int) -> None:
 
 
 def test_what_was_tried_before_a_signal_is_written(port: int, tmp_path: Path) -> None:
-    words = [*MEARI, "check", str(port), "--idle", "60", "--json", "--junit", str(tmp_path / "check.xml")]
+    words = [
+        *MEARI,
+        "check",
+        str(port),
+        "--idle",
+        "60",
+        "--json",
+        "--junit",
+        str(tmp_path / "check.xml"),
+    ]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     time.sleep(3.0)
     running.send_signal(signal.SIGTERM)
@@ -276,7 +330,9 @@ def test_whoever_has_read_enough_is_no_error(port: int) -> None:
 def test_on_a_terminal_it_shows_what_it_does(port: int) -> None:
     near, far = pty.openpty()
     words = [*MEARI, "check", str(port), "--quick", "--only", "connect,slow-reader", "--lang", "en"]
-    running = subprocess.Popen(words, stdout=far, stderr=far, env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"})
+    running = subprocess.Popen(
+        words, stdout=far, stderr=far, env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    )
     os.close(far)
     shown = b""
     while True:
@@ -312,7 +368,10 @@ def test_an_output_that_nobody_reads_holds_up_no_measuring(port: int) -> None:
         except BlockingIOError:
             break
     os.set_blocking(write, True)
-    running = subprocess.Popen([*MEARI, "check", str(port), "--only", "connect,partial,close", "--lang", "en"], stdout=write)
+    running = subprocess.Popen(
+        [*MEARI, "check", str(port), "--only", "connect,partial,close", "--lang", "en"],
+        stdout=write,
+    )
     os.close(write)
     time.sleep(1.5)
     assert running.poll() is None
@@ -323,7 +382,9 @@ def test_an_output_that_nobody_reads_holds_up_no_measuring(port: int) -> None:
     assert float(lines[-1].partition("(")[2].split()[0]) < 1  # seconds that it took to measure
 
 
-@pytest.mark.parametrize("word", ["메아리:7", "--only=메아리", "--spawn=메아리 {port}", "--spawn=\udcff {port}"])
+@pytest.mark.parametrize(
+    "word", ["메아리:7", "--only=메아리", "--spawn=메아리 {port}", "--spawn=\udcff {port}"]
+)
 def test_arguments_that_are_not_ascii(word: str) -> None:
     done = run("check", *(["7"] if word.startswith("--only") else []), word)
     assert (done.returncode, done.stdout) == (2, b"")
@@ -341,7 +402,13 @@ def test_junit_s_counts_and_odd_characters() -> None:
         Case("none", 0, skipped="\ufffe no"),
     ]
     root = ElementTree.fromstring(junit([("a & b", cases)]).split("\n", 1)[1])
-    assert root.attrib == {"tests": "3", "failures": "1", "errors": "0", "skipped": "1", "time": "0.750"}
+    assert root.attrib == {
+        "tests": "3",
+        "failures": "1",
+        "errors": "0",
+        "skipped": "1",
+        "time": "0.750",
+    }
     (suite,) = root
     assert suite.get("name") == "a & b"
     failure = suite[1].find("failure")
@@ -351,7 +418,18 @@ def test_junit_s_counts_and_odd_characters() -> None:
 
 def test_load_writes_it_too(port: int, tmp_path: Path) -> None:
     file = tmp_path / "load.xml"
-    done = run("load", str(port), "-n", "100", "--junit", str(file), "--fail-if", "p50>60s", "--fail-if", "rate>0")
+    done = run(
+        "load",
+        str(port),
+        "-n",
+        "100",
+        "--junit",
+        str(file),
+        "--fail-if",
+        "p50>60s",
+        "--fail-if",
+        "rate>0",
+    )
     assert done.returncode == 3
     cases = {case.get("name"): case for case in ElementTree.parse(file).iter("testcase")}
     assert set(cases) == {"bytes", "p50>60s", "rate>0"}

@@ -39,7 +39,9 @@ def named(found: dict[str, typing.Any]) -> set[str]:
 
 
 def test_each_source_has_its_faults_written_down() -> None:
-    assert {path.stem for end in ("c", "py", "js") for path in SOURCES.glob(f"*.{end}")} == set(FAULTS)
+    assert {path.stem for end in ("c", "py", "js") for path in SOURCES.glob(f"*.{end}")} == set(
+        FAULTS
+    )
 
 
 @pytest.mark.long
@@ -91,7 +93,9 @@ def long(*values: str | None) -> typing.Any:
         long("nagle", "small", "nagle", "nagle"),
     ],
 )
-def test_what_was_seen_and_the_likely_cause(name: str, only: str, seen: str, cause: str | None) -> None:
+def test_what_was_seen_and_the_likely_cause(
+    name: str, only: str, seen: str, cause: str | None
+) -> None:
     found = checked(name, "--quick", "--clients", "6", "--only", only)
     assert [each["name"] for each in found["properties"]] == [only]
     (told,) = found["properties"]
@@ -110,7 +114,9 @@ def test_one_accept_for_several_connections_is_the_likely_cause() -> None:
 
 def test_nothing_that_was_spawned_is_left() -> None:
     program = built("zombies")
-    done = run("check", "--spawn", f"{program} {{port}}", "--only", "zombies,churn", "--quick", "--json")
+    done = run(
+        "check", "--spawn", f"{program} {{port}}", "--only", "zombies,churn", "--quick", "--json"
+    )
     assert done.returncode == 1
     assert named(json.loads(done.stdout)) == {"zombies"}
     assert marked(program) == []
@@ -118,7 +124,9 @@ def test_nothing_that_was_spawned_is_left() -> None:
 
 def marked(part: str) -> list[str]:
     """The processes that a check has started, with *part* in their command."""
-    there = [pid for pid in os.listdir("/proc") if pid.isdigit() and part.encode() in _of(pid, "cmdline")]
+    there = [
+        pid for pid in os.listdir("/proc") if pid.isdigit() and part.encode() in _of(pid, "cmdline")
+    ]
     return [pid for pid in there if b"MEARI_SPAWNED=" in _of(pid, "environ")]
 
 
@@ -143,7 +151,14 @@ time.sleep(60)
 
 @pytest.mark.long
 def test_a_server_that_puts_itself_in_the_background_is_told_so_and_ended() -> None:
-    done = run("check", "--spawn", f"{sys.executable} -c {shlex.quote(BACKGROUND)} {{port}}", "--only", "partial", "--quick")
+    done = run(
+        "check",
+        "--spawn",
+        f"{sys.executable} -c {shlex.quote(BACKGROUND)} {{port}}",
+        "--only",
+        "partial",
+        "--quick",
+    )
     assert done.returncode == 2
     assert b"puts itself in the background" in done.stderr
     assert marked("os.setsid()") == []
@@ -171,7 +186,10 @@ def test_a_reset_that_ends_the_far_end_does_not_spoil_what_is_idle(tmp_path: Pat
     finally:
         far.kill()
         far.wait()
-    found = {each["name"]: (each["verdict"], each["seen"]) for each in json.loads(done.stdout)["properties"]}
+    found = {
+        each["name"]: (each["verdict"], each["seen"])
+        for each in json.loads(done.stdout)["properties"]
+    }
     assert found == {"reset": ("FAIL", "gone"), "idle": ("ok", "ok")}
 
 
@@ -227,7 +245,9 @@ def test_a_child_that_dies_of_a_signal_is_named() -> None:
 
 @pytest.mark.parametrize(("name", "doing"), [("stalls_large", "spins"), ("iterative", "sleeps")])
 def test_a_server_that_does_not_answer_sleeps_or_spins(name: str, doing: str) -> None:
-    found = one(f"{built(name)} {{port}}", "--only", "small" if name == "stalls_large" else "neighbour")
+    found = one(
+        f"{built(name)} {{port}}", "--only", "small" if name == "stalls_large" else "neighbour"
+    )
     assert (found["verdict"], found["server"]["doing"]) == ("FAIL", doing)
 
 
@@ -238,12 +258,27 @@ def test_standard_input_stays_open_and_silent() -> None:
 
 def test_a_server_on_a_port_of_its_own() -> None:
     port = free_port()
-    assert one(f"{built('right')} {port}", "--port", str(port), "--only", "partial")["verdict"] == "ok"
-    whole = run("check", "--spawn", f"{built('right')} {port}", "--port", str(port), "--idle", "1", "--json", timeout=100)
-    said = {each["name"]: each["verdict"] for each in json.loads(whole.stdout)["properties"]}  # every property, one server at a time
+    assert (
+        one(f"{built('right')} {port}", "--port", str(port), "--only", "partial")["verdict"] == "ok"
+    )
+    whole = run(
+        "check",
+        "--spawn",
+        f"{built('right')} {port}",
+        "--port",
+        str(port),
+        "--idle",
+        "1",
+        "--json",
+        timeout=100,
+    )
+    # Every property, one server at a time.
+    said = {each["name"]: each["verdict"] for each in json.loads(whole.stdout)["properties"]}
     assert (whole.returncode, set(said.values())) == (0, {"ok"}), said
     with socket.create_server(("127.0.0.1", port)):
-        done = run("check", "--spawn", f"{built('right')} {port}", "--port", str(port), "--only", "partial")
+        done = run(
+            "check", "--spawn", f"{built('right')} {port}", "--port", str(port), "--only", "partial"
+        )
     assert (done.returncode, b"is in use already" in done.stderr) == (2, True)
 
 
@@ -272,7 +307,11 @@ while True:
 
 def test_a_child_with_another_session_and_no_environment_is_ended_too() -> None:
     one(f"{sys.executable} -c {shlex.quote(CLEARED)} {{port}}", "--only", "partial")
-    assert [pid for pid in filter(str.isdigit, os.listdir("/proc")) if b"\0cleared-its-environment" in _of(pid, "cmdline")] == []
+    assert [
+        pid
+        for pid in filter(str.isdigit, os.listdir("/proc"))
+        if b"\0cleared-its-environment" in _of(pid, "cmdline")
+    ] == []
 
 
 def test_what_a_server_prints_without_end_is_kept_to_its_end() -> None:

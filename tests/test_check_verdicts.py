@@ -1,4 +1,6 @@
-"""Verdicts that were wrong once: a green exit where nothing was tried, a path that dies, loss that is reordering."""
+"""Verdicts that were wrong once: a green exit where nothing was tried, a path that dies, loss that
+is reordering.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,14 @@ from .program import run
 
 def verdicts(port: int | str, *options: str) -> tuple[int, dict[str, dict[str, typing.Any]]]:
     """The exit code, and each property by its name."""
-    done = run("check", *(["localhost"] if isinstance(port, int) else []), str(port), "--json", *options, timeout=100)
+    done = run(
+        "check",
+        *(["localhost"] if isinstance(port, int) else []),
+        str(port),
+        "--json",
+        *options,
+        timeout=100,
+    )
     return done.returncode, {each["name"]: each for each in json.loads(done.stdout)["properties"]}
 
 
@@ -53,7 +62,12 @@ def test_one_of_four_connections_that_is_not_served_is_a_share() -> None:
     with servers.far_end(EveryFourth()) as address:
         code, found = verdicts(address.port, "--quick")
     share = found.pop("share")
-    assert (code, share["verdict"], share["seen"], share["evidence"]["one_in"]) == (1, "FAIL", "one-in", 4)
+    assert (code, share["verdict"], share["seen"], share["evidence"]["one_in"]) == (
+        1,
+        "FAIL",
+        "one-in",
+        4,
+    )
     assert share["causes"][0]["name"] == "one-dead-backend"
     found.pop("connect")
     assert {each["seen"] for each in found.values()} <= {"needs", "ok"}
@@ -73,7 +87,12 @@ def test_haproxy_over_four_servers_one_of_them_dead(tmp_path: File) -> None:
             for _ in range(5):
                 code, found = verdicts(own, "--quick")
                 share = found["share"]
-                assert (code, share["verdict"], share["seen"], share["evidence"]["one_in"]) == (1, "FAIL", "one-in", 4)
+                assert (code, share["verdict"], share["seen"], share["evidence"]["one_in"]) == (
+                    1,
+                    "FAIL",
+                    "one-in",
+                    4,
+                )
 
 
 def test_an_answer_and_a_close_is_no_echo() -> None:
@@ -84,15 +103,31 @@ def test_an_answer_and_a_close_is_no_echo() -> None:
 
     with servers.far_end(once) as address:
         code, found = verdicts(address.port, "--quick")
-    assert (code, found["repeat"]["verdict"], found["repeat"]["seen"]) == (1, "FAIL", "closes-first")
+    assert (code, found["repeat"]["verdict"], found["repeat"]["seen"]) == (
+        1,
+        "FAIL",
+        "closes-first",
+    )
     assert found["repeat"]["sentence"].startswith("the far end closes after its first answer")
     assert found["bytes"]["verdict"] == "can't tell"
 
 
-@pytest.mark.parametrize(("options", "code", "kind"), [([], 1, "error"), (["--lenient"], 0, "skipped")])
-def test_a_property_that_could_not_be_judged_is_no_success(options: list[str], code: int, kind: str, tmp_path: File) -> None:
+@pytest.mark.parametrize(
+    ("options", "code", "kind"), [([], 1, "error"), (["--lenient"], 0, "skipped")]
+)
+def test_a_property_that_could_not_be_judged_is_no_success(
+    options: list[str], code: int, kind: str, tmp_path: File
+) -> None:
     with servers.far_end(servers.swallow) as address:
-        got, found = verdicts(address.port, "--quick", "--only", "half-close", "--junit", str(tmp_path / "x.xml"), *options)
+        got, found = verdicts(
+            address.port,
+            "--quick",
+            "--only",
+            "half-close",
+            "--junit",
+            str(tmp_path / "x.xml"),
+            *options,
+        )
     assert (got, [each["verdict"] for each in found.values()]) == (code, ["can't tell"])
     (case,) = ElementTree.parse(tmp_path / "x.xml").getroot()[0]
     assert [child.tag for child in case] == [kind]
@@ -114,12 +149,16 @@ def of(network: Network, *options: str) -> tuple[int, dict[str, dict[str, typing
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("network", [{"delay": 0.004, "cut": 4, "for_": 1000}], indirect=True, ids=["cut"])
+@pytest.mark.parametrize(
+    "network", [{"delay": 0.004, "cut": 4, "for_": 1000}], indirect=True, ids=["cut"]
+)
 def test_a_path_that_dies_is_one_statement(network: Network) -> None:
     code, found = of(network, "--idle", "3")
     failed = {name: each["seen"] for name, each in found.items() if each["verdict"] == "FAIL"}
     assert (code, failed) == (1, {"alive": "gone"})
-    assert {each["seen"] for each in found.values() if each["verdict"] == "can't tell"} == {"path-gone"}
+    assert {each["seen"] for each in found.values() if each["verdict"] == "can't tell"} == {
+        "path-gone"
+    }
 
 
 @pytest.mark.long
@@ -129,23 +168,31 @@ def test_an_outage_of_two_seconds_is_one_statement(cut: float) -> None:
         network.serve()
         code, found = of(network, "--quick")
     failed = {name: each["seen"] for name, each in found.items() if each["verdict"] == "FAIL"}
-    assert (code, failed) in ((1, {"alive": "outage"}), (0, {})), {n: each["sentence"] for n, each in found.items()}
+    assert (code, failed) in ((1, {"alive": "outage"}), (0, {})), {
+        n: each["sentence"] for n, each in found.items()
+    }
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("network", "seen"),
-    [({"delay": 0.002, "late": 0.1, "by": 0.006}, "reordered"), ({"delay": 0.002, "loss": 0.03}, "loss")],
+    [
+        ({"delay": 0.002, "late": 0.1, "by": 0.006}, "reordered"),
+        ({"delay": 0.002, "loss": 0.03}, "loss"),
+    ],
     indirect=["network"],
     ids=["reordered", "lost"],
 )
 def test_reordering_is_told_from_loss(network: Network, seen: str) -> None:
     found = [of(network, "--only", "large")[1]["large"]["seen"] for _ in range(4)]
-    assert set(found) <= {seen, "ok"}  # TCP learns how far packets are out of order, and sends fewer again
+    # TCP learns how far packets are out of order, and sends fewer again.
+    assert set(found) <= {seen, "ok"}
     assert seen in found
 
 
-def test_an_address_without_a_route_here_is_no_fault_of_the_far_end(monkeypatch: pytest.MonkeyPatch, stop: Stop) -> None:
+def test_an_address_without_a_route_here_is_no_fault_of_the_far_end(
+    monkeypatch: pytest.MonkeyPatch, stop: Stop
+) -> None:
     class NoIpv6(net.Kernel):
         def open(self, family: int, kind: int, protocol: int) -> socket.socket:
             if family == socket.AF_INET6:

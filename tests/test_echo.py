@@ -47,7 +47,9 @@ DATA = st.lists(st.sampled_from([b"\n", b"a", b"\0", b"\r\n", b"hello"]), max_si
 
 @settings(max_examples=300, deadline=None)
 @given(DATA, st.lists(st.integers(1, 9), max_size=60), st.integers(1, 20))
-def test_lines_come_back_the_same_under_every_split(data: bytes, sizes: list[int], limit: int) -> None:
+def test_lines_come_back_the_same_under_every_split(
+    data: bytes, sizes: list[int], limit: int
+) -> None:
     one, meter = connection()
     protocol = LineEcho(one, limit)
     out, rest = protocol.start(), data
@@ -83,7 +85,14 @@ def test_a_stream_comes_back_at_once(reads: list[bytes]) -> None:
 
 @pytest.mark.parametrize(
     ("host", "admitted"),
-    [("127.0.0.1", True), ("10.1.2.3", False), ("::ffff:127.0.0.9", True), ("::1", True), ("fe80::1%eth0", True), ("2001:db8::1", False)],
+    [
+        ("127.0.0.1", True),
+        ("10.1.2.3", False),
+        ("::ffff:127.0.0.9", True),
+        ("::1", True),
+        ("fe80::1%eth0", True),
+        ("2001:db8::1", False),
+    ],
 )
 def test_only_allowed_networks_are_served(host: str, admitted: bool) -> None:
     service = allowing([parse_network(n) for n in ("127.0.0.0/8", "::1", "fe80::/10")], StreamEcho)

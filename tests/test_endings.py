@@ -37,7 +37,11 @@ def test_dropped_events_are_counted_when_no_other_follows() -> None:
 def _counted(lines: list[str]) -> int:
     """Events about connections, with those that were not shown."""
     shown = sum(line.startswith(("Connected", "closed", "lost")) for line in lines)
-    left_out = sum(int(match[1].replace(",", "")) for line in lines if (match := re.match(r"\.\.\. ([\d,]+) events? not", line)))
+    left_out = sum(
+        int(match[1].replace(",", ""))
+        for line in lines
+        if (match := re.match(r"\.\.\. ([\d,]+) events? not", line))
+    )
     return shown + left_out
 
 
@@ -53,12 +57,26 @@ def with_dead_dns(script: str, directory: Path) -> subprocess.CompletedProcess[b
     unshare = ["unshare", "--map-root-user", "--net", "--mount"]
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
         pytest.skip("the kernel gives no namespaces here")
-    words = [*unshare, "bash", "-c", f'PATH="$PATH:/usr/sbin:/sbin"; {DEAD_DNS}{script}', "bash", str(directory / "resolv.conf")]
-    return subprocess.run(words, capture_output=True, timeout=60, check=False, env={**os.environ, "PY": MEARI[0]})
+    words = [
+        *unshare,
+        "bash",
+        "-c",
+        f'PATH="$PATH:/usr/sbin:/sbin"; {DEAD_DNS}{script}',
+        "bash",
+        str(directory / "resolv.conf"),
+    ]
+    return subprocess.run(
+        words, capture_output=True, timeout=60, check=False, env={**os.environ, "PY": MEARI[0]}
+    )
 
 
 @pytest.mark.parametrize(
-    "command", ["ping -w 2 nosuch.example 7007", "talk --timeout 2 nosuch.example 7007", "load --timeout 2 nosuch.example 7007"]
+    "command",
+    [
+        "ping -w 2 nosuch.example 7007",
+        "talk --timeout 2 nosuch.example 7007",
+        "load --timeout 2 nosuch.example 7007",
+    ],
 )
 def test_name_resolution_respects_the_limit(command: str, tmp_path: Path) -> None:
     script = f'began=$(date +%s%N); "$PY" -m meari {command} </dev/null || code=$?; echo $code $(( ($(date +%s%N) - began) / 1000000 ))'
@@ -86,12 +104,22 @@ def test_a_stop_abandons_the_lookups_not_the_lines(tmp_path: Path) -> None:
 # Endings
 
 
-@pytest.mark.parametrize("command", ["ping {port} -i 0.05", "load {port} -t 60 --interval 0.1 --ndjson"], ids=["ping", "load"])
+@pytest.mark.parametrize(
+    "command",
+    ["ping {port} -i 0.05", "load {port} -t 60 --interval 0.1 --ndjson"],
+    ids=["ping", "load"],
+)
 def test_a_reader_that_has_read_enough_ends_it(command: str) -> None:
     with Serving("-q") as server:
         began = time.monotonic()
         words = command.format(port=server.port)
-        done = subprocess.run(f"{MEARI[0]} -m meari {words} | head -2", shell=True, capture_output=True, timeout=30, check=False)
+        done = subprocess.run(
+            f"{MEARI[0]} -m meari {words} | head -2",
+            shell=True,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
     assert time.monotonic() - began < 10
     assert done.stdout.count(b"\n") == 2 and done.stderr == b""
 

@@ -1,4 +1,6 @@
-"""What the far end promises, under clients that are many, hostile or unlucky: each against the running program."""
+"""What the far end promises, under clients that are many, hostile or unlucky: each against the
+running program.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ from . import crowd
 from .program import Serving, children, family, own_memory, status, until
 
 ALL = list(ENGINES)
-SOME = [pytest.param(name, marks=[pytest.mark.long] * (name not in ("event", "process"))) for name in ALL]  # the others in make test-long
+# The others in make test-long.
+SOME = [
+    pytest.param(name, marks=[pytest.mark.long] * (name not in ("event", "process")))
+    for name in ALL
+]
 
 
 def descriptors(pid: int) -> int:
@@ -143,7 +149,10 @@ def answered(sock: socket.socket) -> bool:
     "options",
     [
         ["--workers", "2"],
-        *(pytest.param(["--engine", name], marks=[pytest.mark.long] * (name != "event")) for name in ALL),
+        *(
+            pytest.param(["--engine", name], marks=[pytest.mark.long] * (name != "event"))
+            for name in ALL
+        ),
     ],
     ids=" ".join,
 )
@@ -248,16 +257,26 @@ def test_200_processes_leave_no_zombie() -> None:
         until(lambda: len(children(engine)) == 200, 20)
         assert crowd.exchange(clients, [b""] * 200) == data
         until(lambda: not children(engine))
-        zombies = [pid for pid in family(serving.pid) if re.search(r"^State:\s+Z", Path(f"/proc/{pid}/status").read_text(), re.M)]
+        zombies = [
+            pid
+            for pid in family(serving.pid)
+            if re.search(r"^State:\s+Z", Path(f"/proc/{pid}/status").read_text(), re.M)
+        ]
         assert zombies == []
 
 
 def test_a_child_holds_its_connection_and_no_listener() -> None:
-    with Serving("--engine", "process") as serving, socket.create_connection(("127.0.0.1", serving.port)) as client:
+    with (
+        Serving("--engine", "process") as serving,
+        socket.create_connection(("127.0.0.1", serving.port)) as client,
+    ):
         crowd.round_trips(client, 1)
         engine = max(children(serving.pid))
         (child,) = children(engine)
-        tcp = {f"socket:[{row.split()[9]}]" for row in Path("/proc/net/tcp").read_text().splitlines()[1:]}
+        tcp = {
+            f"socket:[{row.split()[9]}]"
+            for row in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        }
         sockets = [what for what in _held_by(child) if what in tcp]
         assert len(sockets) == 1
         # The parent closes its copy after fork: perhaps a moment after the child has answered.
@@ -289,9 +308,13 @@ def test_data_that_waits_is_read_before_a_connection_is_called_idle() -> None:
             sock.close()
 
 
-@pytest.mark.parametrize("options", [["--workers", "2"], *(["--engine", name] for name in ALL)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--workers", "2"], *(["--engine", name] for name in ALL)], ids=" ".join
+)
 def test_a_stop_under_a_stream_of_new_clients_resets_none(options: list[str]) -> None:
-    """Each that could connect gets its echo and the end of file; when nobody listens any more, it is refused."""
+    """Each that could connect gets its echo and the end of file; when nobody listens any more, it
+    is refused.
+    """
     with Serving(*options, "-q") as serving:
         served = 0
         end = time.monotonic() + 20
@@ -315,7 +338,10 @@ def test_a_stop_under_a_stream_of_new_clients_resets_none(options: list[str]) ->
 
 
 def test_a_child_that_is_killed_is_told() -> None:
-    with Serving("--engine", "process") as serving, socket.create_connection(("127.0.0.1", serving.port)) as client:
+    with (
+        Serving("--engine", "process") as serving,
+        socket.create_connection(("127.0.0.1", serving.port)) as client,
+    ):
         crowd.round_trips(client, 1)
         (child,) = children(max(children(serving.pid)))
         os.kill(child, signal.SIGKILL)

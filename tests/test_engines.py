@@ -1,4 +1,6 @@
-"""One conformance suite: what holds on every engine, and what does not on those that serve few at a time."""
+"""One conformance suite: what holds on every engine, and what does not on those that serve few at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,18 @@ from functools import partial
 
 import pytest
 
-from meari import ConnectError, Event, Events, Limits, LineEcho, Rio, Server, StreamEcho, UsageError, open_client
+from meari import (
+    ConnectError,
+    Event,
+    Events,
+    Limits,
+    LineEcho,
+    Rio,
+    Server,
+    StreamEcho,
+    UsageError,
+    open_client,
+)
 from meari.engines import ENGINES
 from meari.events import Kind
 from meari.wire.protocol import Service
@@ -37,9 +50,22 @@ def start() -> Iterator[Start]:
     """Start servers that stop at the end of the test."""
     with contextlib.ExitStack() as stack:
 
-        def begin(engine: str, service: Service = StreamEcho, events: Events | None = None, workers: int = 1, **limits: float) -> Server:
+        def begin(
+            engine: str,
+            service: Service = StreamEcho,
+            events: Events | None = None,
+            workers: int = 1,
+            **limits: float,
+        ) -> Server:
             held = Limits(**{"drain": 5.0, **limits})  # type: ignore[arg-type]
-            server = Server("127.0.0.1:0", engine=engine, service=service, limits=held, events=events, workers=workers)
+            server = Server(
+                "127.0.0.1:0",
+                engine=engine,
+                service=service,
+                limits=held,
+                events=events,
+                workers=workers,
+            )
             return stack.enter_context(server)
 
         yield begin
@@ -76,7 +102,9 @@ def test_every_byte_comes_back_and_then_the_end(engine: str, start: Start) -> No
     assert whole(start(engine), data) == data
 
 
-@pytest.mark.parametrize("service", [StreamEcho, partial(LineEcho, limit=100)], ids=["stream", "lines"])
+@pytest.mark.parametrize(
+    "service", [StreamEcho, partial(LineEcho, limit=100)], ids=["stream", "lines"]
+)
 def test_one_byte_at_a_time(engine: str, start: Start, service: Service) -> None:
     server = start(engine, service)
     data = random.Random(2).randbytes(500) + b"\n" + bytes(300) + b"\r\nlast"
@@ -119,7 +147,13 @@ def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) 
     while b'"closed"' not in got:
         got += os.read(read, 65536)
     events = [decode(line) for line in got.splitlines()]
-    assert [e.kind for e in events] == [Kind.LISTENING, Kind.CONNECTED, Kind.RECEIVED, Kind.RECEIVED, Kind.CLOSED]
+    assert [e.kind for e in events] == [
+        Kind.LISTENING,
+        Kind.CONNECTED,
+        Kind.RECEIVED,
+        Kind.RECEIVED,
+        Kind.CLOSED,
+    ]
     assert all(e.peers[0].port == here for e in events[1:])
     assert [e.bytes for e in events[2:]] == [2, 3, 5]
     assert events[-1].messages == 2
@@ -127,7 +161,9 @@ def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) 
     pipe.close()
 
 
-@pytest.mark.parametrize("stage", ["at once", "after a write", "with bytes unread", "while the far end writes"])
+@pytest.mark.parametrize(
+    "stage", ["at once", "after a write", "with bytes unread", "while the far end writes"]
+)
 def test_a_reset_ends_its_own_connection_alone(engine: str, start: Start, stage: str) -> None:
     server = start(engine, threads=2)
     for _ in range(20):
@@ -243,7 +279,8 @@ def test_an_idle_connection_is_closed_when_asked_for(engine: str, start: Start) 
 def test_a_peer_that_stops_reading_is_idle_too(engine: str, start: Start) -> None:
     with connect(start(engine, idle=0.8)) as rio:
         stuff(rio)
-        until(lambda: rio.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == bytes([7]))  # TCP_CLOSE: reset
+        # TCP_CLOSE: reset.
+        until(lambda: rio.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == bytes([7]))
 
 
 def test_an_idle_connection_stays_when_not_asked(engine: str, start: Start) -> None:
@@ -268,7 +305,9 @@ def drained(server: Server) -> Callable[[], float]:
     "engine", ["event", pytest.param("thread", marks=pytest.mark.long)]
 )  # of the running program test_endurance.py tests it on every engine
 def test_the_stop_echoes_what_is_under_way_and_resets_nobody(engine: str) -> None:
-    server = Server("127.0.0.1:0", engine=engine, limits=Limits(connections=4, threads=4, drain=20)).__enter__()
+    server = Server(
+        "127.0.0.1:0", engine=engine, limits=Limits(connections=4, threads=4, drain=20)
+    ).__enter__()
     places = 1 if engine == "iterative" else 4
     idle = [connect(server) for _ in range(places - 1)]
     for rio in idle:
@@ -312,7 +351,8 @@ def test_an_engine_returns_when_it_has_served_as_many_as_it_may(engine: str, sta
     server = start(engine, accept=1)
     with connect(server) as rio:
         assert echo(rio, b"the one") == b"the one"
-        if engine != "process":  # whose supervisor keeps the listener, so that a second client waits in vain
+        # Whose supervisor keeps the listener, so that a second client waits in vain.
+        if engine != "process":
             with pytest.raises((ConnectError, ConnectionResetError)), connect(server) as second:
                 second.read()
         assert echo(rio, b"still") == b"still"
@@ -335,7 +375,9 @@ def test_workers_share_one_port(start: Start) -> None:
         ({"limits": Limits(connections=10_000_000)}, "descriptor limit"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_opened(options: dict[str, object], reason: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_opened(
+    options: dict[str, object], reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason), Server("127.0.0.1:0", **options):  # type: ignore[arg-type]
         pass
 
@@ -349,9 +391,12 @@ def test_a_server_needs_an_address_and_a_limit_a_positive_number() -> None:
         Limits(drain=-1)
 
 
-@pytest.mark.parametrize("engine", ["event", pytest.param("iterative", marks=pytest.mark.long)])  # the blocking engines share it
+# The blocking engines share it.
+@pytest.mark.parametrize("engine", ["event", pytest.param("iterative", marks=pytest.mark.long)])
 def test_a_slow_reader_gets_all_after_our_end_of_file(engine: str) -> None:
-    """It is idle when the stop comes, and the kernel still holds its echo: the end of file has to wait behind that."""
+    """It is idle when the stop comes, and the kernel still holds its echo: the end of file has to
+    wait behind that.
+    """
     server = Server("127.0.0.1:0", engine=engine, limits=Limits(drain=20)).__enter__()
     with connect(server, 40) as rio:
         data, sent = random.Random(8).randbytes(3_000_000), 0
@@ -362,7 +407,8 @@ def test_a_slow_reader_gets_all_after_our_end_of_file(engine: str) -> None:
         wait = drained(server)
         time.sleep(3.5)  # longer than quiet and lingering together
         with contextlib.suppress(BlockingIOError):
-            rio.sock.send(b"x", socket.MSG_DONTWAIT)  # would reset a connection that is closed already
+            # Would reset a connection that is closed already.
+            rio.sock.send(b"x", socket.MSG_DONTWAIT)
         rio.shutdown()
         got = rio.readn(sent + 1)
         assert got[:sent] == data[:sent]

@@ -120,7 +120,9 @@ def test_a_full_pipe_drops_and_counts() -> None:
 
 
 def test_a_handed_event_is_never_more_than_the_pipe_takes_whole() -> None:
-    long = Event(Kind.FAILED, tuple(Address("f" * 45, n) for n in range(500)), detail="\x1b" * 10_000)
+    long = Event(
+        Kind.FAILED, tuple(Address("f" * 45, n) for n in range(500)), detail="\x1b" * 10_000
+    )
     line = encode(long)
     assert len(line) <= 4096
     assert line.count(b"\n") == 1
@@ -135,12 +137,24 @@ ONE = Event(Kind.CLOSED, (Address("127.0.0.1", 51234),), messages=3, bytes=18, s
     [
         (Event(Kind.LISTENING, detail="tcp://0.0.0.0:7007"), "listening on tcp://0.0.0.0:7007"),
         (Event(Kind.CONNECTED, ONE.peers), "Connected to (127.0.0.1, 51234)"),
-        (Event(Kind.RECEIVED, ONE.peers, bytes=6), "server received 6 bytes from (127.0.0.1, 51234)"),
-        (Event(Kind.RECEIVED, ONE.peers, bytes=1), "server received 1 byte from (127.0.0.1, 51234)"),
+        (
+            Event(Kind.RECEIVED, ONE.peers, bytes=6),
+            "server received 6 bytes from (127.0.0.1, 51234)",
+        ),
+        (
+            Event(Kind.RECEIVED, ONE.peers, bytes=1),
+            "server received 1 byte from (127.0.0.1, 51234)",
+        ),
         (ONE, "closed (127.0.0.1, 51234) after 3 messages, 18 bytes, 1.2 s"),
-        (Event(Kind.RECEIVED, others=64, count=84112, bytes=5_400_000), "... and 84,112 more messages, 5.4 MB, from 64 connections"),
+        (
+            Event(Kind.RECEIVED, others=64, count=84112, bytes=5_400_000),
+            "... and 84,112 more messages, 5.4 MB, from 64 connections",
+        ),
         (Event(Kind.CUT, count=3), "reset 3 connections at the drain limit"),
-        (Event(Kind.DROPPED, count=1234), "... 1,234 events not told: nobody was reading this output"),
+        (
+            Event(Kind.DROPPED, count=1234),
+            "... 1,234 events not told: nobody was reading this output",
+        ),
     ],
 )
 def test_the_books_words(event: Event, line: str) -> None:
@@ -171,7 +185,15 @@ def test_json_has_opentelemetrys_names() -> None:
 
 @pytest.mark.parametrize(
     ("n", "words"),
-    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (5.4e6, "5.4 MB"), (2e15, "2,000.0 TB")],
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (999_960, "1.0 MB"),
+        (5.4e6, "5.4 MB"),
+        (2e15, "2,000.0 TB"),
+    ],
 )
 def test_sizes(n: float, words: str) -> None:
     assert size(n) == words

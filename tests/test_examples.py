@@ -18,7 +18,11 @@ TEXT = b"hello\n\nlonger " + b"x" * 20_000 + b"\nno newline"
 
 def client(port: int, data: bytes) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, EXAMPLES / "echoclient.py", "127.0.0.1", str(port)], input=data, capture_output=True, timeout=20, check=False
+        [sys.executable, EXAMPLES / "echoclient.py", "127.0.0.1", str(port)],
+        input=data,
+        capture_output=True,
+        timeout=20,
+        check=False,
     )
 
 
@@ -26,7 +30,9 @@ def test_they_talk_to_each_other() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen([sys.executable, EXAMPLES / "echoserver.py", str(port)], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, EXAMPLES / "echoserver.py", str(port)], stdout=subprocess.PIPE, text=True
+    )
     try:
         until(lambda: client(port, b"").returncode == 0)
         assert client(port, TEXT).stdout == TEXT
@@ -43,7 +49,9 @@ def test_they_talk_to_each_other() -> None:
 
 @pytest.mark.parametrize("program", ["echoserver.py", "echoclient.py"])
 def test_their_usage(program: str) -> None:
-    done = subprocess.run([sys.executable, EXAMPLES / program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("usage:")
 

@@ -37,7 +37,11 @@ def played(name: str) -> list[Moment]:
 def calls(name: str, part: str = "", call: str = "") -> list[Moment]:
     """What returned, of one part and one function if they are named."""
     found = [moment for moment in played(name) if not moment.waits]
-    return [moment for moment in found if part in ("", moment.row.part) and call in ("", moment.row.name)]
+    return [
+        moment
+        for moment in found
+        if part in ("", moment.row.part) and call in ("", moment.row.name)
+    ]
 
 
 def noted(name: str, note: str) -> Moment:
@@ -64,7 +68,13 @@ def test_echo_is_the_whole_flow() -> None:
     assert sent.arguments[1] == received.gave == '"hello\\n"'
     crossed = [kind for moment in played("echo") for kind in kinds(moment)]
     handshake = [("client", "SYN"), ("server", "SYN ACK"), ("client", "ACK")]
-    assert crossed[-7:] == [*handshake, ("client", "data"), ("server", "data"), ("client", "FIN"), ("server", "FIN")]
+    assert crossed[-7:] == [
+        *handshake,
+        ("client", "data"),
+        ("server", "data"),
+        ("client", "FIN"),
+        ("server", "FIN"),
+    ]
     assert [ends.client.state for ends in played("echo")[-1].ends] == ["TIME_WAIT"]
 
 
@@ -72,11 +82,17 @@ def test_a_listener_and_two_connections_have_descriptors_of_their_own() -> None:
     listening = calls("two-descriptors", "server", "socket")[0].row.returned
     accepted = [moment.row.returned for moment in calls("two-descriptors", "server", "accept")]
     assert len({listening, *accepted}) == 3
-    assert noted("two-descriptors", "no-peer").row.error == noted("two-descriptors", "no-data").row.error == "ENOTCONN"
+    assert (
+        noted("two-descriptors", "no-peer").row.error
+        == noted("two-descriptors", "no-data").row.error
+        == "ENOTCONN"
+    )
     names = [moment.row.gave for moment in calls("two-descriptors", "server", "getsockname")]
     assert len({name.rpartition(":")[2] for name in names}) == 1  # one port for both
     closed = noted("two-descriptors", "others-stay")
-    assert [entry.state for entry in closed.row.table or () if entry.remote.endswith(":0")] == ["LISTEN"]
+    assert [entry.state for entry in closed.row.table or () if entry.remote.endswith(":0")] == [
+        "LISTEN"
+    ]
     assert {ends.name: ends.server.state for ends in closed.ends}["client 2"] == "ESTABLISHED"
     last = calls("two-descriptors", "client 2", "recv")[0]
     assert last.number > closed.number and last.row.gave == '"still here\\n"'
@@ -88,25 +104,47 @@ def test_the_second_client_is_connected_and_in_the_queue() -> None:
     first, second = calls("queue", "server", "accept")
     assert first.number < connected.number < written.number < second.number
     waiting = next(ends for ends in written.ends if ends.name == "client 2")
-    assert waiting.server.state == "ESTABLISHED" and not waiting.server.held and waiting.server.unread == written.row.returned == 7
+    assert (
+        waiting.server.state == "ESTABLISHED"
+        and not waiting.server.held
+        and waiting.server.unread == written.row.returned == 7
+    )
     assert second.queue == (0, 1024) and not second.row.waited
     assert next(ends for ends in second.ends if ends.name == "client 2").server.held
 
 
 def test_what_waits_and_what_does_not() -> None:
-    for note, ended_by in (("for-a-client", "connect"), ("for-data", "send"), ("for-the-echo", "send"), ("for-the-end", "close")):
+    for note, ended_by in (
+        ("for-a-client", "connect"),
+        ("for-data", "send"),
+        ("for-the-echo", "send"),
+        ("for-the-end", "close"),
+    ):
         over = noted("blocking", note)
-        (began,) = [moment for moment in played("blocking") if moment.waits and moment.row.note == note]
-        other = [moment for moment in played("blocking")[began.number : over.number] if moment.side != over.side and not moment.waits]
+        (began,) = [
+            moment for moment in played("blocking") if moment.waits and moment.row.note == note
+        ]
+        other = [
+            moment
+            for moment in played("blocking")[began.number : over.number]
+            if moment.side != over.side and not moment.waits
+        ]
         assert over.row.waited > 0 and other[-1].row.name == ended_by, note
-    assert noted("blocking", "would-block").row.error == "EAGAIN" and not noted("blocking", "would-block").row.waited
+    assert (
+        noted("blocking", "would-block").row.error == "EAGAIN"
+        and not noted("blocking", "would-block").row.waited
+    )
     assert not noted("blocking", "does-not-wait").row.waited
 
 
 def test_one_direction_ends_and_the_other_goes_on() -> None:
     ended = noted("eof", "half-close")
     assert kinds(ended) == [("client", "FIN")]
-    assert ended.row.view is not None and ended.row.view.state.startswith("FIN_WAIT") and ended.ends[0].server.state == "CLOSE_WAIT"
+    assert (
+        ended.row.view is not None
+        and ended.row.view.state.startswith("FIN_WAIT")
+        and ended.ends[0].server.state == "CLOSE_WAIT"
+    )
     order = [noted("eof", note) for note in ("half-close", "data-first", "the-end", "still-writes")]
     assert [moment.number for moment in order] == sorted(moment.number for moment in order)
     assert [moment.row.returned for moment in order] == [0, 8, 0, 8]
@@ -117,12 +155,25 @@ def test_the_count_is_short_and_the_rest_is_sent() -> None:
     short = noted("short-count", "short").row
     asked = int(short.arguments[2])
     assert short.returned is not None and 0 < short.returned < asked and short.waited
-    assert noted("short-count", "interrupt").ends[0].server.unread > 0  # a queue that is full, and nobody reads
-    sends = [moment.row.returned or 0 for moment in calls("short-count", "client", "send") if not moment.row.failed]
+    # A queue that is full, and nobody reads.
+    assert noted("short-count", "interrupt").ends[0].server.unread > 0
+    sends = [
+        moment.row.returned or 0
+        for moment in calls("short-count", "client", "send")
+        if not moment.row.failed
+    ]
     reads = [moment.row.returned or 0 for moment in calls("short-count", "server", "recv")]
     assert sum(sends) == sum(reads) == asked and len(sends) > 2 and len(reads) > 2
     assert any(moment.row.error == "EAGAIN" for moment in calls("short-count", "client", "send"))
-    assert sum(segment.size for moment in played("short-count") for segment in moment.segments if segment.kind == "data") == asked
+    assert (
+        sum(
+            segment.size
+            for moment in played("short-count")
+            for segment in moment.segments
+            if segment.kind == "data"
+        )
+        == asked
+    )
 
 
 def test_lines_are_not_what_reads_give() -> None:
@@ -130,18 +181,32 @@ def test_lines_are_not_what_reads_give() -> None:
     assert both.row.returned == 8
     served = calls("lines", "server")
     at = served.index(both)
-    assert [(moment.row.name, moment.row.returned) for moment in served[at : at + 3]] == [("recv", 8), ("send", 4), ("send", 4)]
-    assert [noted("lines", note).row.returned for note in ("too-long", "a-piece", "the-last-piece")] == [8192, 8192, 10_000 - 8192]
+    assert [(moment.row.name, moment.row.returned) for moment in served[at : at + 3]] == [
+        ("recv", 8),
+        ("send", 4),
+        ("send", 4),
+    ]
+    assert [
+        noted("lines", note).row.returned for note in ("too-long", "a-piece", "the-last-piece")
+    ] == [8192, 8192, 10_000 - 8192]
 
 
 def test_the_parents_copy_holds_the_connection_open() -> None:
     rows = [moment.row for moment in calls("fork", call="fork")]
     for parent, child in (rows[:2], rows[2:]):
-        assert parent.returned == child.process and child.returned == 0 and parent.holds == child.holds and len(parent.holds) == 2
+        assert (
+            parent.returned == child.process
+            and child.returned == 0
+            and parent.holds == child.holds
+            and len(parent.holds) == 2
+        )
     assert kinds(noted("fork", "the-parents-copy")) == []
     assert kinds(noted("fork", "the-last-copy")) == [("server", "FIN")]
     kept = noted("fork", "a-copy-is-left")
-    assert kinds(kept) == [] and next(ends for ends in kept.ends if ends.name == "client 2").server.state == "CLOSE_WAIT"
+    assert (
+        kinds(kept) == []
+        and next(ends for ends in kept.ends if ends.name == "client 2").server.state == "CLOSE_WAIT"
+    )
     at_last, learned = noted("fork", "at-last"), noted("fork", "for-the-last-copy")
     assert kinds(at_last) == [("server", "FIN")]
     (gone,) = calls("fork", "server child 2", "exit")
@@ -151,8 +216,13 @@ def test_the_parents_copy_holds_the_connection_open() -> None:
 def test_one_process_serves_whoever_has_something() -> None:
     served = calls("select", "server")
     assert len({moment.row.process for moment in served}) == 1
-    assert not any(moment.row.waited for moment in served if moment.row.name in ("accept", "recv", "send"))
-    assert [moment.row.gave for moment in calls("select", "server", "recv") if moment.row.gave] == ['"second\\n"', '"first\\n"']
+    assert not any(
+        moment.row.waited for moment in served if moment.row.name in ("accept", "recv", "send")
+    )
+    assert [moment.row.gave for moment in calls("select", "server", "recv") if moment.row.gave] == [
+        '"second\\n"',
+        '"first\\n"',
+    ]
     connected = [moment.row.part for moment in calls("select", call="connect")]
     assert connected == ["client", "client 2"]  # who came first kept silent, and held up nobody
     for moment in calls("select", "server", "select"):
@@ -166,44 +236,77 @@ def test_a_write_after_a_reset_kills_or_is_epipe() -> None:
     for moment in answered:
         assert moment.row.returned == 4 and kinds(moment) == [("server", "data"), ("client", "RST")]
     died, lived = [moment for moment in calls("reset") if moment.row.note == "after-a-reset"]
-    assert died.row.returned is None and [moment.row.arguments for moment in calls("reset", "server", "killed")] == [("SIGPIPE",)]
+    assert died.row.returned is None and [
+        moment.row.arguments for moment in calls("reset", "server", "killed")
+    ] == [("SIGPIPE",)]
     assert lived.row.error == "EPIPE" and calls("reset", "server 2")[-1].row.call == "exit(0)"
 
 
 def test_the_port_is_in_use_without_a_process() -> None:
-    first, second, third = noted("in-use", "in-time-wait"), noted("in-use", "reused"), noted("in-use", "listened-on")
-    assert (first.row.error, second.row.error, third.row.error) == ("EADDRINUSE", None, "EADDRINUSE")
+    first, second, third = (
+        noted("in-use", "in-time-wait"),
+        noted("in-use", "reused"),
+        noted("in-use", "listened-on"),
+    )
+    assert (first.row.error, second.row.error, third.row.error) == (
+        "EADDRINUSE",
+        None,
+        "EADDRINUSE",
+    )
     for moment in (first, second):
         (waiting,) = [entry for entry in moment.row.table or () if entry.state == "TIME_WAIT"]
-        assert waiting.inode == 0 and waiting.local == moment.row.arguments[1].replace("0.0.0.0", "127.0.0.1")
-    assert not any("SO_REUSEADDR" in moment.row.call for moment in calls("in-use", "server 2") if moment.number < first.number)
+        assert waiting.inode == 0 and waiting.local == moment.row.arguments[1].replace(
+            "0.0.0.0", "127.0.0.1"
+        )
+    assert not any(
+        "SO_REUSEADDR" in moment.row.call
+        for moment in calls("in-use", "server 2")
+        if moment.number < first.number
+    )
     assert "LISTEN" in [entry.state for entry in third.row.table or ()]
 
 
 def test_each_address_refuses() -> None:
     (found,) = calls("refused", call="getaddrinfo")
-    asked = socket.getaddrinfo(None, int(found.row.arguments[1].strip('"')), type=socket.SOCK_STREAM)
+    asked = socket.getaddrinfo(
+        None, int(found.row.arguments[1].strip('"')), type=socket.SOCK_STREAM
+    )
     assert len(found.row.gave.split(", ")) == len(asked)
     tried = [(moment.row.name, moment.row.error) for moment in calls("refused")][1:-1]
     assert tried == [("socket", None), ("connect", "ECONNREFUSED"), ("close", None)] * len(asked)
-    assert all(kinds(moment) == [("client", "SYN"), ("server", "RST")] for moment in calls("refused", call="connect"))
+    assert all(
+        kinds(moment) == [("client", "SYN"), ("server", "RST")]
+        for moment in calls("refused", call="connect")
+    )
 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_no_story_contradicts_itself(name: str) -> None:
-    """Time does not go back; no end gets two FINs; a reset is only where one belongs; what waits has not returned."""
+    """Time does not go back; no end gets two FINs; a reset is only where one belongs; what waits
+    has not returned.
+    """
     moments = played(name)
     assert [moment.at for moment in moments] == sorted(moment.at for moment in moments)
-    crossed = [(segment.name, segment.source, segment.kind) for moment in moments for segment in moment.segments]
+    crossed = [
+        (segment.name, segment.source, segment.kind)
+        for moment in moments
+        for segment in moment.segments
+    ]
     fins = [each for each in crossed if each[2] == "FIN"]
-    connects = len([moment for moment in moments if moment.row.name == "connect" and moment.row.returned == 0])
+    connects = len(
+        [moment for moment in moments if moment.row.name == "connect" and moment.row.returned == 0]
+    )
     assert len(fins) <= 2 * connects and (name == "reset" or len(fins) == len(set(fins)))
     assert ("RST" in {kind for _, _, kind in crossed}) is (name in ("reset", "refused"))
     for moment in moments:
         if moment.waits:
             row = moment.row
             assert (row.returned, row.error, row.gave, row.view) == (None, None, "", None)
-            (over,) = [each for each in moments if not each.waits and (each.row.process, each.row.began) == (row.process, row.began)]
+            (over,) = [
+                each
+                for each in moments
+                if not each.waits and (each.row.process, each.row.began) == (row.process, row.began)
+            ]
             assert over.number > moment.number and over.row.name == row.name
 
 
@@ -229,7 +332,10 @@ def test_both_languages_say_everything() -> None:
 
     for texts in leaves(SAID):
         assert all(text.strip() for text in texts.values())
-        assert re.findall(r"\{\w+", texts["en"]) == re.findall(r"\{\w+", texts["ko"]) or "n" in texts["en"]
+        assert (
+            re.findall(r"\{\w+", texts["en"]) == re.findall(r"\{\w+", texts["ko"])
+            or "n" in texts["en"]
+        )
         assert not re.search("[가-힣]", texts["en"])
     assert set(SAID["scene"]) == set(SCENES)
 
@@ -242,9 +348,15 @@ def test_the_timeline_as_text(language: str) -> None:
     done = run("explain", "queue", "--lang", language)
     text = done.stdout.decode()
     assert done.returncode == 0 and done.stderr == b""
-    assert text.startswith("queue  ") and facts.question("queue", language) in text.replace("\n", " ")
+    assert text.startswith("queue  ") and facts.question("queue", language) in text.replace(
+        "\n", " "
+    )
     squeezed = re.sub(r"\s+", "", text)
-    for said in (facts.answer("queue", language), facts.note("queue", "nobody-accepted", language), facts.call("listen", language)):
+    for said in (
+        facts.answer("queue", language),
+        facts.note("queue", "nobody-accepted", language),
+        facts.call("listen", language),
+    ):
         assert re.sub(r"\s+", "", said) in squeezed
     assert max(map(len, text.splitlines())) <= 100
 
@@ -255,13 +367,17 @@ def test_the_steps_as_json() -> None:
     schema = json.loads((SOURCE.parent / "report" / "explain.schema.json").read_text())
     jsonschema.validate(document, schema)
     assert [scene["scene"] for scene in document["scenes"]] == ["eof", "refused"]
-    assert any(step["name"] == "shutdown" and step["says"] for step in document["scenes"][0]["steps"])
+    assert any(
+        step["name"] == "shutdown" and step["says"] for step in document["scenes"][0]["steps"]
+    )
 
 
 def test_step_by_step_nothing_moves_without_a_key() -> None:
     """On a terminal of its own: three keys are three steps; q shows the rest at once."""
     main, side = pty.openpty()
-    with subprocess.Popen([*MEARI, "explain", "--step"], stdin=side, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*MEARI, "explain", "--step"], stdin=side, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         os.close(side)
         assert process.stdout is not None and process.stderr is not None
         try:
@@ -270,7 +386,8 @@ def test_step_by_step_nothing_moves_without_a_key() -> None:
             def reads(wanted: bytes) -> None:
                 nonlocal shown
                 while wanted not in shown:
-                    assert select.select([process.stdout.fileno()], [], [], 20)[0], (wanted, shown[-400:])  # type: ignore[union-attr]
+                    ready = select.select([process.stdout.fileno()], [], [], 20)[0]  # type: ignore[union-attr]
+                    assert ready, (wanted, shown[-400:])
                     piece = os.read(process.stdout.fileno(), 4096)  # type: ignore[union-attr]
                     assert piece, shown
                     shown += piece
@@ -292,25 +409,40 @@ def test_step_by_step_nothing_moves_without_a_key() -> None:
 
 
 def test_the_end_of_the_input_is_no_key() -> None:
-    done = subprocess.run([*MEARI, "explain", "refused", "--step"], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        [*MEARI, "explain", "refused", "--step"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == 0 and done.stdout.count(b"ECONNREFUSED") >= 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nobody_is_left_when_it_is_ended(number: signal.Signals) -> None:
-    with subprocess.Popen([*MEARI, "explain", "--step"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*MEARI, "explain", "--step"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         until(lambda: len(children(process.pid)) == 2)
         parts = children(process.pid)
         process.send_signal(number)
         _, told = process.communicate(timeout=20)
         until(lambda: not any(Path(f"/proc/{part}/fd").exists() for part in parts))
-        assert b"Traceback" not in told and (number == signal.SIGKILL or process.returncode in (130, 143, -number))
+        assert b"Traceback" not in told and (
+            number == signal.SIGKILL or process.returncode in (130, 143, -number)
+        )
 
 
 def test_what_it_refuses() -> None:
     for words in (["nothing"], ["--step", "--json"], ["--html", "/nowhere/page.html"]):
         done = run("explain", *words)
-        assert (done.returncode == 2 and done.stdout == b"" and b"meari explain" in done.stderr) or b"meari:" in done.stderr, words
+        assert (
+            done.returncode == 2 and done.stdout == b"" and b"meari explain" in done.stderr
+        ) or b"meari:" in done.stderr, words
 
 
 @pytest.mark.parametrize(
@@ -326,18 +458,33 @@ def test_what_it_refuses() -> None:
 def test_what_goes_wrong_is_told_in_a_line(words: list[str], shell: str) -> None:
     """An argument that is not ASCII, no descriptors left, an output that takes nothing."""
     done = subprocess.run(
-        ["bash", "-c", f'{shell}exec "$@"', "bash", *MEARI, "explain", *words], capture_output=True, timeout=30, check=False
+        ["bash", "-c", f'{shell}exec "$@"', "bash", *MEARI, "explain", *words],
+        capture_output=True,
+        timeout=30,
+        check=False,
     )
     told = done.stderr.decode().splitlines()
-    assert done.returncode == 2 and told[0].startswith("meari") and len(told) <= 2 and done.stdout == b"", told
+    assert (
+        done.returncode == 2
+        and told[0].startswith("meari")
+        and len(told) <= 2
+        and done.stdout == b""
+    ), told
 
 
 @pytest.mark.parametrize("how", ["| head -1", ">&-"])
 def test_an_output_that_nobody_reads_is_no_trouble(how: str) -> None:
     command = f'set -o pipefail; "$@" {how}'
-    done = subprocess.run(["bash", "-c", command, "bash", *MEARI, "explain", "eof"], capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command, "bash", *MEARI, "explain", "eof"],
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == 0 and done.stderr == b"", done.stderr.decode()
 
 
 def test_the_list() -> None:
-    assert [line.split()[0] for line in run("explain", "--list").stdout.decode().splitlines()] == list(SCENES)
+    assert [
+        line.split()[0] for line in run("explain", "--list").stdout.decode().splitlines()
+    ] == list(SCENES)

@@ -73,17 +73,24 @@ def test_a_page_is_written(tmp_path: Path) -> None:
     assert 'id="in-ko" checked' in file.read_text() and '<section id="queue"' in file.read_text()
 
 
-needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed: apt-get install chromium")
+needs_chromium = pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="chromium is not installed: apt-get install chromium"
+)
 
 
 @pytest.mark.long
 @needs_chromium
 @pytest.mark.parametrize(("width", "scheme"), [(1000, "light"), (390, "dark")])
 def test_in_chromium(tmp_path: Path, width: int, scheme: str) -> None:
-    """Every scene opens without a complaint, the slider and the keys move, both languages, on a phone, in the dark."""
+    """Every scene opens without a complaint, the slider and the keys move, both languages, on a
+    phone, in the dark.
+    """
     (tmp_path / "page.html").write_text(whole())
     with Browser(tmp_path, width, 900) as browser:
-        browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        browser.ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
         for name in SCENES:
             browser.open(f"file://{tmp_path}/page.html#{name}")
             _scene(browser, name)
@@ -101,7 +108,9 @@ def _scene(browser: Browser, name: str) -> None:
     assert browser.run(now) == rows and browser.run(later) == 0
     assert browser.run(f"{at}.getBoundingClientRect().top") < 900
     for to in (1, rows // 2, rows):
-        browser.run(f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; s.dispatchEvent(new Event('input')); }})()")
+        browser.run(
+            f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; s.dispatchEvent(new Event('input')); }})()"
+        )
         assert browser.run(now) == to and browser.run(later) == rows - to
         assert browser.run(f"{at}.querySelector('output').textContent") == f"{to} / {rows}"
     browser.run(f"{at}.querySelector('input').focus()")
@@ -118,7 +127,10 @@ def _scene(browser: Browser, name: str) -> None:
     shown = f"[...{at}.querySelectorAll('h2 [lang]')].filter(each => each.offsetParent !== null).map(each => each.textContent).join()"
     assert browser.run(shown) == facts.question(name, "en")
     browser.key("l")
-    assert browser.run(shown) == facts.question(name, "ko") and browser.run("document.documentElement.lang") == "ko"
+    assert (
+        browser.run(shown) == facts.question(name, "ko")
+        and browser.run("document.documentElement.lang") == "ko"
+    )
     browser.run("document.querySelector('label[for=in-en]').click()")
     assert browser.run(shown) == facts.question(name, "en")
 
@@ -129,13 +141,22 @@ def test_the_queues_are_bars_that_grow_and_shrink(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(whole())
     with Browser(tmp_path, 1000, 900) as browser:
         browser.open(f"file://{tmp_path}/page.html#short-count")
-        browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+        browser.ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-reduced-motion", "value": "reduce"}],
+        )
         at = 'document.getElementById("short-count")'
         rows = browser.run(f"{at}.querySelectorAll('li').length")
         widths = []
         for to in range(1, rows + 1):
-            browser.run(f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; s.dispatchEvent(new Event('input')); }})()")
-            widths.append(browser.run(f"Math.max(0, ...[...{at}.querySelectorAll('.bar span')].map(bar => bar.offsetWidth))"))
+            browser.run(
+                f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; s.dispatchEvent(new Event('input')); }})()"
+            )
+            widths.append(
+                browser.run(
+                    f"Math.max(0, ...[...{at}.querySelectorAll('.bar span')].map(bar => bar.offsetWidth))"
+                )
+            )
         assert widths[0] == widths[-1] == 0 and max(widths) > 100
 
 
@@ -151,6 +172,10 @@ def test_it_reads_without_a_script(tmp_path: Path, language: str) -> None:
         assert browser.run("getComputedStyle(document.querySelector('.panel')).display") == "none"
         browser.run(f"document.getElementById('in-{language}').checked = true")
         for shown, said in (("en", language == "en"), ("ko", language == "ko")):
-            assert (browser.run(f"document.querySelector('h2 [lang={shown}]').offsetParent !== null")) is said
-        assert browser.run("[...document.querySelectorAll('li')].every(row => getComputedStyle(row).opacity === '1')")
+            assert (
+                browser.run(f"document.querySelector('h2 [lang={shown}]').offsetParent !== null")
+            ) is said
+        assert browser.run(
+            "[...document.querySelectorAll('li')].every(row => getComputedStyle(row).opacity === '1')"
+        )
         assert browser.run("document.documentElement.scrollWidth") <= 390

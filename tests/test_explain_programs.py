@@ -21,11 +21,26 @@ from .program import Serving, run
 
 
 @pytest.mark.parametrize(
-    "engine", ["event", "process", *(pytest.param(name, marks=pytest.mark.long) for name in ("iterative", "thread", "prethread"))]
+    "engine",
+    [
+        "event",
+        "process",
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in ("iterative", "thread", "prethread")
+        ),
+    ],
 )
 def test_two_programs_tell_their_own_calls(engine: str) -> None:
     with Serving("--explain", "--engine", engine) as server:
-        done = run("talk", "--explain", "127.0.0.1", str(server.port), data=b"hello\n", env=os.environ | {"LC_ALL": "ko_KR.UTF-8"})
+        done = run(
+            "talk",
+            "--explain",
+            "127.0.0.1",
+            str(server.port),
+            data=b"hello\n",
+            env=os.environ | {"LC_ALL": "ko_KR.UTF-8"},
+        )
         server.process.send_signal(signal.SIGTERM)
         out, told = server.process.communicate(timeout=20)
     assert done.returncode == 0 and done.stdout == b"hello\n" and server.process.returncode == 0
@@ -58,12 +73,15 @@ def test_a_row_survives_its_way_through_the_pipe(name: str) -> None:
     for moment in play(name):
         told = json.dumps(moment.row.to_json())
         assert Row.from_json(json.loads(told)) == moment.row
-        assert len(told) < select.PIPE_BUF - 100  # else the rows of two parts could get mixed (pipe(7))
+        # Else the rows of two parts could get mixed (pipe(7)).
+        assert len(told) < select.PIPE_BUF - 100
 
 
 @pytest.mark.parametrize("engine", ["event", "thread"])
 def test_a_reader_of_the_rows_who_stops_reading_stops_nobody(engine: str) -> None:
-    """The rows of so many clients do not fit in the pipe: they are left out, and a stop is still heeded."""
+    """The rows of so many clients do not fit in the pipe: they are left out, and a stop is still
+    heeded.
+    """
     with Serving("--explain", "--engine", engine, "--drain", "1") as server:
         for _ in range(60):
             with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:

@@ -1,4 +1,6 @@
-"""What explain shows, beside what others saw of the same run: strace of the calls, /proc/net/tcp of the states."""
+"""What explain shows, beside what others saw of the same run: strace of the calls, /proc/net/tcp of
+the states.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from meari.sockets import free_port
 
 from .witness import Seen, of_program, traced
 
-LIBRARY = {"getaddrinfo", "getnameinfo", "killed"}  # no system calls: the first two are told by the resolver's own answers
+# No system calls: the first two are told by the resolver's own answers.
+LIBRARY = {"getaddrinfo", "getnameinfo", "killed"}
 
 
 def scene(name: str) -> tuple[list[dict[str, typing.Any]], dict[int, list[Seen]]]:
@@ -32,12 +35,20 @@ def matched(name: str) -> list[tuple[dict[str, typing.Any], Seen]]:
     pairs = []
     for process in dict.fromkeys(row["process"] for row in rows):
         told = [row for row in rows if row["process"] == process and row["name"] not in LIBRARY]
-        told = [row for row in told if not (row["name"] == "fork" and row["returned"] == 0)]  # the second return of one call
-        inherited = {fd for row in rows if row["name"] == "fork" and row["returned"] == process for fd, _ in row["holds"]}
+        # The second return of one call.
+        told = [row for row in told if not (row["name"] == "fork" and row["returned"] == 0)]
+        inherited = {
+            fd
+            for row in rows
+            if row["name"] == "fork" and row["returned"] == process
+            for fd, _ in row["holds"]
+        }
         made = of_program(seen[process], inherited)
         assert [row["name"] for row in told] == [call.name for call in made]
         pairs += list(zip(told, made, strict=True))
-    assert len(pairs) == sum(row["name"] not in LIBRARY and (row["name"], row["returned"]) != ("fork", 0) for row in rows)
+    assert len(pairs) == sum(
+        row["name"] not in LIBRARY and (row["name"], row["returned"]) != ("fork", 0) for row in rows
+    )
     return pairs
 
 
@@ -45,7 +56,10 @@ def matched(name: str) -> list[tuple[dict[str, typing.Any], Seen]]:
 def test_each_row_is_a_call_and_each_call_a_row(name: str) -> None:
     for row, call in matched(name):
         if row["returned"] is not None:
-            assert (row["returned"], row["error"]) == (call.returned, call.error), (row["call"], call)
+            assert (row["returned"], row["error"]) == (call.returned, call.error), (
+                row["call"],
+                call,
+            )
         fd = call.arguments.partition(",")[0]
         if row["fd"] is not None and row["name"] != "socket":
             assert row["fd"] == int(fd)
@@ -91,9 +105,14 @@ def states(port: int) -> dict[tuple[str, str], str]:
                 ends = []
                 for each in line.split()[1:3]:
                     address, _, number = each.partition(":")
-                    words = struct.pack(f"={len(address) // 8}I", *(int(address[i : i + 8], 16) for i in range(0, len(address), 8)))
+                    words = struct.pack(
+                        f"={len(address) // 8}I",
+                        *(int(address[i : i + 8], 16) for i in range(0, len(address), 8)),
+                    )
                     host = socket.inet_ntop(family, words)
-                    ends.append((host if family == socket.AF_INET else f"[{host}]", int(number, 16)))
+                    ends.append(
+                        (host if family == socket.AF_INET else f"[{host}]", int(number, 16))
+                    )
                 if port in (ends[0][1], ends[1][1]):
                     local, remote = (f"{host}:{number}" for host, number in ends)
                     found[local, remote] = names[int(line.split()[3], 16)]
@@ -105,7 +124,9 @@ LATER = {"FIN_WAIT1": "FIN_WAIT2"}  # the acknowledgement of a FIN may be late, 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_the_states_are_those_that_the_kernel_shows_to_others(name: str) -> None:
-    """After each step nothing moves: /proc/net/tcp is read, and the row's table and view are compared with it."""
+    """After each step nothing moves: /proc/net/tcp is read, and the row's table and view are
+    compared with it.
+    """
     port = free_port()
     old = states(port)
     with Stage(SCENES[name], functools.partial(Book, port=port), port) as stage:
@@ -114,10 +135,17 @@ def test_the_states_are_those_that_the_kernel_shows_to_others(name: str) -> None
                 continue
             now = {ends: state for ends, state in states(port).items() if ends not in old}
             # One that is bound and no more is not in that table.
-            told = {(entry.local, entry.remote): entry.state for entry in row.table or () if entry.state != "CLOSED"}
+            told = {
+                (entry.local, entry.remote): entry.state
+                for entry in row.table or ()
+                if entry.state != "CLOSED"
+            }
             for ends, state in told.items():
                 assert now.get(ends) in (state, LATER.get(state)), (row.call, ends)
             assert now.keys() == told.keys(), row.call
             own = [entry.state for entry in row.table or () if entry.inode == row.inode != 0]
             if own and row.view is not None:
-                assert row.view.state in (own[0], "FIN_WAIT1" if own[0] == "FIN_WAIT2" else own[0]), row.call
+                assert row.view.state in (
+                    own[0],
+                    "FIN_WAIT1" if own[0] == "FIN_WAIT2" else own[0],
+                ), row.call

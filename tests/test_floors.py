@@ -44,19 +44,27 @@ def name(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """The modules of ours that *path* imports, anywhere in it, by their dotted names below the package."""
+    """The modules of ours that *path* imports, anywhere in it, by their dotted names below the
+    package.
+    """
     package = list(path.relative_to(SOURCE).parts[:-1])
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            assert not any(alias.name.split(".")[0] == "meari" for alias in node.names), "imports of our own are relative"
+            assert not any(alias.name.split(".")[0] == "meari" for alias in node.names), (
+                "imports of our own are relative"
+            )
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             base += node.module.split(".") if node.module else []
             for alias in node.names:
                 deeper = [*base, alias.name]
                 whole = SOURCE.joinpath(*deeper)
-                found.add(".".join(deeper if whole.with_suffix(".py").exists() or whole.is_dir() else base))
+                found.add(
+                    ".".join(
+                        deeper if whole.with_suffix(".py").exists() or whole.is_dir() else base
+                    )
+                )
     return found - {""}
 
 
@@ -66,9 +74,9 @@ def test_imports_run_downward(path: Path) -> None:
     assert own in FLOOR, f"{own} stands on no floor"
     for other in imports(path):
         top = other.split(".")[0]
-        assert top == own or FLOOR[top] < FLOOR[own] or (FLOOR[top] == FLOOR[own] and FLOOR[own] != 3), (
-            f"{name(path)} (floor {FLOOR[own]}) imports {other} (floor {FLOOR[top]})"
-        )
+        assert (
+            top == own or FLOOR[top] < FLOOR[own] or (FLOOR[top] == FLOOR[own] and FLOOR[own] != 3)
+        ), f"{name(path)} (floor {FLOOR[own]}) imports {other} (floor {FLOOR[top]})"
 
 
 def test_no_import_runs_in_a_circle() -> None:
@@ -90,7 +98,9 @@ def test_no_import_runs_in_a_circle() -> None:
 SANS_IO = ("socket", "select", "selectors", "os", "threading", "time", "subprocess", "io", "signal")
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if FLOOR[name(path).split(".")[0]] == 0], ids=name)
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if FLOOR[name(path).split(".")[0]] == 0], ids=name
+)
 def test_floor_0_touches_nothing(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -106,16 +116,25 @@ def code(path: Path) -> int:
         if token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING):
             found.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
             found -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
     return len(found)
 
 
 def test_the_far_end_can_be_read_in_an_evening() -> None:
-    assert {name(path): n for path in MODULES if (n := len(path.read_text().splitlines())) > 400} == {}
+    assert {
+        name(path): n for path in MODULES if (n := len(path.read_text().splitlines())) > 400
+    } == {}
     tops = {path: name(path).split(".")[0] for path in MODULES}
     lines = {name(path): code(path) for path in tops}
     core = {module: lines[module] for module in CORE}
     assert sum(core.values()) <= 1450, core
-    others = {module: n for module, n in lines.items() if module.startswith(("engines.", "wire.")) and module not in CORE}
+    others = {
+        module: n
+        for module, n in lines.items()
+        if module.startswith(("engines.", "wire.")) and module not in CORE
+    }
     assert {module: n for module, n in others.items() if n > 150} == {}

@@ -25,7 +25,10 @@ def theirs(values: list[int]) -> typing.Any:
     return found
 
 
-@given(st.lists(st.integers(0, HIGHEST) | st.integers(0, 5000), min_size=1, max_size=200), st.floats(0, 1))
+@given(
+    st.lists(st.integers(0, HIGHEST) | st.integers(0, 5000), min_size=1, max_size=200),
+    st.floats(0, 1),
+)
 def test_a_quantile_is_the_value_that_so_many_are_not_above(values: list[int], q: float) -> None:
     true = sorted(values)[max(0, math.ceil(q * len(values) - 1e-9) - 1)]
     assert true <= Histogram(values).quantile(q) <= true * 1.001 + 1
@@ -36,7 +39,9 @@ def test_quantiles_agree_with_theirs() -> None:
     values = [int(source.lognormvariate(11, 2)) + 1 for _ in range(20_000)]
     ours, other = Histogram(values), theirs(values)
     for percent in (1, 10, 50, 90, 99, 99.9, 100):
-        assert ours.quantile(percent / 100) == pytest.approx(other.get_value_at_percentile(percent), rel=0.001)
+        assert ours.quantile(percent / 100) == pytest.approx(
+            other.get_value_at_percentile(percent), rel=0.001
+        )
 
 
 @given(values)
@@ -51,7 +56,12 @@ def test_three_digits_are_kept(values: list[int]) -> None:
 def test_merging_is_exact(some: list[int], more: list[int]) -> None:
     both, one = Histogram(some + more), Histogram(some)
     one.merge(Histogram(more))
-    assert (one.counts, one.total, one.least, one.greatest) == (both.counts, both.total, both.least, both.greatest)
+    assert (one.counts, one.total, one.least, one.greatest) == (
+        both.counts,
+        both.total,
+        both.least,
+        both.greatest,
+    )
 
 
 @given(values)
@@ -80,8 +90,12 @@ def test_the_text_is_theirs(tmp_path: Path) -> None:
         assert sum(v <= value * 1000 + 0.5 for v in values) == count
         assert count / len(values) >= quantile - 1e-9
     assert float(rows[-2].split()[2].rstrip(",")) * 1000 == max(values)
-    assert float(rows[-3].split()[2].rstrip(",")) * 1000 == pytest.approx(other.get_mean_value(), rel=1e-3)
-    assert float(rows[-3].split()[5].rstrip("]")) * 1000 == pytest.approx(other.get_stddev(), rel=1e-2)
+    assert float(rows[-3].split()[2].rstrip(",")) * 1000 == pytest.approx(
+        other.get_mean_value(), rel=1e-3
+    )
+    assert float(rows[-3].split()[5].rstrip("]")) * 1000 == pytest.approx(
+        other.get_stddev(), rel=1e-2
+    )
 
 
 def test_memory_does_not_grow_with_the_run() -> None:
@@ -98,7 +112,9 @@ def test_what_is_out_of_range_is_counted_at_its_end() -> None:
     assert Histogram().quantile(0.5) == 0 and Histogram().curve() == []
 
 
-@pytest.mark.parametrize("text", ["", "x", "AAAA", "HISTFAAAABV4nGNgYGBg", Histogram([1]).encode()[:-6]])
+@pytest.mark.parametrize(
+    "text", ["", "x", "AAAA", "HISTFAAAABV4nGNgYGBg", Histogram([1]).encode()[:-6]]
+)
 def test_what_is_no_histogram_is_said_to_be_none(text: str) -> None:
     with pytest.raises(ValueError, match="not a histogram"):
         Histogram.decode(text)

@@ -27,7 +27,8 @@ from .program import Serving, run
 
 RUN = 0xC0FFEE
 LEAST = 1000
-# What is sent until each has been told so often: (connections, messages, more of the plan, bytes from lie to lie).
+# What is sent until each has been told so often: (connections, messages, more of the plan, bytes
+# from lie to lie).
 PLANS: dict[str, tuple[int, int, dict[str, typing.Any], int]] = {
     "truncate": (64, 6000, {}, 4096),
     "append": (16, 1300, {"depth": 1, "new_connections": True}, 1024),
@@ -37,8 +38,12 @@ PLANS: dict[str, tuple[int, int, dict[str, typing.Any], int]] = {
 }
 
 
-def load(liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> tuple[Count, dict[int, int], dict[int, int]]:
-    """What a load finds, its number of each of the liar's connections, and how many bytes went out on each of its own."""
+def load(
+    liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Count, dict[int, int], dict[int, int]]:
+    """What a load finds, its number of each of the liar's connections, and how many bytes went out
+    on each of its own.
+    """
     numbers: dict[int, int] = {}
     sent: dict[int, int] = {}
     receiving, dropping = _Lying.receive, Flows.drop
@@ -68,10 +73,18 @@ def load(liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> tuple[Count
     return count, numbers, sent
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.long] * (kind in ("stall", "delay", "drop"))) for kind in LIES])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.long] * (kind in ("stall", "delay", "drop")))
+        for kind in LIES
+    ],
+)
 def test_a_thousand_lies_are_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     connections, messages, more, every = PLANS.get(kind, (16, 1200, {}, 8192))
-    plan = Plan("x", connections, 8192, 16_384, **{"depth": 4, "seconds": 60, "messages": messages, **more})
+    plan = Plan(
+        "x", connections, 8192, 16_384, **{"depth": 4, "seconds": 60, "messages": messages, **more}
+    )
     with Liar("127.0.0.1:0", lies=(kind,), every=every, seed=7) as liar:
         count, numbers, sent = load(liar, plan, monkeypatch)
     assert len(liar.lies) >= LEAST
@@ -87,7 +100,8 @@ def test_a_thousand_lies_are_named(kind: str, monkeypatch: pytest.MonkeyPatch) -
         faults[fault.connection].append(fault)
     for number in sent:
         found = sorted((fault.kind, fault.offset, fault.length) for fault in faults[number])
-        if kind == "stall":  # one that only our own half-close ends, when all is sent, is told as truncated
+        # One that only our own half-close ends, when all is sent, is told as truncated.
+        if kind == "stall":
             found = [(row[0].replace("truncated", "stalled"), *row[1:]) for row in found]
         if kind == "delay":  # a busy machine may delay more
             assert {row[:2] for row in lies[number]} <= {row[:2] for row in found}
@@ -101,14 +115,25 @@ def test_a_thousand_lies_are_named(kind: str, monkeypatch: pytest.MonkeyPatch) -
     if kind == "stall":
         assert sum(fault.kind == "stalled" for fault in count.faults) >= 0.9 * LEAST
     if kind == "swap":
-        assert all(fault.origin is not None and fault.origin.connection != fault.connection for fault in count.faults)
+        assert all(
+            fault.origin is not None and fault.origin.connection != fault.connection
+            for fault in count.faults
+        )
 
 
 def test_lies_are_48_to_4096_bytes_and_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Liar("127.0.0.1:0", lies=("flip", "drop", "insert", "duplicate", "reorder", "replay"), every=2048, seed=3) as liar:
+    with Liar(
+        "127.0.0.1:0",
+        lies=("flip", "drop", "insert", "duplicate", "reorder", "replay"),
+        every=2048,
+        seed=3,
+    ) as liar:
         load(liar, Plan("x", 1, 65536, 65536, depth=2, seconds=60, messages=30), monkeypatch)
     lengths = [lie.length for lie in liar.lies]
-    assert all(n == 1 or 48 <= n <= 4096 for n in lengths) and len({lie.kind for lie in liar.lies}) == 6
+    assert (
+        all(n == 1 or 48 <= n <= 4096 for n in lengths)
+        and len({lie.kind for lie in liar.lies}) == 6
+    )
     for one, other in zip(liar.lies, liar.lies[1:], strict=False):
         taken = 0 if one.kind in ("insert", "replay") else one.length
         assert other.offset - one.offset - taken >= 1024
@@ -116,7 +141,10 @@ def test_lies_are_48_to_4096_bytes_and_apart(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_seed_gives_the_same_lies() -> None:
     def lies(seed: int) -> list[tuple[str, int, int]]:
-        with Liar("127.0.0.1:0", lies=("flip", "duplicate"), every=1024, seed=seed) as liar, open_client(liar.addresses[0]) as rio:
+        with (
+            Liar("127.0.0.1:0", lies=("flip", "duplicate"), every=1024, seed=seed) as liar,
+            open_client(liar.addresses[0]) as rio,
+        ):
             for _ in range(20):  # each message is one read: at least as many bytes come back
                 rio.writen(bytes(1000))
                 rio.readexactly(1000)
@@ -147,11 +175,19 @@ def test_the_fixtures(meari_server: typing.Any, meari_liar: Callable[..., Liar])
 
 def test_on_the_command_line() -> None:
     with Serving("--lie", "flip", "--lie-every", "2000", "--seed", "5") as server:
-        assert server.lines[0] == "THIS FAR END LIES: flip; a lie in about 2,000 bytes of a connection; seed 5"
+        assert (
+            server.lines[0]
+            == "THIS FAR END LIES: flip; a lie in about 2,000 bytes of a connection; seed 5"
+        )
         done = run("load", str(server.address), "-s", "1000", "-n", "100")
         assert done.returncode == 1
         assert b"flipped" in done.stdout and b"bit " in done.stdout
         server.wait_for("lied to .*: flipped, 1 byte at ")
-    for wrong in (["--lie", "fib", "0"], ["--seed", "1", "0"], ["--lie", "flip", "--engine", "event", "0"], ["--lie-every", "9999", "0"]):
+    for wrong in (
+        ["--lie", "fib", "0"],
+        ["--seed", "1", "0"],
+        ["--lie", "flip", "--engine", "event", "0"],
+        ["--lie-every", "9999", "0"],
+    ):
         done = run("serve", *wrong)
         assert done.returncode == 2 and b"Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""What the far end does at its limits: of processes, threads, memory, time, and of peers that no longer answer."""
+"""What the far end does at its limits: of processes, threads, memory, time, and of peers that no
+longer answer.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ from .program import MEARI, Serving, alive, children, family, run, until
 
 
 @pytest.mark.parametrize("number", [errno.ENOSR, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT])
-def test_other_errors_of_accept_leave_no_client_unserved(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_accept_leave_no_client_unserved(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (listener,) = open_listeners("127.0.0.1:0")
     accept = net.kernel.accept
     errors = iter([OSError(number, os.strerror(number))])
@@ -76,7 +80,9 @@ def test_the_pause_after_a_capacity_error_grows(monkeypatch: pytest.MonkeyPatch)
 # Addresses
 
 
-def test_a_family_that_this_machine_lacks_is_left_out_of_a_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_that_this_machine_lacks_is_left_out_of_a_name_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def both(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         return [
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 0, 0, 0)),  # type: ignore[list-item]
@@ -116,7 +122,9 @@ def test_hints(words: list[str], said: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["process", "thread"])
-def test_a_client_for_whom_nothing_can_be_started_is_kept(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_for_whom_nothing_can_be_started_is_kept(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first attempts fail, as at a limit of processes (RLIMIT_NPROC); nobody is reset."""
     counter = Failures(8)
     if engine == "process":
@@ -144,7 +152,9 @@ def test_a_client_for_whom_nothing_can_be_started_is_kept(engine: str, monkeypat
         monkeypatch.setattr(threading.Thread, "start", scarce)
     with Server("127.0.0.1:0", engine=engine) as server:
         clients = crowd.connect(server.addresses[0].port, 12)
-        assert crowd.exchange(clients, [b"x%d" % n for n in range(12)], 20) == [b"x%d" % n for n in range(12)]
+        assert crowd.exchange(clients, [b"x%d" % n for n in range(12)], 20) == [
+            b"x%d" % n for n in range(12)
+        ]
     counter.close()
 
 
@@ -178,7 +188,10 @@ def test_prethread_says_that_it_cannot_start_before_it_listens() -> None:
 
 
 def test_the_children_of_an_engine_that_is_killed_end_with_it() -> None:
-    with Serving("--engine", "process") as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+    with (
+        Serving("--engine", "process") as server,
+        socket.create_connection(("127.0.0.1", server.port)) as client,
+    ):
         client.sendall(b"x")
         assert client.recv(1) == b"x"
         (engine,) = (pid for pid in children(server.pid) if len(family(pid)) > 1)
@@ -191,7 +204,9 @@ def test_the_children_of_an_engine_that_is_killed_end_with_it() -> None:
 def test_once_does_not_count_a_client_that_is_refused(engine: str) -> None:
     with Serving("--once", "--allow", "127.0.0.1", "--engine", engine) as server:
         for _ in range(3):
-            refused = socket.create_connection(("127.0.0.1", server.port), source_address=("127.0.0.2", 0))
+            refused = socket.create_connection(
+                ("127.0.0.1", server.port), source_address=("127.0.0.2", 0)
+            )
             with refused, contextlib.suppress(OSError):
                 assert refused.recv(1) == b""
         with socket.create_connection(("127.0.0.1", server.port)) as client:
@@ -226,7 +241,9 @@ def test_a_process_that_the_library_s_user_forks_holds_up_no_stop() -> None:
 def test_out_of_memory_the_server_goes_on() -> None:
     """Many that never read, and a limit that does not hold all of what they are owed."""
     with Serving("-q", "--connections", "2300") as server:
-        used = int(Path(f"/proc/{server.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        used = int(Path(f"/proc/{server.pid}/statm").read_text().split()[0]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
         resource.prlimit(server.pid, resource.RLIMIT_AS, (used + (24 << 20), used + (24 << 20)))
         clients = crowd.connect(server.port, 2200)
         block = bytes(1 << 20)
@@ -252,11 +269,14 @@ def test_out_of_memory_the_server_goes_on() -> None:
 
 
 @pytest.mark.parametrize("engine", ["event", "thread"])
-def test_a_peer_that_does_not_read_is_ended_by_the_idle_limit_not_the_drain_limit(engine: str) -> None:
+def test_a_peer_that_does_not_read_is_ended_by_the_idle_limit_not_the_drain_limit(
+    engine: str,
+) -> None:
     with Serving("--engine", engine, "--idle", "1") as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.sendall(bytes(100_000))  # less than the far end's buffers take, and more than ours
+            # Less than the far end's buffers take, and more than ours.
+            client.sendall(bytes(100_000))
             began = time.monotonic()
             line = server.wait_for("lost|closed|reset", 10)
             assert time.monotonic() - began < 4
@@ -268,7 +288,16 @@ def test_a_peer_that_no_longer_answers_is_given_up() -> None:
     """Its machine is gone: no FIN, no reset; one connection is idle, one is owed bytes."""
     with Network(cut=4, for_=1000) as network:
         far = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{network.far}", *MEARI, "serve", "--peer-timeout", "4", "7007"], stdout=subprocess.PIPE
+            [
+                "nsenter",
+                f"--net=/run/netns/{network.far}",
+                *MEARI,
+                "serve",
+                "--peer-timeout",
+                "4",
+                "7007",
+            ],
+            stdout=subprocess.PIPE,
         )
         network._started.append(far)
         assert far.stdout is not None
@@ -278,7 +307,9 @@ def test_a_peer_that_no_longer_answers_is_given_up() -> None:
             "for sock in socks: sock.sendall(b'x'); sock.recv(1)\n"
             "time.sleep(60)"
         )
-        near = subprocess.Popen(["nsenter", f"--net=/run/netns/{network.near}", MEARI[0], "-c", script])
+        near = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{network.near}", MEARI[0], "-c", script]
+        )
         network._started.append(near)
         lost, end, kept = 0, time.monotonic() + 25, b""
         while lost < 2 and time.monotonic() < end:

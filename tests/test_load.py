@@ -39,7 +39,17 @@ def load(*words: object, code: int = 0, timeout: float = 60) -> dict[str, typing
     found: dict[str, typing.Any] = json.loads(done.stdout)
     VALIDATOR.validate(found)
     again = Result.from_json(found).to_json()
-    for same in ("messages", "bytes", "seconds", "plan", "faults", "fault_counts", "damaged_messages", "connections", "histograms"):
+    for same in (
+        "messages",
+        "bytes",
+        "seconds",
+        "plan",
+        "faults",
+        "fault_counts",
+        "damaged_messages",
+        "connections",
+        "histograms",
+    ):
         assert again[same] == found[same], same
     return found
 
@@ -63,30 +73,50 @@ PLANS: dict[str, list[object]] = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.alone if "open" in name else ()) for name in PLANS])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.alone if "open" in name else ()) for name in PLANS],
+)
 def test_every_kind_of_load_verifies_an_honest_echo(name: str) -> None:
     with Server("127.0.0.1:0") as server:
         found = load(server.addresses[0], "-t", 0.6, *PLANS[name])
     assert found["faults"] == [] and found["fault_counts"] == {} and found["damaged_messages"] == 0
     assert found["messages"] > 0 and found["bytes"] > 0 and 0.55 < found["seconds"] < 2
-    assert found["messages_per_second"] == pytest.approx((found["messages"] - found["late_messages"]) / found["seconds"], rel=1e-3)
+    assert found["messages_per_second"] == pytest.approx(
+        (found["messages"] - found["late_messages"]) / found["seconds"], rel=1e-3
+    )
     assert found["connections"]["lost"] == 0
-    timed = Histogram.decode(found["histograms"]["round_trip"]).total  # with those that came back after the end
-    assert found["messages"] <= timed <= found["messages"] + found["plan"]["connections"] * found["plan"]["depth"]
-    assert sum(point["messages"] for point in found["over_time"]) == found["messages"] - found["late_messages"]
+    # With those that came back after the end.
+    timed = Histogram.decode(found["histograms"]["round_trip"]).total
+    assert (
+        found["messages"]
+        <= timed
+        <= found["messages"] + found["plan"]["connections"] * found["plan"]["depth"]
+    )
+    assert (
+        sum(point["messages"] for point in found["over_time"])
+        == found["messages"] - found["late_messages"]
+    )
     trip = found["round_trip_us"]
     assert 0 < trip["p50"] <= trip["p90"] <= trip["p99"] <= trip["p999"] <= trip["max"]
     if "open" in name:
         near = found["near_end"]
-        assert near["kept_its_rate"] or near["lag_us"]["p99"] > 1000  # a busy machine may be too slow for it
+        # A busy machine may be too slow for it.
+        assert near["kept_its_rate"] or near["lag_us"]["p99"] > 1000
         assert not near["kept_its_rate"] or found["messages"] == pytest.approx(1200, abs=60)
         assert found["from_due_us"]["p50"] >= trip["p50"] * 0.99
     if name == "new connections":
-        assert found["connections"]["opened"] >= found["messages"] and found["connect_us"]["p50"] > 0
+        assert (
+            found["connections"]["opened"] >= found["messages"] and found["connect_us"]["p50"] > 0
+        )
         assert found["first_byte_us"]["p50"] <= trip["p50"]
 
 
-@pytest.mark.parametrize("more", [[], ["--processes", "2"], ["--depth", "7"], ["--rate", "3000"], ["--new-connections"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "more",
+    [[], ["--processes", "2"], ["--depth", "7"], ["--rate", "3000"], ["--new-connections"]],
+    ids=" ".join,
+)
 def test_so_many_messages_are_sent_and_no_more(more: list[str]) -> None:
     with Server("127.0.0.1:0") as server:
         found = load(server.addresses[0], "-c", 4, "-n", 777, "-s", 100, *more)
@@ -110,10 +140,15 @@ def test_the_warm_up_is_not_counted() -> None:
 
 @pytest.mark.long
 def test_the_open_loop_does_not_hide_a_stall() -> None:
-    """A far end that stops for 500 ms, once in 10 s: 5 % of the messages wait, evenly from 0 to 500 ms."""
+    """A far end that stops for 500 ms, once in 10 s: 5 % of the messages wait, evenly from 0 to 500
+    ms.
+    """
     with far_end(servers.Stalling(at=5.0, seconds=0.5)) as address:
         found = load(address, "-c", 4, "--rate", 1000, "-t", 10)
-    assert found["messages"] == pytest.approx(10_000, abs=20) and found["near_end"]["kept_its_rate"] is True
+    assert (
+        found["messages"] == pytest.approx(10_000, abs=20)
+        and found["near_end"]["kept_its_rate"] is True
+    )
     due = Histogram.decode(found["histograms"]["from_due"])
     for q in (0.96, 0.97, 0.98, 0.99, 0.995):
         expected = (q - 0.95) / 0.05 * 500  # milliseconds
@@ -140,7 +175,10 @@ def test_the_near_end_says_when_it_was_the_limit() -> None:
     with Serving("-q", "--workers", "2") as server:
         found = load(server.address, "-c", 64, "-t", 1)
         assert found["near_end"]["was_the_limit"] is (found["near_end"]["busy"] > 0.9)
-        assert load(server.address, "-c", 1, "-t", 1, "--rate", 100)["near_end"]["was_the_limit"] is False
+        assert (
+            load(server.address, "-c", 1, "-t", 1, "--rate", 100)["near_end"]["was_the_limit"]
+            is False
+        )
 
 
 ODD: dict[str, tuple[servers.Serve, list[str]]] = {
@@ -180,7 +218,10 @@ def test_a_far_end_that_dies_is_told_and_one_that_comes_back_is_used() -> None:
     with Serving("-q") as first:
         port, fds = first.port, Path(f"/proc/{first.pid}/fd")
         before = len(list(fds.iterdir()))
-        process = subprocess.Popen([*MEARI, "load", f"127.0.0.1:{port}", "-c", "3", "-t", "4", "--json"], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*MEARI, "load", f"127.0.0.1:{port}", "-c", "3", "-t", "4", "--json"],
+            stdout=subprocess.PIPE,
+        )
         until(lambda: len(list(fds.iterdir())) >= before + 3)
         time.sleep(0.5)
         first.process.kill()
@@ -198,7 +239,11 @@ def test_nobody_there_exits_2() -> None:
     with Serving("-q") as server:
         port = server.port
     done = run("load", f"127.0.0.1:{port}", "-t", "1", "--processes", "2", "-c", "2")
-    assert done.returncode == 2 and b"Connection refused" in done.stderr and b"meari serve" in done.stderr
+    assert (
+        done.returncode == 2
+        and b"Connection refused" in done.stderr
+        and b"meari serve" in done.stderr
+    )
     assert done.stdout == b""
 
 
@@ -208,8 +253,13 @@ def test_a_message_that_was_damaged_is_not_timed() -> None:
     assert found["fault_counts"].get("dropped", 0) >= 5
     assert 5 <= found["damaged_messages"] <= found["fault_counts"]["dropped"]
     assert found["messages"] + found["damaged_messages"] == 40
-    timed = Histogram.decode(found["histograms"]["round_trip"]).total  # with those that came back after the end
-    assert found["messages"] <= timed <= found["messages"] + found["plan"]["connections"] * found["plan"]["depth"]
+    # With those that came back after the end.
+    timed = Histogram.decode(found["histograms"]["round_trip"]).total
+    assert (
+        found["messages"]
+        <= timed
+        <= found["messages"] + found["plan"]["connections"] * found["plan"]["depth"]
+    )
 
 
 def test_a_damaged_message_takes_no_others_with_it() -> None:
@@ -217,7 +267,9 @@ def test_a_damaged_message_takes_no_others_with_it() -> None:
         found = load(server.address, "-n", 20_000, "-s", 64, "--depth", 500, code=1)
     flipped = found["fault_counts"]["flipped"]
     damaged = found["damaged_messages"]  # a flip may reach over the end of a message
-    assert flipped > 5 and flipped <= damaged <= 2 * flipped and found["messages"] == 20_000 - damaged
+    assert (
+        flipped > 5 and flipped <= damaged <= 2 * flipped and found["messages"] == 20_000 - damaged
+    )
 
 
 @pytest.mark.long
@@ -239,7 +291,11 @@ def test_a_path_that_changes_every_byte_costs_no_memory(tmp_path: Path) -> None:
 
 def test_a_second_ctrl_c_tells_what_there_is() -> None:
     with far_end(servers.swallow) as address:
-        process = subprocess.Popen([*MEARI, "load", str(address), "-t", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*MEARI, "load", str(address), "-t", "60"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         until(lambda: children(process.pid))
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -255,7 +311,12 @@ def test_thresholds() -> None:
         done = run(*words, "--fail-if", "p99>1ns", "--fail-if", "rate<1", "--fail-if", "faults>0")
         assert done.returncode == 3 and b"p99>1ns: p99 is" not in done.stdout
         assert done.stderr.count(b"\n") == 1 and b"p99>1ns: p99 is" in done.stderr
-        assert run(*words, "--fail-if", "p99.9<1us", "--fail-if", "max>1h".replace("h", "000s")).returncode == 0
+        assert (
+            run(
+                *words, "--fail-if", "p99.9<1us", "--fail-if", "max>1h".replace("h", "000s")
+            ).returncode
+            == 0
+        )
     for wrong in ("p99", "p98>1ms", "p99>2", "rate>2ms", "p99=2ms", "p99>ms"):
         done = run("load", "127.0.0.1:1", "--fail-if", wrong)
         assert done.returncode == 2 and wrong.encode() in done.stderr
@@ -273,36 +334,59 @@ def test_thresholds() -> None:
 )  # fmt: skip
 def test_what_cannot_be_asked_for_exits_2(words: list[str]) -> None:
     done = run("load", "127.0.0.1:1", *words)
-    assert done.returncode == 2 and done.stderr and b"Traceback" not in done.stderr and b"fault of meari" not in done.stderr
+    assert (
+        done.returncode == 2
+        and done.stderr
+        and b"Traceback" not in done.stderr
+        and b"fault of meari" not in done.stderr
+    )
 
 
 def test_intervals_are_objects_a_line() -> None:
     with Serving("-q") as server:
-        done = run("load", str(server.address), "-t", "1", "--interval", "0.25", "--ndjson", "-c", "2")
+        done = run(
+            "load", str(server.address), "-t", "1", "--interval", "0.25", "--ndjson", "-c", "2"
+        )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     for row in rows:
         VALIDATOR.validate(row)
-    assert [row["type"] for row in rows] == ["interval"] * (len(rows) - 1) + ["result"] and 4 <= len(rows) <= 6
+    assert [row["type"] for row in rows] == ["interval"] * (len(rows) - 1) + [
+        "result"
+    ] and 4 <= len(rows) <= 6
     assert sum(row["messages"] for row in rows[:-1]) == rows[-1]["messages"]
     assert rows[1]["at"] == pytest.approx(0.25, abs=0.05)
 
 
 def test_what_is_saved_can_be_read(tmp_path: Path) -> None:
     with Serving("-q") as server:
-        done = run("load", str(server.address), "-t", "0.5", "--save", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html"))
+        done = run(
+            "load",
+            str(server.address),
+            "-t",
+            "0.5",
+            "--save",
+            str(tmp_path / "r.json"),
+            "--html",
+            str(tmp_path / "r.html"),
+        )
         assert done.returncode == 0
         (result,) = load_results(str(tmp_path / "r.json"))
         assert result.count.messages > 0 and result.far_end == str(server.address)
         VALIDATOR.validate(json.loads((tmp_path / "r.json").read_text()))
         assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
-        done = run("load", str(server.address), "-t", "0.2", "--save", str(tmp_path / "no" / "r.json"))
+        done = run(
+            "load", str(server.address), "-t", "0.2", "--save", str(tmp_path / "no" / "r.json")
+        )
         assert done.returncode == 2 and b"No such file" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_early_end_tells_what_was_counted(number: int) -> None:
     with Serving("-q") as server:
-        process = subprocess.Popen([*MEARI, "load", str(server.address), "-c", "2", "-t", "60", "--json"], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*MEARI, "load", str(server.address), "-c", "2", "-t", "60", "--json"],
+            stdout=subprocess.PIPE,
+        )
         until(lambda: children(process.pid))
         time.sleep(0.7)
         process.send_signal(number)
@@ -313,21 +397,40 @@ def test_an_early_end_tells_what_was_counted(number: int) -> None:
 
 def test_its_processes_end_when_it_is_killed() -> None:
     with Serving("-q") as server:
-        process = subprocess.Popen([*MEARI, "load", str(server.address), "-c", "2", "-t", "60", "--processes", "2"], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*MEARI, "load", str(server.address), "-c", "2", "-t", "60", "--processes", "2"],
+            stdout=subprocess.PIPE,
+        )
         until(lambda: len(children(process.pid)) == 2)
         pids = children(process.pid)
         process.kill()
         process.communicate()
-        until(lambda: not any(Path(f"/proc/{pid}/stat").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text() for pid in pids), 20)
+        until(
+            lambda: (
+                not any(
+                    Path(f"/proc/{pid}/stat").exists()
+                    and "Z" not in Path(f"/proc/{pid}/stat").read_text()
+                    for pid in pids
+                )
+            ),
+            20,
+        )
 
 
 def test_a_terminal_gets_a_live_display_and_a_pipe_none_of_it() -> None:
     with Serving("-q") as server:
         words = [*MEARI, "load", str(server.address), "-t", "1.5", "--interval", "0.3"]
         piped = subprocess.run(words, capture_output=True, check=True)
-        assert b"\x1b" not in piped.stdout and b"time left" not in piped.stdout and piped.stderr == b""
+        assert (
+            b"\x1b" not in piped.stdout and b"time left" not in piped.stdout and piped.stderr == b""
+        )
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(words, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "150"})
+        process = subprocess.Popen(
+            words,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "150"},
+        )
         os.close(theirs)
         shown = b""
         while select.select([ours], [], [], 20)[0]:
@@ -357,7 +460,18 @@ def test_random_sizes_are_random_and_in_range() -> None:
 
 def test_an_output_that_nobody_reads_holds_up_no_measuring() -> None:
     with Serving("-q") as server:
-        words = [*MEARI, "load", str(server.address), "--rate", "500", "-t", "1.5", "--interval", "0.002", "--ndjson"]
+        words = [
+            *MEARI,
+            "load",
+            str(server.address),
+            "--rate",
+            "500",
+            "-t",
+            "1.5",
+            "--interval",
+            "0.002",
+            "--ndjson",
+        ]
         process = subprocess.Popen(words, stdout=subprocess.PIPE)
         time.sleep(3)  # its pipe is full by now
         out, _ = process.communicate(timeout=20)
@@ -371,14 +485,32 @@ def test_an_output_that_takes_nothing_is_told_in_a_line() -> None:
     with Serving("-q") as server, open("/dev/full", "w") as full:
         words = [*MEARI, "load", str(server.address), "-t", "0.2"]
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=20, check=False)
-        assert done.returncode == 2 and done.stderr == b"meari: standard output: No space left on device\n"
-        done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], capture_output=True, timeout=20, check=False)
+        assert (
+            done.returncode == 2
+            and done.stderr == b"meari: standard output: No space left on device\n"
+        )
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" >&-', "sh", *words],
+            capture_output=True,
+            timeout=20,
+            check=False,
+        )
         assert done.returncode == 0 and done.stderr == b""
 
 
 def test_without_descriptors_it_says_so() -> None:
     with Serving("-q") as server:
-        command = ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", *MEARI, "load", str(server.address), "-c", "100"]
+        command = [
+            "sh",
+            "-c",
+            'ulimit -n 40; exec "$@"',
+            "sh",
+            *MEARI,
+            "load",
+            str(server.address),
+            "-c",
+            "100",
+        ]
         done = subprocess.run(command, capture_output=True, timeout=20, check=False)
     assert done.returncode == 2 and done.stdout == b""
     assert done.stderr.count(b"\n") == 1 and b"Too many open files (ulimit -n)" in done.stderr
@@ -389,7 +521,17 @@ def test_arguments_that_are_not_ascii(tmp_path: Path) -> None:
         saved = tmp_path / "메아리.json"
         assert run("load", str(server.address), "-t", "0.2", "--save", str(saved)).returncode == 0
         assert load_results(str(saved))[0].count.messages
-    for words in (["메아리.invalid:7"], ["127.0.0.1:７"], ["127.0.0.1:1", "-s", "６４"], ["127.0.0.1:1", "--fail-if", "p99>２ms"]):
+    for words in (
+        ["메아리.invalid:7"],
+        ["127.0.0.1:７"],
+        ["127.0.0.1:1", "-s", "６４"],
+        ["127.0.0.1:1", "--fail-if", "p99>２ms"],
+    ):
         for command in ("load", "ping"):
             done = run(command, *words)
-            assert done.returncode == 2 and done.stderr and b"Traceback" not in done.stderr and b"fault of meari" not in done.stderr
+            assert (
+                done.returncode == 2
+                and done.stderr
+                and b"Traceback" not in done.stderr
+                and b"fault of meari" not in done.stderr
+            )

@@ -1,4 +1,6 @@
-"""What load and ping say of far ends and paths that do not keep up: no all-clear that was not measured, no wrong blame."""
+"""What load and ping say of far ends and paths that do not keep up: no all-clear that was not
+measured, no wrong blame.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +71,21 @@ def test_clients_beyond_a_limit_are_seen_and_it_ends() -> None:
 
 
 def test_connections_that_could_not_be_made_are_no_all_clear() -> None:
-    """A far end that goes away: one message of 20 came back as it was sent, and that is not all of them."""
+    """A far end that goes away: one message of 20 came back as it was sent, and that is not all of
+    them.
+    """
     with Serving("-q", "--once") as server:
-        words = ["load", str(server.address), "--new-connections", "-n", "20", "-c", "1", "--timeout", "1"]
+        words = [
+            "load",
+            str(server.address),
+            "--new-connections",
+            "-n",
+            "20",
+            "-c",
+            "1",
+            "--timeout",
+            "1",
+        ]
         done = run(*words)
     assert done.returncode == 1 and b"to connect failed" in done.stdout
     assert b"none: every byte" not in done.stdout
@@ -88,7 +102,9 @@ def test_the_probe_into_a_stalled_connection_is_no_message_of_the_load() -> None
 def test_a_path_that_is_cut_is_not_the_near_end_s_doing() -> None:
     with Network(delay=0.004, cut=3, for_=30) as network:
         network.serve()
-        done = network.run("load", FAR, "7007", "-c", "2", "--rate", "200", "-t", "4", "--timeout", "1")
+        done = network.run(
+            "load", FAR, "7007", "-c", "2", "--rate", "200", "-t", "4", "--timeout", "1"
+        )
     text = done.stdout.decode()
     assert done.returncode == 1
     assert "RATE NOT KEPT" in text and "the far end, or the path, did not keep up" in text
@@ -99,19 +115,30 @@ def test_a_path_that_is_cut_is_not_the_near_end_s_doing() -> None:
 def test_the_near_end_is_not_the_limit_of_a_long_path() -> None:
     with Network(delay=0.025) as network:
         network.serve()
-        found = json.loads(network.run("load", FAR, "7007", "--rate", "100", "-t", "2", "--json").stdout)
-    assert found["near_end"]["was_the_limit"] is False and found["near_end"]["kept_its_rate"] is True
+        found = json.loads(
+            network.run("load", FAR, "7007", "--rate", "100", "-t", "2", "--json").stdout
+        )
+    assert (
+        found["near_end"]["was_the_limit"] is False and found["near_end"]["kept_its_rate"] is True
+    )
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("path", "name"), [({"loss": 0.02}, "retransmitted"), ({"late": 0.1, "by": 0.006}, "out_of_order")])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [({"loss": 0.02}, "retransmitted"), ({"late": 0.1, "by": 0.006}, "out_of_order")],
+)
 def test_loss_and_reordering_are_counted(path: dict[str, float], name: str, tmp_path: Path) -> None:
     with Network(delay=0.002, **path) as network:
         network.serve()
         words = ["load", FAR, "7007", "-c", "4", "-s", "20000", "-t", "2"]
         saved_as = tmp_path / "result.json"
         done = network.run(*words, "--save", str(saved_as), "--html", str(tmp_path / "result.html"))
-        ping = json.loads(network.run("ping", FAR, "7007", "-c", "200", "-i", "0", "-s", "9000", "-q", "--json").stdout)
+        ping = json.loads(
+            network.run(
+                "ping", FAR, "7007", "-c", "200", "-i", "0", "-s", "9000", "-q", "--json"
+            ).stdout
+        )
     found = json.loads(saved_as.read_text())
     assert found["network"][name] > 0
     assert f"{found['network']['retransmitted']:,} segment" in done.stdout.decode()
@@ -127,10 +154,19 @@ def test_no_free_port_is_the_near_end_s_limit() -> None:
         "until ss -ltn | grep -q 127.0.0.1:7007; do sleep 0.05; done\n"
         '"$PY" -m meari load 127.0.0.1:7007 --new-connections -t 2 --timeout 2'
     )
-    words = ["unshare", "--map-root-user", "--net", "bash", "-c", f'PATH="$PATH:/usr/sbin:/sbin"; {script}']
+    words = [
+        "unshare",
+        "--map-root-user",
+        "--net",
+        "bash",
+        "-c",
+        f'PATH="$PATH:/usr/sbin:/sbin"; {script}',
+    ]
     if subprocess.run([*words[:3], "true"], check=False).returncode:
         pytest.skip("the kernel gives no network namespace here")
-    done = subprocess.run(words, capture_output=True, timeout=60, check=False, env={**os.environ, "PY": MEARI[0]})
+    done = subprocess.run(
+        words, capture_output=True, timeout=60, check=False, env={**os.environ, "PY": MEARI[0]}
+    )
     assert b"no local port was free" in done.stdout, done.stdout + done.stderr
 
 
@@ -177,7 +213,11 @@ def test_an_outage_is_measured_from_the_last_good_reply() -> None:
 
     with servers.far_end(mute_after_a_while) as address:
         done = run("ping", str(address), "-i", "0.1", "-W", "1", "-w", "4", "--json")
-    outages = [event["outage_ms"] for line in done.stdout.splitlines() if (event := json.loads(line))["type"] == "connected"]
+    outages = [
+        event["outage_ms"]
+        for line in done.stdout.splitlines()
+        if (event := json.loads(line))["type"] == "connected"
+    ]
     assert len(outages) >= 2 and 900 < outages[1] < 2500
 
 
@@ -185,9 +225,16 @@ def test_a_reset_at_accept_is_reported_as_one() -> None:
     with servers.far_end(lambda sock, over: servers.reset(sock)) as address:
         for _ in range(6):
             done = run("ping", str(address), "-c", "1", "-W", "1", "--json")
-            reasons = [event["reason"] for line in done.stdout.splitlines() if (event := json.loads(line))["type"] == "broken"]
-            reasons += [done.stderr.decode()] if done.returncode == 2 else []  # it came before connect returned
-            assert reasons and all("reset" in reason.lower() or "Broken pipe" in reason for reason in reasons), reasons
+            reasons = [
+                event["reason"]
+                for line in done.stdout.splitlines()
+                if (event := json.loads(line))["type"] == "broken"
+            ]
+            # It came before connect returned.
+            reasons += [done.stderr.decode()] if done.returncode == 2 else []
+            assert reasons and all(
+                "reset" in reason.lower() or "Broken pipe" in reason for reason in reasons
+            ), reasons
 
 
 def test_a_ping_of_which_some_did_not_come_back_is_no_success() -> None:
@@ -227,7 +274,10 @@ def result(rate: float) -> Result:
 
 
 def test_saved_rounds_cover_what_varies_between_runs() -> None:
-    one, other = [result(rate) for rate in (1000, 1010, 990, 1005, 1001)], [result(rate) for rate in (800, 805, 795, 803, 799)]
+    one, other = (
+        [result(rate) for rate in (1000, 1010, 990, 1005, 1001)],
+        [result(rate) for rate in (800, 805, 795, 803, 799)],
+    )
     assert any(ratio.differs for ratio in saved(one, other))
     assert not any(ratio.differs for ratio in saved(one[:1], other[:1]))
     assert not any(ratio.differs for ratio in saved(one, one))

@@ -64,7 +64,9 @@ class Lacking(net.Kernel):
         return super().open(family, kind, protocol)
 
 
-def test_on_a_wildcard_a_family_that_is_lacking_is_skipped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_wildcard_a_family_that_is_lacking_is_skipped_and_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(listeners, "kernel", Lacking(socket.AF_INET6))
     told: list[str] = []
     opened = open_listeners("0", report=told.append)
@@ -139,7 +141,9 @@ class Failing(net.Kernel):
 
 def test_what_is_wrong_with_one_connection_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     (listener,) = open_listeners("127.0.0.1:0")
-    monkeypatch.setattr(listeners, "kernel", Failing(errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN))
+    monkeypatch.setattr(
+        listeners, "kernel", Failing(errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN)
+    )
     assert listener.accept() is None
     for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
         monkeypatch.setattr(listeners, "kernel", Failing(number))
@@ -168,7 +172,10 @@ def test_each_address_is_tried_and_has_its_reason(monkeypatch: pytest.MonkeyPatc
     port = free_port()
 
     def both(*_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
+            for host in ("127.0.0.1", "127.0.0.2")
+        ]
 
     monkeypatch.setattr(net.kernel, "getaddrinfo", both)
     with pytest.raises(ConnectError) as caught:
@@ -208,7 +215,9 @@ def test_a_connection_to_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     port = free_port()
 
     class Meeting(net.Kernel):
-        """Our end gets the very port that is called, as it may when that lies in the ephemeral range."""
+        """Our end gets the very port that is called, as it may when that lies in the ephemeral
+        range.
+        """
 
         def open(self, family: int, kind: int, protocol: int) -> socket.socket:
             sock = super().open(family, kind, protocol)

@@ -1,4 +1,6 @@
-"""What real middleboxes do to a connection: as Debian ships them, and as mended. docs/paths.md has what this shows."""
+"""What real middleboxes do to a connection: as Debian ships them, and as mended. docs/paths.md has
+what this shows.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ def verdicts(port: int, *options: str) -> Verdicts:
     done = run("check", str(port), "--json", *options, timeout=200)
     assert done.stderr == b"", done.stderr.decode()
     found: dict[str, typing.Any] = json.loads(done.stdout)
-    return {each["name"]: (each["verdict"], each["seen"]) for each in found["properties"] if each["verdict"] != "ok"}
+    return {
+        each["name"]: (each["verdict"], each["seen"])
+        for each in found["properties"]
+        if each["verdict"] != "ok"
+    }
 
 
 def test_nginx_as_shipped_loses_what_is_under_way_at_our_fin(far: int, tmp_path: Path) -> None:
@@ -62,7 +68,11 @@ def test_haproxy_as_shipped_speaks_http(far: int, tmp_path: Path) -> None:
     with haproxy(far, tmp_path) as port:
         done = json.loads(run("check", str(port), "--quick", "--json").stdout)
     partial = next(each for each in done["properties"] if each["name"] == "partial")
-    assert (partial["verdict"], partial["seen"], partial["causes"][0]["name"]) == ("FAIL", "different", "http-proxy")
+    assert (partial["verdict"], partial["seen"], partial["causes"][0]["name"]) == (
+        "FAIL",
+        "different",
+        "http-proxy",
+    )
     assert "HTTP/1.1 400" in partial["sentence"]
 
 
@@ -98,7 +108,8 @@ def test_haproxy_as_mended(far: int, tmp_path: Path) -> None:
 def test_socat_as_shipped_ends_half_a_second_after_an_end_of_file(far: int) -> None:
     with socat(far) as port:
         found = verdicts(port, "--idle", "3")
-    assert found.pop("concurrency", ("warn", "queue")) == ("warn", "queue")  # its backlog is 5: a race, who is first
+    # Its backlog is 5: a race, who is first.
+    assert found.pop("concurrency", ("warn", "queue")) == ("warn", "queue")
     assert found == {"half-close": ("FAIL", "lost"), "small": ("warn", "nagle")}
 
 
@@ -131,10 +142,22 @@ def test_a_proxy_whose_backend_is_down(tmp_path: Path) -> None:
 
 def test_what_a_proxy_adds(far: int) -> None:
     with socat(far) as port:
-        done = run("check", str(port), "--against", f"localhost:{far}", "--idle", "2", "--lang", "en", timeout=120)
+        done = run(
+            "check",
+            str(port),
+            "--against",
+            f"localhost:{far}",
+            "--idle",
+            "2",
+            "--lang",
+            "en",
+            timeout=120,
+        )
     lines = done.stdout.decode().splitlines()
     (heading,) = (i for i, line in enumerate(lines) if line.startswith("what "))
-    assert {line.split()[1] for line in lines[heading + 1 :] if line.split()[0] in ("FAIL", "warn")} - {"concurrency"} == {
+    assert {
+        line.split()[1] for line in lines[heading + 1 :] if line.split()[0] in ("FAIL", "warn")
+    } - {"concurrency"} == {
         "half-close",
         "small",
     }
@@ -146,7 +169,18 @@ def test_what_a_proxy_adds(far: int) -> None:
 
 def filtering(*rules: str, sets: str = "") -> str:
     """What nft takes: these rules for what comes in."""
-    return "\n".join(["table ip path {", sets, "chain in {", "type filter hook input priority 0;", *rules, "}", "}", ""])
+    return "\n".join(
+        [
+            "table ip path {",
+            sets,
+            "chain in {",
+            "type filter hook input priority 0;",
+            *rules,
+            "}",
+            "}",
+            "",
+        ]
+    )
 
 
 ETHERNET = "ip link set lo mtu 1500 gso_max_segs 1"  # a packet is a packet
@@ -159,10 +193,15 @@ FORGETS = filtering(
 )
 
 
-def in_namespace(rules: str, *options: str, before: str = "true") -> tuple[int, dict[str, typing.Any]]:
+def in_namespace(
+    rules: str, *options: str, before: str = "true"
+) -> tuple[int, dict[str, typing.Any]]:
     """A far end and its check in a namespace of their own, with loopback and these rules."""
     need("nft")
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "--map-root-user", "--net", "true"], check=False).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(["unshare", "--map-root-user", "--net", "true"], check=False).returncode
+    ):
         pytest.skip("the kernel gives no network namespace here")
     script = (
         'set -e; PATH="$PATH:/usr/sbin:/sbin"; ip link set lo up; nft -f - <<< "$1"; eval "$2"; shift 2; exec 3>&1 1>/dev/null\n'
@@ -170,8 +209,21 @@ def in_namespace(rules: str, *options: str, before: str = "true") -> tuple[int, 
         "until ss -ltn | grep -q 127.0.0.1:7007; do sleep 0.05; done\n"
         '"$PY" -m meari check 127.0.0.1:7007 --json "$@" >&3'
     )
-    words = ["unshare", "--map-root-user", "--net", "bash", "-c", script, "bash", rules, before, *options]
-    done = subprocess.run(words, capture_output=True, timeout=100, check=False, env={**os.environ, "PY": MEARI[0]})
+    words = [
+        "unshare",
+        "--map-root-user",
+        "--net",
+        "bash",
+        "-c",
+        script,
+        "bash",
+        rules,
+        before,
+        *options,
+    ]
+    done = subprocess.run(
+        words, capture_output=True, timeout=100, check=False, env={**os.environ, "PY": MEARI[0]}
+    )
     if b"Operation not permitted" in done.stderr:
         pytest.skip("the kernel forbids packet filters here")
     assert done.stdout, done.stderr.decode()
@@ -196,14 +248,27 @@ def test_a_filter_that_forgets_idle_flows() -> None:
 
 def test_connection_tracking_that_forgets() -> None:
     shorter = "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=2 net.netfilter.nf_conntrack_tcp_loose=0"
-    code, found = in_namespace(filtering("tcp dport 7007 ct state invalid counter drop"), "--idle", "5", "--only", "idle", before=shorter)
+    code, found = in_namespace(
+        filtering("tcp dport 7007 ct state invalid counter drop"),
+        "--idle",
+        "5",
+        "--only",
+        "idle",
+        before=shorter,
+    )
     assert (code, of(found, "idle")["seen"]) == (1, "silence")
     assert "conntrack" in [cause["name"] for cause in of(found, "idle")["causes"]]
 
 
 @pytest.mark.parametrize(("way", "seen"), [("dport", "black-hole"), ("sport", "black-hole-back")])
 def test_a_path_mtu_black_hole_is_told_from_loss(way: str, seen: str) -> None:
-    code, found = in_namespace(filtering(f"tcp {way} 7007 meta length > 1400 drop"), "--only", "large,small", "--quick", before=ETHERNET)
+    code, found = in_namespace(
+        filtering(f"tcp {way} 7007 meta length > 1400 drop"),
+        "--only",
+        "large,small",
+        "--quick",
+        before=ETHERNET,
+    )
     assert code == 1
     assert of(found, "small")["verdict"] == "ok"
     assert of(found, "large")["seen"] == seen

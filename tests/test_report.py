@@ -22,10 +22,18 @@ from meari.report.html import nice, page
 from meari.stream.faults import Fault
 
 
-def result(*, rate: float | None = 1000.0, faults: int = 2, intervals: int = 5, address: str = "tcp://far:7") -> Result:
+def result(
+    *,
+    rate: float | None = 1000.0,
+    faults: int = 2,
+    intervals: int = 5,
+    address: str = "tcp://far:7",
+) -> Result:
     """One that was never run."""
     source = random.Random(1)
-    found = Result(Plan(address, connections=4, rate=rate), 0xABCDEF, "2026-01-02T03:04:05+00:00", address)
+    found = Result(
+        Plan(address, connections=4, rate=rate), 0xABCDEF, "2026-01-02T03:04:05+00:00", address
+    )
     for i in range(intervals):
         count = Count(messages=1000, bytes=64_000, opened=4, busy=0.3, due=1000, until=i + 1.0)
         for name in ("round_trip", "from_due", "lag"):
@@ -33,7 +41,11 @@ def result(*, rate: float | None = 1000.0, faults: int = 2, intervals: int = 5, 
         if i == 2:
             for n in range(faults):
                 count.kinds["dropped"] += 1
-                count.faults.append(Fault("dropped", n, 123_456, 512, "<b>&", None, 123_448, b"sent" * 8, b"came" * 8))
+                count.faults.append(
+                    Fault(
+                        "dropped", n, 123_456, 512, "<b>&", None, 123_448, b"sent" * 8, b"came" * 8
+                    )
+                )
         found.add(count)
     return found
 
@@ -73,8 +85,20 @@ def test_the_page_says_it_all_and_needs_nothing(rate: float | None) -> None:
     for _, attributes in found.tags:
         assert not {"src", "onclick", "onload"} & set(attributes)
         assert (attributes.get("href") or "data:").startswith("data:")
-    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in found.tags
-    for word in ("1,000", "p99.9", "Latency by percentile", "Rate over time", "Latency over time", "How it was run", "123,456", "00abcdef"):
+    assert (
+        "meta",
+        {"name": "viewport", "content": "width=device-width, initial-scale=1"},
+    ) in found.tags
+    for word in (
+        "1,000",
+        "p99.9",
+        "Latency by percentile",
+        "Rate over time",
+        "Latency over time",
+        "How it was run",
+        "123,456",
+        "00abcdef",
+    ):
         assert word in found.text, word
     assert ("from when it was due" in found.text) is (rate is not None)
 
@@ -96,9 +120,16 @@ def test_a_result_does_not_grow_with_the_run() -> None:
     for i in range(5000):
         found.add(Count(messages=i, until=i + 1.0))
     assert 100 <= len(found.points) <= 240
-    assert sum(point.count.messages for point in found.points) == found.count.messages == sum(range(5000))
+    assert (
+        sum(point.count.messages for point in found.points)
+        == found.count.messages
+        == sum(range(5000))
+    )
     assert sum(point.seconds for point in found.points) == 5000
-    assert all(one.at + one.seconds == other.at for one, other in zip(found.points, found.points[1:], strict=False))
+    assert all(
+        one.at + one.seconds == other.at
+        for one, other in zip(found.points, found.points[1:], strict=False)
+    )
 
 
 def test_numbers_are_told_with_three_digits_or_so() -> None:
@@ -114,7 +145,9 @@ def test_the_text_has_a_table_of_faults() -> None:
     assert "    connection 0 at 123,456: 512 bytes dropped, <b>&" in lines
     assert "      sent      73 65 6e 74" in "\n".join(lines)
     assert lines[-1] == "    ... and 3 more"
-    assert "  faults       none: every byte came back as it was sent" in list(text.lines(result(faults=0)))
+    assert "  faults       none: every byte came back as it was sent" in list(
+        text.lines(result(faults=0))
+    )
 
 
 # In a browser
@@ -137,7 +170,11 @@ def pixels(path: Path) -> list[bytes]:
     for start in range(0, len(raw), width * depth + 1):
         kind, row = raw[start], bytearray(raw[start + 1 : start + 1 + width * depth])
         for i in range(len(row)):
-            left, up, corner = row[i - depth] if i >= depth else 0, above[i], above[i - depth] if i >= depth else 0
+            left, up, corner = (
+                row[i - depth] if i >= depth else 0,
+                above[i],
+                above[i - depth] if i >= depth else 0,
+            )
             if kind == 1:
                 row[i] = (row[i] + left) & 255
             elif kind == 2:
@@ -155,20 +192,28 @@ def pixels(path: Path) -> list[bytes]:
 
 def drawn(rows: list[bytes]) -> int:
     """In how many columns of a screenshot there is something of a curve's blue."""
-    return len({at // 3 for row in rows for at in range(0, len(row), 3) if row[at + 2] - row[at] > 60})
+    return len(
+        {at // 3 for row in rows for at in range(0, len(row), 3) if row[at + 2] - row[at] > 60}
+    )
 
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed: apt-get install chromium")
+@pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="chromium is not installed: apt-get install chromium"
+)
 @pytest.mark.parametrize("scripts", ["on", "off"])
 @pytest.mark.parametrize(("width", "dark"), [(900, False), (390, False), (900, True)])
 def test_in_chromium(tmp_path: Path, scripts: str, width: int, dark: bool) -> None:
     """No error on the console, the curve is drawn, scripts or none, on a phone, in the dark."""
     (tmp_path / "page.html").write_text(page(result()))
-    inside = escape(page(result()))  # in the frame itself: another file might be loaded only after the picture is taken
-    frame = f'<iframe sandbox srcdoc="{inside}" style="position:fixed;inset:0;width:100%;height:100%;border:0"></iframe>'  # runs no script
-    (tmp_path / "frame.html").write_text(f'<!doctype html><html style="color-scheme:light dark"><link rel="icon" href="data:,">{frame}')
+    # In the frame itself: another file might be loaded only after the picture is taken.
+    inside = escape(page(result()))
+    # Runs no script.
+    frame = f'<iframe sandbox srcdoc="{inside}" style="position:fixed;inset:0;width:100%;height:100%;border:0"></iframe>'
+    (tmp_path / "frame.html").write_text(
+        f'<!doctype html><html style="color-scheme:light dark"><link rel="icon" href="data:,">{frame}'
+    )
     command = [
         "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr", "--v=0",
         "--virtual-time-budget=3000",
@@ -178,9 +223,12 @@ def test_in_chromium(tmp_path: Path, scripts: str, width: int, dark: bool) -> No
     ]  # fmt: skip
     for _ in range(3):
         done = subprocess.run(command, capture_output=True, timeout=60, check=True)
-        assert not re.search(rb"CONSOLE|Refused to|Failed to load", done.stderr), done.stderr.decode()
+        assert not re.search(rb"CONSOLE|Refused to|Failed to load", done.stderr), (
+            done.stderr.decode()
+        )
         rows = pixels(tmp_path / "shot.png")
-        if len(set(rows)) > 1:  # on a busy machine the picture may be taken before anything is painted
+        # On a busy machine the picture may be taken before anything is painted.
+        if len(set(rows)) > 1:
             break
     assert drawn(rows) > len(rows[0]) / 3 * 0.6
     assert (sum(rows[-1][:3]) < 200) is dark

@@ -1,4 +1,6 @@
-"""Rio against a plain model: whatever way the bytes are split on the wire, each call returns the same."""
+"""Rio against a plain model: whatever way the bytes are split on the wire, each call returns the
+same.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class Pieces:
         pass
 
 
-BYTES = st.lists(st.sampled_from([b"a", b"\n", b"\0", b"\r\n", b"word", b"\xff"]), max_size=40).map(b"".join)
+BYTES = st.lists(st.sampled_from([b"a", b"\n", b"\0", b"\r\n", b"word", b"\xff"]), max_size=40).map(
+    b"".join
+)
 CALLS = st.lists(
     st.one_of(
         st.tuples(st.just("readn"), st.integers(0, 12)),
@@ -79,7 +83,9 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 @settings(max_examples=500, deadline=None)
 @given(BYTES, st.lists(st.integers(0, 200), max_size=12), CALLS)
-def test_every_call_is_the_model_under_every_split(data: bytes, cuts: list[int], calls: list[tuple[str, int]]) -> None:
+def test_every_call_is_the_model_under_every_split(
+    data: bytes, cuts: list[int], calls: list[tuple[str, int]]
+) -> None:
     rio = Rio(Pieces(split(data, cuts)))  # type: ignore[arg-type]
     model = Model(data)
     for name, n in calls:
@@ -101,7 +107,9 @@ def test_every_call_is_the_model_under_every_split(data: bytes, cuts: list[int],
 
 @settings(max_examples=200, deadline=None)
 @given(BYTES, st.lists(st.integers(0, 200), max_size=12), CALLS)
-def test_a_reset_loses_nothing_that_came_before_it(data: bytes, cuts: list[int], calls: list[tuple[str, int]]) -> None:
+def test_a_reset_loses_nothing_that_came_before_it(
+    data: bytes, cuts: list[int], calls: list[tuple[str, int]]
+) -> None:
     rio = Rio(Pieces(split(data, cuts), ConnectionResetError()))  # type: ignore[arg-type]
     got = b""
     for name, n in calls:
@@ -119,7 +127,12 @@ def test_a_reset_loses_nothing_that_came_before_it(data: bytes, cuts: list[int],
 
 def test_a_limit_of_one_is_not_the_end_of_file() -> None:
     rio = Rio(Pieces([b"ab\n"]))  # type: ignore[arg-type]
-    assert [rio.readline(1), rio.readline(1), rio.readline(1), rio.readline(1)] == [b"a", b"b", b"\n", b""]
+    assert [rio.readline(1), rio.readline(1), rio.readline(1), rio.readline(1)] == [
+        b"a",
+        b"b",
+        b"\n",
+        b"",
+    ]
     with pytest.raises(ValueError, match="at least 1"):
         rio.readline(0)
     with pytest.raises(ValueError, match="at least 1"):
@@ -132,7 +145,9 @@ def test_a_long_line_comes_in_pieces() -> None:
     assert [len(piece) for piece in rio] == [8192, 8192, 3617]
 
 
-@pytest.mark.parametrize("call", [lambda r: r.readn(10), lambda r: r.readline(), lambda r: r.readexactly(10)])
+@pytest.mark.parametrize(
+    "call", [lambda r: r.readn(10), lambda r: r.readline(), lambda r: r.readexactly(10)]
+)
 def test_a_deadline_leaves_what_came(pair: Pair, call: Callable[[Rio], bytes]) -> None:
     near, far = pair
     far.sendall(b"half")
@@ -197,7 +212,8 @@ def test_writen_goes_on_until_all_is_written(pair: Pair, patient: bool) -> None:
     reader = threading.Thread(target=lambda: got.append(Rio(far).readn(len(data))))
     reader.start()
     with Rio(near, deadline=time.monotonic() + 60 if patient else None) as rio:
-        rio.writen(memoryview(data).cast("H"))  # lengths are in bytes, whatever the view's items are
+        # Lengths are in bytes, whatever the view's items are.
+        rio.writen(memoryview(data).cast("H"))
     reader.join()
     assert got == [data]
 

@@ -52,7 +52,15 @@ def _umask() -> int:
 
 def test_a_run_that_is_killed_leaves_no_part(tmp_path: Path) -> None:
     with Serving("-q") as server:
-        words = [*MEARI, "load", str(server.address), "-t", "30", "--save", str(tmp_path / "result.json")]
+        words = [
+            *MEARI,
+            "load",
+            str(server.address),
+            "-t",
+            "30",
+            "--save",
+            str(tmp_path / "result.json"),
+        ]
         with subprocess.Popen(words, stdout=subprocess.PIPE) as running:
             time.sleep(1.0)
             running.kill()
@@ -90,10 +98,15 @@ def test_what_cannot_be_written_is_known_before_the_run(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["load", "-t", "30"], rb"[\d,]+ messages in"), (["check", "--idle", "30"], rb"\d+ of 19 tried, FAIL: none; running: \S+")],
+    [
+        (["load", "-t", "30"], rb"[\d,]+ messages in"),
+        (["check", "--idle", "30"], rb"\d+ of 19 tried, FAIL: none; running: \S+"),
+    ],
     ids=["load", "check"],
 )
-def test_a_quit_from_the_terminal_shows_the_status_and_goes_on(words: list[str], said: bytes) -> None:
+def test_a_quit_from_the_terminal_shows_the_status_and_goes_on(
+    words: list[str], said: bytes
+) -> None:
     with Serving("-q") as server:
         main, side = pty.openpty()
         running = subprocess.Popen(
@@ -129,7 +142,12 @@ def test_a_quit_from_the_terminal_shows_the_status_and_goes_on(words: list[str],
 
 
 def test_english_where_the_output_has_no_korean() -> None:
-    environment = {**os.environ, "LC_ALL": "ko_KR.UTF-8", "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    environment = {
+        **os.environ,
+        "LC_ALL": "ko_KR.UTF-8",
+        "PYTHONIOENCODING": "latin-1",
+        "PYTHONUTF8": "0",
+    }
     for words in (["check", "--list"], ["check", "--list", "--lang", "ko"], ["explain", "--list"]):
         out = run(*words, env=environment).stdout
         assert b"\\u" not in out and out.decode("ascii")

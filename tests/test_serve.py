@@ -107,10 +107,14 @@ def test_a_port_in_use_is_told_with_who_holds_it(options: list[str]) -> None:
 
 @needs_ipv6
 def test_several_addresses_and_a_host_and_its_port_in_two_words() -> None:
-    process = subprocess.Popen([*MEARI, "serve", "127.0.0.1:0", "[::1]:0", "127.0.0.1", "0"], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*MEARI, "serve", "127.0.0.1:0", "[::1]:0", "127.0.0.1", "0"], stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     lines = [process.stdout.readline().decode() for _ in range(3)]
-    assert [re.sub(r"\d+\n", "", line) for line in lines] == [f"listening on tcp://{host}:" for host in ("127.0.0.1", "[::1]", "127.0.0.1")]
+    assert [re.sub(r"\d+\n", "", line) for line in lines] == [
+        f"listening on tcp://{host}:" for host in ("127.0.0.1", "[::1]", "127.0.0.1")
+    ]
     process.terminate()
     process.communicate()
     assert process.returncode == 0
@@ -139,7 +143,9 @@ def test_allow_serves_those_networks_alone_and_counts_the_others() -> None:
         for _ in range(15):
             with socket.create_connection(("127.0.0.1", serving.port)) as client:
                 assert client.recv(1) == b""
-        with socket.create_connection(("127.0.0.1", serving.port), source_address=("127.0.0.2", 0)) as client:
+        with socket.create_connection(
+            ("127.0.0.1", serving.port), source_address=("127.0.0.2", 0)
+        ) as client:
             client.sendall(b"let in")
             assert client.recv(10) == b"let in"
         serving.wait_for(r"refused \(127.0.0.1, \d+\): not allowed")
@@ -154,7 +160,9 @@ def test_json_is_an_object_a_line() -> None:
         serving.wait_for("meari.closed")
         assert serving.stop() == 0
     events = [json.loads(line) for line in serving.lines]
-    assert [event["event.name"] for event in events] == [f"meari.{kind}" for kind in ("listening", "connected", "received", "closed")]
+    assert [event["event.name"] for event in events] == [
+        f"meari.{kind}" for kind in ("listening", "connected", "received", "closed")
+    ]
     assert events[0]["network.local.port"] == serving.port
     assert events[1]["network.peer.address"] == "127.0.0.1"
     assert events[2]["meari.bytes"] == 100
@@ -164,7 +172,10 @@ def test_quiet_tells_where_and_what_goes_wrong_alone() -> None:
     with Serving("-q", "--per-source", "1") as serving:
         with socket.create_connection(("127.0.0.1", serving.port)) as client:
             crowd.round_trips(client, 30)
-            with socket.create_connection(("127.0.0.1", serving.port)) as second, pytest.raises(ConnectionResetError):
+            with (
+                socket.create_connection(("127.0.0.1", serving.port)) as second,
+                pytest.raises(ConnectionResetError),
+            ):
                 second.recv(1)
         serving.wait_for("refused")
         assert serving.stop() == 0
@@ -189,9 +200,13 @@ def test_of_many_events_ten_a_second_are_told_and_all_are_counted(options: list[
     assert messages == 2000
     assert len(re.findall("server received", text)) < 60
     assert len(re.findall("Connected to", text)) < 20
-    closed = len(re.findall(r"^closed", text, re.M)) + sum(int(n) for n in re.findall(r"and (\d+) more closed", text))
+    closed = len(re.findall(r"^closed", text, re.M)) + sum(
+        int(n) for n in re.findall(r"and (\d+) more closed", text)
+    )
     assert closed == 20
-    assert "20 connections" in text or any(int(n) <= 20 for n in re.findall(r"from (\d+) connection", text))
+    assert "20 connections" in text or any(
+        int(n) <= 20 for n in re.findall(r"from (\d+) connection", text)
+    )
 
 
 def test_verbose_tells_every_connection() -> None:
@@ -204,11 +219,16 @@ def test_verbose_tells_every_connection() -> None:
 def test_resolve_tells_names() -> None:
     with Serving("--resolve") as serving:
         assert echo(serving.port, b"x") == b"x"
-        assert socket.getnameinfo(("127.0.0.1", 1), socket.NI_NUMERICSERV)[0] in serving.wait_for("Connected")
+        assert socket.getnameinfo(("127.0.0.1", 1), socket.NI_NUMERICSERV)[0] in serving.wait_for(
+            "Connected"
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("options", [[], ["--workers", "2"], *(["--engine", name] for name in ENGINES if name != "event")])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--workers", "2"], *(["--engine", name] for name in ENGINES if name != "event")],
+)
 def test_a_signal_stops_it_with_0(options: list[str], number: int) -> None:
     with Serving(*options) as serving:
         assert echo(serving.port, b"x") == b"x"
@@ -217,9 +237,15 @@ def test_a_signal_stops_it_with_0(options: list[str], number: int) -> None:
         assert time.monotonic() - began < 3
 
 
-@pytest.mark.parametrize("options", [[], ["--workers", "2"], *(["--engine", name] for name in ENGINES if name != "event")])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--workers", "2"], *(["--engine", name] for name in ENGINES if name != "event")],
+)
 def test_a_second_signal_ends_it_at_once(options: list[str]) -> None:
-    with Serving(*options) as serving, socket.create_connection(("127.0.0.1", serving.port)) as client:
+    with (
+        Serving(*options) as serving,
+        socket.create_connection(("127.0.0.1", serving.port)) as client,
+    ):
         crowd.round_trips(client, 1)
         below = family(serving.pid)
         serving.process.send_signal(signal.SIGTERM)
@@ -267,12 +293,17 @@ def test_a_log_whose_reader_has_gone_ends_nothing() -> None:
 CLOSED = "import os,sys; [os.close(fd) for fd in (0,1,2)]; os.execv(sys.executable, [sys.executable, '-m', 'meari', *sys.argv[1:]])"
 
 
-@pytest.mark.parametrize("options", [[], ["--workers", "2"], *(["--engine", name] for name in ENGINES if name != "event")])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--workers", "2"], *(["--engine", name] for name in ENGINES if name != "event")],
+)
 def test_standard_descriptors_closed_at_start_are_never_a_clients(options: list[str]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-c", CLOSED, "serve", "-v", *options, f"127.0.0.1:{port}"])
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLOSED, "serve", "-v", *options, f"127.0.0.1:{port}"]
+    )
     until(lambda: answers(port))
     clients = crowd.connect(port, 20)
     data = [os.urandom(1000) for _ in clients]
@@ -290,15 +321,35 @@ def answers(port: int) -> bool:
 
 def test_help_is_quick_and_imports_little() -> None:
     code = "import sys; sys.argv=['meari','--help']\nfrom meari.cli import main\ntry: main()\nexcept SystemExit: pass\nprint(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     modules = set(out.splitlines()[-1].split())
-    assert not modules & {"socket", "meari.server", "meari.net", "asyncio", "rich", "ipaddress", "json"}
+    assert not modules & {
+        "socket",
+        "meari.server",
+        "meari.net",
+        "asyncio",
+        "rich",
+        "ipaddress",
+        "json",
+    }
     assert not children(os.getpid())
 
 
-@pytest.mark.parametrize("options", [["--idle", "1e9"], ["--drain", "1e9"], ["--engine", "thread", "--idle", "1e9", "--drain", "1e9"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--idle", "1e9"],
+        ["--drain", "1e9"],
+        ["--engine", "thread", "--idle", "1e9", "--drain", "1e9"],
+    ],
+)
 def test_long_limits_are_no_trouble(options: list[str]) -> None:
-    with Serving(*options) as serving, socket.create_connection(("127.0.0.1", serving.port)) as client:
+    with (
+        Serving(*options) as serving,
+        socket.create_connection(("127.0.0.1", serving.port)) as client,
+    ):
         crowd.round_trips(client, 3)
         assert serving.process.poll() is None
         client.close()
@@ -318,7 +369,9 @@ def test_hardly_any_descriptors_is_a_line_or_a_server(descriptors: int) -> None:
             assert echo(serving.port, b"x") == b"x"
             assert serving.stop() == 0
     except (ConnectionRefusedError, ConnectionResetError):
-        pass  # it listened, and then ended because it could not go on: before or after the client connected
+        # It listened, and then ended because it could not go on: before or after the client
+        # connected.
+        pass
     except AssertionError as error:
         assert "Traceback" not in str(error)
         assert "Too many open files" in str(error)

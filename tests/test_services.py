@@ -1,4 +1,6 @@
-"""Services of other kinds than the echoes, on every engine: what a protocol may do, and what its faults may not."""
+"""Services of other kinds than the echoes, on every engine: what a protocol may do, and what its
+faults may not.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,18 @@ import time
 
 import pytest
 
-from meari import ConnectError, Connection, Event, Events, Limits, LineEcho, Protocol, Server, Span, StreamEcho
+from meari import (
+    ConnectError,
+    Connection,
+    Event,
+    Events,
+    Limits,
+    LineEcho,
+    Protocol,
+    Server,
+    Span,
+    StreamEcho,
+)
 
 from .test_engines import Start, connect, echo
 from .test_engines import engine as engine  # the fixtures
@@ -53,7 +66,8 @@ def test_any_protocol_runs(engine: str, start: Start) -> None:
         rio.writen(b"bye")
         assert rio.readn(10_000_000) == b"farewell" * 100_000
         rio.writen(b"?")  # after its FIN the far end reads on for a while: this resets nothing
-    with contextlib.suppress(ConnectionResetError), connect(server) as rio:  # the reset may be faster than its greeting is read
+    # The reset may be faster than its greeting is read.
+    with contextlib.suppress(ConnectionResetError), connect(server) as rio:
         assert rio.readline() == b"hello\n"
         rio.writen(b"fail")
         rio.readn(10)
@@ -87,7 +101,9 @@ class Lacking:
         return data
 
 
-def test_a_service_needs_little_and_one_that_is_wrong_harms_no_other(engine: str, start: Start) -> None:
+def test_a_service_needs_little_and_one_that_is_wrong_harms_no_other(
+    engine: str, start: Start
+) -> None:
     server = start(engine, Loud)
     with connect(server) as rio:
         assert echo(rio, b"LOUD") == b"LOUD"
@@ -95,7 +111,10 @@ def test_a_service_needs_little_and_one_that_is_wrong_harms_no_other(engine: str
         assert rio.readexactly(5) == b"QUIET"
     broken = start(engine, Lacking)
     for _ in range(4):
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError, ConnectError), connect(broken) as rio:
+        with (
+            contextlib.suppress(ConnectionResetError, BrokenPipeError, ConnectError),
+            connect(broken) as rio,
+        ):
             rio.writen(b"x")
             rio.readn(1)
             raise AssertionError("a fault was told as an end of file")
@@ -122,7 +141,9 @@ class Late(Greeting):
 
 def test_a_protocol_keeps_time_by_wake(engine: str) -> None:
     reported: list[Event] = []
-    with Server("127.0.0.1:0", service=Late, engine=engine, events=Events(reported.append)) as server:
+    with Server(
+        "127.0.0.1:0", service=Late, engine=engine, events=Events(reported.append)
+    ) as server:
         with connect(server) as rio:
             began = time.monotonic()
             assert rio.readn(100) == b"too late"
@@ -181,7 +202,9 @@ class Long(Protocol):
         return b"end"
 
 
-def test_a_long_output_comes_piece_by_piece_and_before_more_is_read(engine: str, start: Start) -> None:
+def test_a_long_output_comes_piece_by_piece_and_before_more_is_read(
+    engine: str, start: Start
+) -> None:
     size = os.stat(__file__).st_size - 3
     with open(__file__, "rb") as file:
         text = file.read()[3:]
@@ -194,7 +217,9 @@ def test_a_long_output_comes_piece_by_piece_and_before_more_is_read(engine: str,
         rio.shutdown()
         time.sleep(0.2)  # it waits for us to read
         rest = rio.readn(1 << 30)
-    assert len(rest) == 49 * (size + 40_000) + 6 + 50 * (size + 40_000) + 3 and rest.endswith(b"end")
+    assert len(rest) == 49 * (size + 40_000) + 6 + 50 * (size + 40_000) + 3 and rest.endswith(
+        b"end"
+    )
 
 
 LARGE = os.memfd_create("large")  # for as long as this process lives
@@ -219,7 +244,9 @@ class Short(Long):
         return Span(FILE, 0, 1 << 40)
 
 
-def test_a_file_that_is_shorter_than_its_span_is_a_reset_not_an_end(engine: str, start: Start) -> None:
+def test_a_file_that_is_shorter_than_its_span_is_a_reset_not_an_end(
+    engine: str, start: Start
+) -> None:
     with pytest.raises(ConnectionResetError), connect(start(engine, Short)) as rio:
         rio.writen(b"\n")
         rio.readn(1 << 30)

@@ -25,7 +25,15 @@ def test_ten_gigabytes_come_back(gigabytes: int, words: list[str]) -> None:
     sizes = words[words.index("-s") + 1]
     mean = 65536 if sizes == "64K" else (int(sizes.split("-")[1]) + 1) / 2
     with Serving("-q") as server:
-        done = run("load", str(server.address), *words, "-n", str(int(gigabytes * GB / mean * 1.01)), "--json", timeout=600)
+        done = run(
+            "load",
+            str(server.address),
+            *words,
+            "-n",
+            str(int(gigabytes * GB / mean * 1.01)),
+            "--json",
+            timeout=600,
+        )
     found = json.loads(done.stdout)
     assert done.returncode == 0 and found["faults"] == [] and found["damaged_messages"] == 0
     assert found["bytes"] >= gigabytes * GB

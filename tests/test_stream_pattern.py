@@ -15,7 +15,9 @@ offsets = st.integers(0, 2**40)
 
 
 @given(numbers, numbers, offsets, st.integers(0, 100_000), st.integers(0, 300))
-def test_a_byte_is_what_it_is_wherever_reading_began(run: int, connection: int, offset: int, skip: int, n: int) -> None:
+def test_a_byte_is_what_it_is_wherever_reading_began(
+    run: int, connection: int, offset: int, skip: int, n: int
+) -> None:
     whole = Stream(run, connection).read(offset, skip + n)
     stream = Stream(run, connection)
     assert stream.read(offset + skip, n) == whole[skip:]
@@ -27,14 +29,22 @@ def test_a_byte_is_what_it_is_wherever_reading_began(run: int, connection: int, 
 
 
 def test_the_stream_is_what_the_docstring_says() -> None:
-    counter = b"m" + bytes.fromhex("01020304") + bytes.fromhex("0a0b0c0d") + b"\1" + (7).to_bytes(6, "big")
+    counter = (
+        b"m"
+        + bytes.fromhex("01020304")
+        + bytes.fromhex("0a0b0c0d")
+        + b"\1"
+        + (7).to_bytes(6, "big")
+    )
     block = Cipher(algorithms.AES(KEY), modes.ECB()).encryptor().update(counter)
     assert Stream(0x01020304, 0x0A0B0C0D, 1).read(7 * 16, 16) == block
     assert origin(block) == Origin(0x01020304, 0x0A0B0C0D, 1, 7 * 16)
 
 
 @given(numbers, numbers, offsets, st.binary(max_size=40), st.integers(0, 2**32 - 1))
-def test_any_31_bytes_name_their_origin(run: int, connection: int, offset: int, before: bytes, own: int) -> None:
+def test_any_31_bytes_name_their_origin(
+    run: int, connection: int, offset: int, before: bytes, own: int
+) -> None:
     data = before + Stream(run, connection).read(offset, SURE)
     found = find(data, 0, own)
     assert found is not None

@@ -55,7 +55,10 @@ def lie(kind: str, source: random.Random) -> tuple[Lie, bytes]:
             put = b""
         case "insert":
             bytes_beside = (SENT[offset - 1], data[0])
-            put = bytes(source.choice([b for b in range(256) if b not in bytes_beside]) for _ in range(length))
+            put = bytes(
+                source.choice([b for b in range(256) if b not in bytes_beside])
+                for _ in range(length)
+            )
             taken = 0
         case "duplicate":
             put = data[:length] * 2
@@ -68,10 +71,14 @@ def lie(kind: str, source: random.Random) -> tuple[Lie, bytes]:
         case _:
             start = source.randrange(offset - length - 100)
             put, taken = SENT[start : start + length], 0
-    return Lie(kind, CONNECTION, PEER, offset, length, put), SENT[:offset] + put + SENT[offset + taken :]
+    return Lie(kind, CONNECTION, PEER, offset, length, put), SENT[:offset] + put + SENT[
+        offset + taken :
+    ]
 
 
-@pytest.mark.parametrize("kind", ["flip", "drop", "insert", "duplicate", "reorder", "swap", "replay"])
+@pytest.mark.parametrize(
+    "kind", ["flip", "drop", "insert", "duplicate", "reorder", "swap", "replay"]
+)
 def test_a_lie_is_named_by_kind_and_place(kind: str) -> None:
     for seed in range(150):
         source = random.Random(f"{kind}/{seed}")
@@ -83,7 +90,11 @@ def test_a_lie_is_named_by_kind_and_place(kind: str) -> None:
 def test_what_is_of_another_run_is_a_replay(inserted: bool) -> None:
     for seed in range(100):
         source = random.Random(seed)
-        length, offset, at = source.randint(48, 4096), source.randrange(1 << 30), source.randrange(1000, 20_000)
+        length, offset, at = (
+            source.randint(48, 4096),
+            source.randrange(1 << 30),
+            source.randrange(1000, 20_000),
+        )
         put = Stream(99, 1).read(offset, length)
         (fault,) = verified(SENT[:at] + put + SENT[at + (0 if inserted else length) :], source)
         assert fault.kind == "replayed"
@@ -98,15 +109,26 @@ def test_the_end_is_named_too() -> None:
     assert of(verified(SENT + b"more" * 30, source)) == [("excess", TOTAL, 120)]
     assert of(verified(b"", source)) == [("truncated", 0, TOTAL)]
     assert of(verified(SENT, source)) == []
-    assert of(verified(SENT[:-5] + bytes([SENT[-5] ^ 2]) + SENT[-4:], source)) == [("flipped", TOTAL - 5, 1)]
+    assert of(verified(SENT[:-5] + bytes([SENT[-5] ^ 2]) + SENT[-4:], source)) == [
+        ("flipped", TOTAL - 5, 1)
+    ]
     assert of(verified(SENT[:-20] + SENT[-19:], source)) == [("dropped", TOTAL - 20, 1)]
 
 
 def test_several_faults_are_several_rows() -> None:
     a, b, c = 5000, 9000, 15_000
-    came = SENT[:a] + SENT[a + 100 : b] + b"!" * 500 + SENT[b:c] + Stream(RUN, 9).read(77, 300) + SENT[c + 300 :]
+    came = (
+        SENT[:a]
+        + SENT[a + 100 : b]
+        + b"!" * 500
+        + SENT[b:c]
+        + Stream(RUN, 9).read(77, 300)
+        + SENT[c + 300 :]
+    )
     found = verified(came, random.Random(1))
-    assert [fault.kind for fault in found] == ["inserted", "foreign", "dropped"] or of(found)[0][0] == "dropped"
+    assert [fault.kind for fault in found] == ["inserted", "foreign", "dropped"] or of(found)[0][
+        0
+    ] == "dropped"
     assert sorted(fault.kind for fault in found) == ["dropped", "foreign", "inserted"]
 
 
@@ -139,7 +161,10 @@ def test_the_bytes_around_a_fault_are_shown() -> None:
     came = SENT[:1000] + bytes([SENT[1000] ^ 16]) + SENT[1001:]
     (fault,) = verified(came, random.Random(1))
     assert fault.detail == f"bit 4: 0x{SENT[1000]:02x} came back as 0x{SENT[1000] ^ 16:02x}"
-    assert fault.sent == SENT[fault.shown :][:32] and fault.returned[:32] == came[fault.shown :][: len(fault.returned)]
+    assert (
+        fault.sent == SENT[fault.shown :][:32]
+        and fault.returned[:32] == came[fault.shown :][: len(fault.returned)]
+    )
     assert str(fault).startswith("connection 3 at 1,000: 1 byte flipped, bit 4")
 
 
@@ -152,10 +177,20 @@ def test_common(a: bytes, n: int, more: bytes) -> None:
     assert common(a, b) == i
 
 
-@given(st.binary(max_size=300), st.integers(1, 20), st.integers(0, 8192), st.integers(0, 3000), st.integers(0, 99))
-def test_whatever_comes_is_survived_and_told(put: bytes, times: int, at: int, taken: int, seed: int) -> None:
+@given(
+    st.binary(max_size=300),
+    st.integers(1, 20),
+    st.integers(0, 8192),
+    st.integers(0, 3000),
+    st.integers(0, 99),
+)
+def test_whatever_comes_is_survived_and_told(
+    put: bytes, times: int, at: int, taken: int, seed: int
+) -> None:
     sent = SENT[:8192]
     came = sent[:at] + put * times + sent[at + taken :]
     faults = verified(came, random.Random(seed), 8192)
     assert bool(faults) == (came != sent)
-    assert all(fault.kind in KINDS and fault.length > 0 and 0 <= fault.offset <= 8192 for fault in faults)
+    assert all(
+        fault.kind in KINDS and fault.length > 0 and 0 <= fault.offset <= 8192 for fault in faults
+    )

@@ -52,13 +52,23 @@ def summary(done: subprocess.CompletedProcess[bytes]) -> str:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"hello\n", b"no newline", b"\0\r\n\xff" * 10, random.Random(0).randbytes(3_000_000), b"x" * 1_000_000],
+    [
+        b"",
+        b"hello\n",
+        b"no newline",
+        b"\0\r\n\xff" * 10,
+        random.Random(0).randbytes(3_000_000),
+        b"x" * 1_000_000,
+    ],
     ids=["nothing", "a line", "no newline", "odd bytes", "random", "one long line"],
 )
 def test_what_goes_out_comes_back(port: str, data: bytes) -> None:
     done = run("talk", "127.0.0.1", port, data=data)
     assert done.stdout == data
-    assert summary(done) == f"{len(data):,} byte{'s' * (len(data) != 1)} sent, {len(data):,} returned, identical"
+    assert (
+        summary(done)
+        == f"{len(data):,} byte{'s' * (len(data) != 1)} sent, {len(data):,} returned, identical"
+    )
     assert done.returncode == 0
 
 
@@ -73,14 +83,25 @@ def test_a_regular_file_as_input_and_output(port: str, tmp_path: Path) -> None:
     data = random.Random(1).randbytes(40_000_000)
     (tmp_path / "in").write_bytes(data)
     with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as sink:
-        done = subprocess.run([*MEARI, "talk", f"localhost:{port}"], stdin=source, stdout=sink, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            [*MEARI, "talk", f"localhost:{port}"],
+            stdin=source,
+            stdout=sink,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
     assert done.returncode == 0
     assert (tmp_path / "out").read_bytes() == data
 
 
 def test_a_terminal_as_input(port: str) -> None:
     master, slave = pty.openpty()
-    process = subprocess.Popen([*MEARI, "talk", "127.0.0.1", port], stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*MEARI, "talk", "127.0.0.1", port],
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     os.close(slave)
     assert process.stdout is not None
     os.write(master, b"first\n")
@@ -95,7 +116,12 @@ def test_a_terminal_as_input(port: str) -> None:
 
 
 def test_an_interrupt_ends_it_with_its_summary(port: str) -> None:
-    process = subprocess.Popen([*MEARI, "talk", "127.0.0.1", port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*MEARI, "talk", "127.0.0.1", port],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(b"x\n")
@@ -117,7 +143,10 @@ def test_a_difference_is_told_with_its_place_and_both_bytes() -> None:
         done = run("talk", "127.0.0.1", port, data=b"hello\n")
     assert done.returncode == 1
     assert done.stdout == b"helmo\n"  # what came, not what was sent
-    assert summary(done) == "6 bytes sent, 6 returned: they differ at offset 3: 0x6c ('l') was sent, 0x6d ('m') came back"
+    assert (
+        summary(done)
+        == "6 bytes sent, 6 returned: they differ at offset 3: 0x6c ('l') was sent, 0x6d ('m') came back"
+    )
 
 
 def test_what_never_comes_back_is_told() -> None:
@@ -183,7 +212,17 @@ def test_nobody_there_is_2() -> None:
     assert "refused" in line
 
 
-@pytest.mark.parametrize("words", [[], ["localhost"], ["localhost", "x"], ["a:1", "b:2"], ["localhost:1", "--timeout", "0"], ["²"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["localhost"],
+        ["localhost", "x"],
+        ["a:1", "b:2"],
+        ["localhost:1", "--timeout", "0"],
+        ["²"],
+    ],
+)
 def test_usage(words: list[str]) -> None:
     done = run("talk", *words)
     assert done.returncode == 2
@@ -192,12 +231,26 @@ def test_usage(words: list[str]) -> None:
 
 def test_output_that_fails_is_a_line(port: str) -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*MEARI, "talk", "127.0.0.1", port], input=b"x", stdout=full, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            [*MEARI, "talk", "127.0.0.1", port],
+            input=b"x",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
     assert done.returncode == 1
-    assert done.stderr.decode().splitlines() == ["meari talk: standard output: No space left on device"]
+    assert done.stderr.decode().splitlines() == [
+        "meari talk: standard output: No space left on device"
+    ]
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([*MEARI, "talk", "127.0.0.1", port], input=b"x", stdout=write, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        [*MEARI, "talk", "127.0.0.1", port],
+        input=b"x",
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
     os.close(write)
     assert done.returncode == 1
     assert done.stderr.decode().splitlines() == ["meari talk: standard output: Broken pipe"]
@@ -205,7 +258,12 @@ def test_output_that_fails_is_a_line(port: str) -> None:
 
 def test_an_output_that_is_slow_loses_nothing(port: str) -> None:
     data = random.Random(6).randbytes(5_000_000)
-    process = subprocess.Popen([*MEARI, "talk", "127.0.0.1", port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*MEARI, "talk", "127.0.0.1", port],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     os.set_blocking(process.stdin.fileno(), False)
@@ -224,8 +282,14 @@ def test_an_output_that_is_slow_loses_nothing(port: str) -> None:
     process.stderr.close()
 
 
-@given(st.lists(st.binary(max_size=20), max_size=20), st.lists(st.integers(1, 30), max_size=30), st.integers(0, 500))
-def test_a_comparison_finds_the_first_byte_that_differs(sends: list[bytes], cuts: list[int], at: int) -> None:
+@given(
+    st.lists(st.binary(max_size=20), max_size=20),
+    st.lists(st.integers(1, 30), max_size=30),
+    st.integers(0, 500),
+)
+def test_a_comparison_finds_the_first_byte_that_differs(
+    sends: list[bytes], cuts: list[int], at: int
+) -> None:
     sent = b"".join(sends)
     comparison = Comparison()
     for data in sends:

@@ -1,4 +1,6 @@
-"""The TLS layer: both ends of it against each other, without a socket; then over every engine, with openssl(1) and ssl."""
+"""The TLS layer: both ends of it against each other, without a socket; then over every engine, with
+openssl(1) and ssl.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,14 @@ from .test_channel import read_all
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-def contexts(version: str = "1.3", *, client_ca: bool = False, cert: str | None = None) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(
+    version: str = "1.3", *, client_ca: bool = False, cert: str | None = None
+) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A far end's and a near end's, of one version; the near end shows *cert*."""
     path = certificates.path
-    far = server_context(path("server.pem"), path("server.key"), path("ca.pem") if client_ca else None)
+    far = server_context(
+        path("server.pem"), path("server.key"), path("ca.pem") if client_ca else None
+    )
     shown = (None, None) if cert is None else (path(f"{cert}.pem"), path(f"{cert}.key"))
     near = client_context(path("ca.pem"), cert=shown[0], key=shown[1])
     far.maximum_version = near.maximum_version = VERSIONS[version]
@@ -50,7 +56,9 @@ def pair(version: str = "1.3", **options: object) -> tuple[Tls, Tls]:
 
 
 def carry(one: Tls, other: Tls, cut: random.Random | None = None) -> tuple[bytes, bytes]:
-    """Take wire bytes from each to the other, in pieces, until none is left; the plaintext that came to each."""
+    """Take wire bytes from each to the other, in pieces, until none is left; the plaintext that
+    came to each.
+    """
     came = [b"", b""]
     moving = True
     while moving:
@@ -89,8 +97,14 @@ def test_a_handshake_an_echo_and_two_ends(version: str) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 1 << 30), st.sampled_from(list(VERSIONS)), st.lists(st.binary(max_size=40_000), max_size=4))
-def test_any_split_of_the_wire_gives_the_same_plaintext(seed: int, version: str, messages: list[bytes]) -> None:
+@given(
+    st.integers(0, 1 << 30),
+    st.sampled_from(list(VERSIONS)),
+    st.lists(st.binary(max_size=40_000), max_size=4),
+)
+def test_any_split_of_the_wire_gives_the_same_plaintext(
+    seed: int, version: str, messages: list[bytes]
+) -> None:
     near, far = pair(version)
     cut = random.Random(seed)
     carry(near, far, cut)
@@ -190,8 +204,12 @@ def test_half_closed_transfers_come_back_whole(engine: str, version: str) -> Non
 @pytest.mark.parametrize("engine", ["event", "process", "thread", "prethread"])
 def test_silent_clients_delay_nobody(engine: str) -> None:
     far, near = contexts()
-    with Server("127.0.0.1:0", engine=engine, service=secured(far, StreamEcho, patience=2.0)) as server:
-        silent = [socket.create_connection(("127.0.0.1", server.addresses[0].port)) for _ in range(20)]
+    with Server(
+        "127.0.0.1:0", engine=engine, service=secured(far, StreamEcho, patience=2.0)
+    ) as server:
+        silent = [
+            socket.create_connection(("127.0.0.1", server.addresses[0].port)) for _ in range(20)
+        ]
         with opened(server, near) as channel:
             assert exchange(channel, b"quick") == b"quick"
         for sock in silent:
@@ -248,9 +266,18 @@ def test_a_server_that_is_no_tls_is_no_connection() -> None:
 def test_openssl_s_client(version: str) -> None:
     far, _ = contexts(version)
     with Server("127.0.0.1:0", service=secured(far, StreamEcho)) as server:
-        words = ["openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", certificates.path("ca.pem")]
+        words = [
+            "openssl",
+            "s_client",
+            "-quiet",
+            "-verify_return_error",
+            "-CAfile",
+            certificates.path("ca.pem"),
+        ]
         words += ["-connect", f"127.0.0.1:{server.addresses[0].port}"]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as client:
             assert client.stdin is not None and client.stdout is not None
             client.stdin.write(b"hello\n")
             client.stdin.flush()
@@ -274,7 +301,9 @@ def test_against_the_ssl_module_s_own_server() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         (endpoint,) = resolve(Address("127.0.0.1", listening.getsockname()[1]))
-        with open_channel([replace(endpoint, layer=lambda: Tls(near, host="localhost"))], 20).channel as channel:
+        with open_channel(
+            [replace(endpoint, layer=lambda: Tls(near, host="localhost"))], 20
+        ).channel as channel:
             data = bytes(range(256)) * 200
             assert exchange(channel, data) == data
         thread.join(20)
@@ -286,7 +315,15 @@ def test_against_the_ssl_module_s_own_server() -> None:
 @pytest.fixture(params=["event", "thread"])
 def far_end(request: pytest.FixtureRequest) -> Iterator[str]:
     path = certificates.path
-    options = ["--engine", request.param, "-v", "--cert", path("server.pem"), "--key", path("server.key")]
+    options = [
+        "--engine",
+        request.param,
+        "-v",
+        "--cert",
+        path("server.pem"),
+        "--key",
+        path("server.key"),
+    ]
     with Serving(*options, address="tls://127.0.0.1:0") as server:
         yield str(server.address)
 
@@ -301,20 +338,35 @@ def test_talk_ping_and_load(far_end: str) -> None:
     assert (talked.returncode, talked.stdout) == (0, data), talked.stderr
     pinged = near("ping", far_end, "-c", "5", "-i", "0", "--json")
     connected, *_, summary = [json.loads(line) for line in pinged.stdout.splitlines()]
-    assert pinged.returncode == 0 and connected["tls"] == summary["tls"] and connected["handshake_us"] > 0
+    assert (
+        pinged.returncode == 0
+        and connected["tls"] == summary["tls"]
+        and connected["handshake_us"] > 0
+    )
     assert summary["tls"]["alpn"] == "echo" and summary["tls"]["version"] == "TLSv1.3"
-    for words in (["-c", "4", "-s", "1-20000"], ["-c", "2", "-s", "200K"], ["-c", "2", "--new-connections"], ["--rate", "500"]):
+    for words in (
+        ["-c", "4", "-s", "1-20000"],
+        ["-c", "2", "-s", "200K"],
+        ["-c", "2", "--new-connections"],
+        ["--rate", "500"],
+    ):
         loaded = near("load", far_end, "-t", "0.5", "--json", *words)
         found = json.loads(loaded.stdout)
         least = 5 if "--new-connections" in words else 1
-        assert (loaded.returncode, found["faults"], found["messages"] >= least) == (0, [], True), (words, loaded.stderr)
+        assert (loaded.returncode, found["faults"], found["messages"] >= least) == (0, [], True), (
+            words,
+            loaded.stderr,
+        )
     counted = near("load", far_end, "-n", "20", "-c", "2", "--new-connections", "--json")
     assert (counted.returncode, json.loads(counted.stdout)["messages"]) == (0, 20)
 
 
 def test_check_over_tls(far_end: str) -> None:
     done = near("check", far_end, "--idle", "1", "--json")
-    found = {each["name"]: (each["verdict"], each["seen"]) for each in json.loads(done.stdout)["properties"]}
+    found = {
+        each["name"]: (each["verdict"], each["seen"])
+        for each in json.loads(done.stdout)["properties"]
+    }
     assert {verdict for verdict, _ in found.values()} == {"ok"}, found
 
 
@@ -346,20 +398,45 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path: File) -> None:
 
 def test_a_client_has_to_show_its_certificate() -> None:
     path = certificates.path
-    options = ["--cert", path("server.pem"), "--key", path("server.key"), "--client-ca", path("ca.pem")]
+    options = [
+        "--cert",
+        path("server.pem"),
+        "--key",
+        path("server.key"),
+        "--client-ca",
+        path("ca.pem"),
+    ]
     with Serving(*options, address="tls://127.0.0.1:0") as server:
-        for cert, codes in (("client", {0}), ("stranger", {1, 2}), (None, {1, 2})):  # 1: it was connected before it was judged
-            shown = [] if cert is None else ["--cert", path(f"{cert}.pem"), "--key", path(f"{cert}.key")]
-            assert near("ping", str(server.address), "-c", "1", "-W", "3", *shown).returncode in codes, cert
+        # 1: it was connected before it was judged.
+        for cert, codes in (("client", {0}), ("stranger", {1, 2}), (None, {1, 2})):
+            shown = (
+                []
+                if cert is None
+                else ["--cert", path(f"{cert}.pem"), "--key", path(f"{cert}.key")]
+            )
+            assert (
+                near("ping", str(server.address), "-c", "1", "-W", "3", *shown).returncode in codes
+            ), cert
 
 
 def test_ping_connects_anew() -> None:
     path = certificates.path
-    options = ["--cert", path("server.pem"), "--key", path("server.key"), "--lie", "reset", "--lie-every", "1024"]
+    options = [
+        "--cert",
+        path("server.pem"),
+        "--key",
+        path("server.key"),
+        "--lie",
+        "reset",
+        "--lie-every",
+        "1024",
+    ]
     with Serving(*options, address="tls://127.0.0.1:0") as server:
         done = near("ping", str(server.address), "-c", "100", "-i", "0", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     again = [event for event in events if event["type"] == "connected"][1:]
     assert len(again) > 3, again
-    assert [(event["handshake_us"] > 0, event["tls"]["version"]) for event in again] == [(True, "TLSv1.3")] * len(again)
+    assert [(event["handshake_us"] > 0, event["tls"]["version"]) for event in again] == [
+        (True, "TLSv1.3")
+    ] * len(again)
     assert events[-1]["returned"] > 50

@@ -15,7 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from meari import Address, AddressError, Listener, ListenError, Server, UsageError, open_client, open_listeners
+from meari import (
+    Address,
+    AddressError,
+    Listener,
+    ListenError,
+    Server,
+    UsageError,
+    open_client,
+    open_listeners,
+)
 from meari.engines import ENGINES
 
 from .program import MEARI, Serving, run
@@ -36,7 +45,10 @@ def test_an_address_is_a_path_or_an_abstract_name(text: str, host: str, written:
     assert Address.parse(str(address)) == address
 
 
-@pytest.mark.parametrize("text", ["unix:", "unix:@", "unix:/", "unix:echo", "unix:/" + 107 * "x", "unix:/a\nb", "unix://"])
+@pytest.mark.parametrize(
+    "text",
+    ["unix:", "unix:@", "unix:/", "unix:echo", "unix:/" + 107 * "x", "unix:/a\nb", "unix://"],
+)
 def test_what_is_no_name_is_refused(text: str) -> None:
     with pytest.raises(AddressError):
         Address.parse(text)
@@ -120,7 +132,11 @@ def test_of_many_that_race_for_a_stale_path_exactly_one_serves(tmp_path: Path) -
 
 
 def test_what_does_not_go_with_a_unix_socket(tmp_path: Path) -> None:
-    for words in (["--allow", "127.0.0.1", f"unix:{tmp_path}/a"], ["--mode", "600", "7007"], ["--mode", "9", f"unix:{tmp_path}/a"]):
+    for words in (
+        ["--allow", "127.0.0.1", f"unix:{tmp_path}/a"],
+        ["--mode", "600", "7007"],
+        ["--mode", "9", f"unix:{tmp_path}/a"],
+    ):
         assert run("serve", *words).returncode == 2
     assert run("ping", "-4", f"unix:{tmp_path}/a").returncode == 2
     done = run("ping", f"unix:{tmp_path}/none")
@@ -139,12 +155,25 @@ def test_every_engine_and_command(engine: str, tmp_path: Path) -> None:
         talked = run("talk", where, data=b"hello\n" * 50_000)
         assert (talked.returncode, talked.stdout) == (0, b"hello\n" * 50_000)
         assert run("ping", where, "-c", "3", "-i", "0").returncode == 0
-        loaded = run("load", where, "-n", "300", "-c", "2" if engine != "iterative" else "1", "--json", "-s", "1-5000")
+        loaded = run(
+            "load",
+            where,
+            "-n",
+            "300",
+            "-c",
+            "2" if engine != "iterative" else "1",
+            "--json",
+            "-s",
+            "1-5000",
+        )
         assert loaded.returncode == 0 and json.loads(loaded.stdout)["faults"] == []
         server.wait_for(rf"Connected to \(uid {os.getuid()}, pid \d+\)")
         assert server.stop() == 0
     assert not (tmp_path / "echo").exists()
-    assert any(re.fullmatch(rf"closed \(uid {os.getuid()}, pid \d+\) after .*", line) for line in server.lines)
+    assert any(
+        re.fullmatch(rf"closed \(uid {os.getuid()}, pid \d+\) after .*", line)
+        for line in server.lines
+    )
 
 
 def test_workers_share_one_path(tmp_path: Path) -> None:
@@ -186,13 +215,18 @@ def test_a_reader_that_stops_is_not_served_more_than_it_takes(tmp_path: Path) ->
 
 def test_the_events_as_json(tmp_path: Path) -> None:
     where = f"unix:{tmp_path / 'echo'}"
-    with subprocess.Popen([*MEARI, "serve", "--json", "--once", where], stdout=subprocess.PIPE) as server:
+    with subprocess.Popen(
+        [*MEARI, "serve", "--json", "--once", where], stdout=subprocess.PIPE
+    ) as server:
         assert server.stdout is not None
         listening = json.loads(server.stdout.readline())
         run("talk", where, data=b"x")
         connected = json.loads(server.stdout.readline())
         server.communicate(timeout=20)
-    assert (listening["network.transport"], listening["network.local.address"]) == ("unix", str(tmp_path / "echo"))
+    assert (listening["network.transport"], listening["network.local.address"]) == (
+        "unix",
+        str(tmp_path / "echo"),
+    )
     assert (connected["meari.peer.uid"], connected["meari.peer.pid"] > 0) == (os.getuid(), True)
 
 
@@ -206,12 +240,16 @@ def test_check_tries_all_that_is_not_of_a_network(tmp_path: Path) -> None:
         assert run("check", where, "--only", "reset").returncode == 2
     found = {each["name"]: each["verdict"] for each in json.loads(done.stdout)["properties"]}
     assert (done.returncode, set(found.values())) == (0, {"ok"}), found
-    assert {"half-close", "small", "bytes", "idle"} <= set(found) and not {"reset", "large"} & set(found)
+    assert {"half-close", "small", "bytes", "idle"} <= set(found) and not {"reset", "large"} & set(
+        found
+    )
 
 
 def test_check_names_what_is_wrong(tmp_path: Path) -> None:
     """Of a far end that ends in the middle."""
-    with Serving("-q", "--lie", "truncate", "--lie-every", "2000", address=f"unix:{tmp_path / 'a'}") as server:
+    with Serving(
+        "-q", "--lie", "truncate", "--lie-every", "2000", address=f"unix:{tmp_path / 'a'}"
+    ) as server:
         done = run("check", str(server.address), "--only", "bytes", "--json", timeout=100)
     (found,) = [each for each in json.loads(done.stdout)["properties"] if each["name"] == "bytes"]
     assert (done.returncode, found["verdict"]) == (1, "FAIL")

@@ -31,10 +31,12 @@ _CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)(?: (E[A-Z]+))?.*$", re.S)
 
 
 class Seen(typing.NamedTuple):
-    """A call: *began* and *ended* are places in the one order in which strace saw all processes stop.
+    """A call: *began* and *ended* are places in the one order in which strace saw all processes
+    stop.
 
-    That order holds, other than its times: a call begins only after strace has seen that it will, and has ended before
-    strace sees that it has. The times of -ttt and -T leave out what strace takes to decode the arguments.
+    That order holds, other than its times: a call begins only after strace has seen that it will,
+    and has ended before strace sees that it has. The times of -ttt and -T leave out what strace
+    takes to decode the arguments.
     """
 
     name: str
@@ -53,7 +55,12 @@ def traced(*words: str) -> tuple[dict[str, typing.Any], dict[int, list[Seen]]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace"
         command = ["strace", "-f", "-qq", "-s", "4", "-o", str(file), "-e", _TRACED]
-        done = subprocess.run([*command, sys.executable, "-m", "meari", "explain", *words], capture_output=True, timeout=120, check=False)
+        done = subprocess.run(
+            [*command, sys.executable, "-m", "meari", "explain", *words],
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
         if b"PTRACE" in done.stderr:
             pytest.skip("the kernel forbids tracing here")
         assert done.returncode == 0, done.stderr.decode()
@@ -91,10 +98,11 @@ _OF_SOCKETS = frozenset(
 
 
 def of_program(calls: list[Seen], sockets: set[int]) -> list[Seen]:
-    """Those of *calls* that the program made about its sockets and processes; *sockets* it has from its parent, kept up to date.
+    """Those of *calls* that the program made about its sockets and processes; *sockets* it has from
+    its parent, kept up to date.
 
-    Left out are what the resolver does (sockets of other kinds), what the recorder asks (TCP_INFO), and the getsockname by
-    which Python looks at what accept gave.
+    Left out are what the resolver does (sockets of other kinds), what the recorder asks (TCP_INFO),
+    and the getsockname by which Python looks at what accept gave.
     """
     found: list[Seen] = []
     accepted: int | None = None

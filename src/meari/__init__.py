@@ -1,6 +1,7 @@
 """meari (메아리, "echo"): what does the network between two programs do to a connection?
 
-The public API, by name, and the floors of the house; a module imports from floors below its own, or from its own package.
+The public API, by name, and the floors of the house; a module imports from floors below its own, or
+from its own package.
 
     floor 0   errors, address, limits, units, wire      values and sans-IO: no socket, no file, no thread
               pattern, naming, verify, histogram        ... of the near end: the keyed stream, and what became of it

@@ -1,8 +1,9 @@
-"""Addresses as people write them: "7007", "host:7007", "[::1]:7007", each with tcp:// before it or not; tls://; "unix:/path".
+"""Addresses as people write them: "7007", "host:7007", "[::1]:7007", each with tcp:// before it or
+not; tls://; "unix:/path".
 
-A port is one to five ASCII digits, 0 to 65535, and nothing else: int() would also take "+10", "1_0" and "²".
-A host is whatever getaddrinfo may know; it is not looked up here. No host is the wildcard. "unix:@name" is a Unix
-socket of the abstract namespace (unix(7)).
+A port is one to five ASCII digits, 0 to 65535, and nothing else: int() would also take "+10", "1_0"
+and "²". A host is whatever getaddrinfo may know; it is not looked up here. No host is the wildcard.
+"unix:@name" is a Unix socket of the abstract namespace (unix(7)).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _LONGEST = 107  # bytes of a Unix socket's name: sun_path of unix(7), and its fi
 class Address:
     """One end of a connection: *host* (a name, a number, or None for the wildcard) and *port*.
 
-    Of a Unix socket *host* is its path, or "@name". An accepted peer of one has no name: *host* is its user, "uid 0",
-    and *port* its process.
+    Of a Unix socket *host* is its path, or "@name". An accepted peer of one has no name: *host* is
+    its user, "uid 0", and *port* its process.
     """
 
     host: str | None
@@ -33,7 +34,11 @@ class Address:
         if self.scheme == "unix":
             return f"unix:{self.host}"
         host = "*" if self.host is None else self.host
-        return f"{self.scheme}://[{host}]:{self.port}" if ":" in host else f"{self.scheme}://{host}:{self.port}"
+        return (
+            f"{self.scheme}://[{host}]:{self.port}"
+            if ":" in host
+            else f"{self.scheme}://{host}:{self.port}"
+        )
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -47,7 +52,9 @@ class Address:
                 rest = text[len(word) + 1 :] or "localhost:7007"
                 raise AddressError(f"{text!r}: two slashes follow a scheme, as in {word}://{rest}")
         if scheme not in _SCHEMES:
-            raise AddressError(f"{text!r}: the scheme {scheme!r} is not known; {', '.join(_SCHEMES[:-1])} and unix are")
+            raise AddressError(
+                f"{text!r}: the scheme {scheme!r} is not known; {', '.join(_SCHEMES[:-1])} and unix are"
+            )
         host, port = _split(text, rest)
         return cls(host, parse_port(port, text), scheme)
 
@@ -56,7 +63,9 @@ class Address:
         return Address("localhost", self.port, self.scheme) if self.host is None else self
 
     def socket_name(self) -> str:
-        """The name of a Unix socket as bind(2) and connect(2) take it: an abstract one begins with a NUL."""
+        """The name of a Unix socket as bind(2) and connect(2) take it: an abstract one begins with
+        a NUL.
+        """
         name = self.host or ""
         return "\0" + name[1:] if name.startswith("@") else name
 
@@ -66,7 +75,9 @@ def _unix_name(text: str) -> str:
     if name.startswith("//"):  # unix:///run/x, as URLs have it
         name = name[2:]
     if not name.startswith(("/", "@", "./", "../")) or name in ("@", "/"):
-        raise AddressError(f"{text!r}: a path or an abstract name was expected, as in unix:/run/echo or unix:@echo")
+        raise AddressError(
+            f"{text!r}: a path or an abstract name was expected, as in unix:/run/echo or unix:@echo"
+        )
     if len(name.encode(errors="surrogateescape")) > _LONGEST:
         raise AddressError(f"{text!r}: the name of a Unix socket has at most {_LONGEST} bytes")
     if any(not c.isprintable() for c in name):
@@ -79,12 +90,19 @@ def _split(text: str, rest: str) -> tuple[str | None, str]:
     if rest.startswith("["):
         host, bracket, port = rest[1:].partition("]")
         if not bracket or not port.startswith(":") or ":" not in host:
-            raise AddressError(f"{text!r}: an IPv6 address in brackets, a colon and a port were expected, as in [::1]:7007")
+            raise AddressError(
+                f"{text!r}: an IPv6 address in brackets, a colon and a port were expected, as in [::1]:7007"
+            )
         return host, port[1:]
     if rest.count(":") > 1:
         raise AddressError(f"{text!r}: an IPv6 address is written in brackets, as in [::1]:7007")
     host, colon, port = rest.rpartition(":")
-    if not colon and not _PORT.fullmatch(rest) and not rest[:1].isdigit() and rest[:1] not in ("", "+", "-"):
+    if (
+        not colon
+        and not _PORT.fullmatch(rest)
+        and not rest[:1].isdigit()
+        and rest[:1] not in ("", "+", "-")
+    ):
         raise AddressError(f"{text!r}: the port is missing, as in {rest}:7007")
     if any(not c.isprintable() or c.isspace() for c in host):
         raise AddressError(f"{text!r}: a host has no blanks or control characters")

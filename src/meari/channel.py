@@ -1,11 +1,12 @@
-"""One connected stream that does not block: the near end's only driver of a socket, whatever waits for it.
+"""One connected stream that does not block: the near end's only driver of a socket, whatever waits
+for it.
 
 Three subtleties of the kernel are dealt with here, and nowhere else:
 
-- A failed write reports its error once, and the read after it finds an end of file. So the error is kept, and the read
-  says what it was.
-- What has come is still read after a write has failed; nothing more is written.
-- Our FIN goes out once all that was written before it is taken, and after the layer's own end.
+- A failed write reports its error once, and the read after it finds an end of file. So the error is
+kept, and the read says what it was. - What has come is still read after a write has failed; nothing
+more is written. - Our FIN goes out once all that was written before it is taken, and after the
+layer's own end.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ _ROUNDS = 16  # reads at most that yield nothing but the layer's own records
 class Channel:
     """The connected socket *sock*, which it owns from here on, and *layer* over it.
 
-    read() and write() never wait: mask() says what to poll for. *end* is how the peer ended the connection (FIN, RESET,
-    or a reason in words), None until then.
+    read() and write() never wait: mask() says what to poll for. *end* is how the peer ended the
+    connection (FIN, RESET, or a reason in words), None until then.
     """
 
     __slots__ = ("_ending", "_out", "_read", "end", "failed", "layer", "sock")
@@ -68,20 +69,29 @@ class Channel:
     def waiting(self) -> bool:
         """True if a read() has something to say though poll(2) may not: do not wait before it."""
         layer = self.layer
-        return bool(self._read) or (self.end is None and layer is not None and (layer.ended or layer.error is not None))
+        return bool(self._read) or (
+            self.end is None and layer is not None and (layer.ended or layer.error is not None)
+        )
 
     def mask(self, *, reading: bool, writing: bool) -> int:
-        """Return what to poll for: 0 once the peer has ended it. *reading*, *writing*: what the caller would do."""
+        """Return what to poll for: 0 once the peer has ended it.
+
+        *reading*, *writing*: what the caller would do.
+        """
         if self.end is not None:
             return 0
         writing = (writing and self.ready and self.failed is None) or bool(self._out)
         # POLLERR comes unasked: it stands for "watched".
-        return (select.POLLIN if reading or not self.ready else select.POLLERR) | (select.POLLOUT if writing else 0)
+        return (select.POLLIN if reading or not self.ready else select.POLLERR) | (
+            select.POLLOUT if writing else 0
+        )
 
     # Reading
 
     def read(self, n: int = PIECE) -> bytes | None:
-        """Return at most *n* bytes, more with a layer; None if there are none now; b"" at the end, whose reason is `end`."""
+        """Return at most *n* bytes, more with a layer; None if there are none now; b"" at the end,
+        whose reason is `end`.
+        """
         if self._read:
             data, self._read = self._read, b""
             return data
@@ -123,7 +133,13 @@ class Channel:
         return None
 
     def _over(self, error: int | None) -> None:
-        self.end = FIN if error is None else RESET if error in (0, errno.ECONNRESET, errno.EPIPE) else os.strerror(error)
+        self.end = (
+            FIN
+            if error is None
+            else RESET
+            if error in (0, errno.ECONNRESET, errno.EPIPE)
+            else os.strerror(error)
+        )
 
     def look(self) -> None:
         """Take an error that the kernel reports without a read; for a caller that does not read."""
@@ -132,7 +148,9 @@ class Channel:
     # Writing
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Send some of *data*; how many bytes are accepted: they will be sent, unless the connection fails."""
+        """Send some of *data*; how many bytes are accepted: they will be sent, unless the
+        connection fails.
+        """
         if self.failed is not None:
             return 0
         if self.layer is None:
@@ -179,7 +197,9 @@ class Channel:
     # Ending
 
     def half_close(self) -> None:
-        """End our direction, once all that was written is sent: the layer's own end, and then our FIN."""
+        """End our direction, once all that was written is sent: the layer's own end, and then our
+        FIN.
+        """
         self._ending = True
         if self.layer is not None:
             self.layer.close()
@@ -203,12 +223,16 @@ class Channel:
 
 def reason(end: str | None) -> str:
     """Return how a connection ended, in words."""
-    return {FIN: "the far end closed the connection", RESET: os.strerror(errno.ECONNRESET)}.get(end or FIN, end or "")
+    return {FIN: "the far end closed the connection", RESET: os.strerror(errno.ECONNRESET)}.get(
+        end or FIN, end or ""
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A *channel* to *endpoint*: *connect* and *handshake* are the nanoseconds that the transport's and the layer's took."""
+    """A *channel* to *endpoint*: *connect* and *handshake* are the nanoseconds that the transport's
+    and the layer's took.
+    """
 
     channel: Channel
     endpoint: Endpoint
@@ -216,8 +240,13 @@ class Opened:
     handshake: int = 0
 
 
-def open_channel(found: Sequence[Endpoint], timeout: float, stop: Stop | None = None, mss: int | None = None) -> Opened:
-    """Connect to the first of *found* that answers, and finish its layer's handshake. Raises as connect() does."""
+def open_channel(
+    found: Sequence[Endpoint], timeout: float, stop: Stop | None = None, mss: int | None = None
+) -> Opened:
+    """Connect to the first of *found* that answers, and finish its layer's handshake.
+
+    Raises as connect() does.
+    """
     deadline = time.monotonic() + timeout
     sock, endpoint, took = connect(found, timeout, stop, mss)
     began = time.monotonic_ns()
@@ -228,7 +257,9 @@ def open_channel(found: Sequence[Endpoint], timeout: float, stop: Stop | None = 
         why = _shake_hands(channel, deadline, stop)
     except ValueError as error:  # a host name that the layer does not take
         channel.close()
-        raise ConnectError(f"cannot connect to {endpoint.address}: {error}", (f"{endpoint.address}: {error}",)) from None
+        raise ConnectError(
+            f"cannot connect to {endpoint.address}: {error}", (f"{endpoint.address}: {error}",)
+        ) from None
     except BaseException:
         channel.close()
         raise
@@ -236,7 +267,9 @@ def open_channel(found: Sequence[Endpoint], timeout: float, stop: Stop | None = 
         channel.close()
         reason = f"{endpoint.address}: the handshake failed: {why}"
         raise ConnectError(f"cannot connect to {reason}", (reason,))
-    return Opened(channel, endpoint, took, 0 if channel.layer is None else time.monotonic_ns() - began)
+    return Opened(
+        channel, endpoint, took, 0 if channel.layer is None else time.monotonic_ns() - began
+    )
 
 
 def _shake_hands(channel: Channel, deadline: float, stop: Stop | None) -> str:

@@ -1,9 +1,9 @@
 """A child process from fork to exit (CS:APP 8.4): one place for what every fork has to get right.
 
 In the child. A signal that arrives between fork and the child's first statement would run the
-parent's handler, so the ending signals are blocked across fork. Nothing of the parent runs after the
-child's function: it leaves by _exit(2), whatever happens. On request it leads a process group of its
-own, or is killed when its parent ends (PR_SET_PDEATHSIG).
+parent's handler, so the ending signals are blocked across fork. Nothing of the parent runs after
+the child's function: it leaves by _exit(2), whatever happens. On request it leads a process group
+of its own, or is killed when its parent ends (PR_SET_PDEATHSIG).
 
 In the parent. The child's end is read from a pidfd (pidfd_open(2)) instead of SIGCHLD: it can be
 polled beside sockets, and no wait can take a child that somebody else started. Every wait has a
@@ -35,9 +35,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Child:
     """A forked process that runs *play* and exits with its result (None is 0), or 1 if it raises.
 
-    *ignore* are signals that the child ignores, *default* those that get their default action; other
-    dispositions are inherited. With *group* it leads a process group, and kill() reaches all of it.
-    With *mortal* it is killed when its parent ends. *fork* and *exit* can be replaced, to be recorded.
+    *ignore* are signals that the child ignores, *default* those that get their default action;
+    other dispositions are inherited. With *group* it leads a process group, and kill() reaches all
+    of it. With *mortal* it is killed when its parent ends. *fork* and *exit* can be replaced, to be
+    recorded.
 
     Raises OSError if no process or no descriptor is left; no process exists then.
     """

@@ -13,7 +13,8 @@
     ├── Stopped                 our own stop ended a wait
     └── Refused                 our own rules do not admit this peer
 
-What the kernel says of one connection (ConnectionResetError, BrokenPipeError) stays an OSError, under its own name.
+What the kernel says of one connection (ConnectionResetError, BrokenPipeError) stays an OSError,
+under its own name.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class ListenError(LocalError):
 
 
 class CapacityError(LocalError):
-    """The machine has no descriptor or memory left for one more connection; it may again in a moment."""
+    """The machine has no descriptor or memory left for one more connection; it may again in a
+    moment.
+    """
 
 
 class PeerError(MeariError):

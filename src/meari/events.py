@@ -1,11 +1,13 @@
 """What happened, as values; summed up where it happened too often to be read.
 
-A person reads single messages; nobody reads 100,000 a second. Of each kind of event the first ten of a second are
-handed on one by one, the rest as one event that stands for them all. Event is made for that: one event is a sum of one,
-and two of a kind can be added. So the same few lines serve twice: in each process that has events to tell, and in the
-one process that writes them all (writer.py).
+A person reads single messages; nobody reads 100,000 a second. Of each kind of event the first ten
+of a second are handed on one by one, the rest as one event that stands for them all. Event is made
+for that: one event is a sum of one, and two of a kind can be added. So the same few lines serve
+twice: in each process that has events to tell, and in the one process that writes them all
+(writer.py).
 
-Events never waits: it hands on to something that takes the event or loses it, and counts what was lost.
+Events never waits: it hands on to something that takes the event or loses it, and counts what was
+lost.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Kind(enum.StrEnum):
 
 
 _ABOUT_CONNECTIONS = frozenset({Kind.CONNECTED, Kind.CLOSED, Kind.FAILED, Kind.REFUSED})
-_STATES = frozenset({Kind.WAITING, Kind.PAUSED})  # rather than events: said once a second while they last, never summed
+# Rather than events: said once a second while they last, never summed.
+_STATES = frozenset({Kind.WAITING, Kind.PAUSED})
 _IN_FULL = frozenset({Kind.LISTENING, Kind.NOTICE, Kind.DROPPED})
 A_SECOND = 10
 _QUOTA = {Kind.WAITING: 1, Kind.PAUSED: 1, Kind.CUT: 0}  # told in a second, where it is not that
@@ -58,12 +61,19 @@ class Event:
     time: float = field(default_factory=time.time)
 
     def __add__(self, other: Event) -> Event:
-        # A connection has many messages, and is named once; of all else it has one, and the first name will do.
-        peers = tuple(dict.fromkeys(self.peers + other.peers)) if self.kind is Kind.RECEIVED else self.peers
+        # A connection has many messages, and is named once; of all else it has one, and the first
+        # name will do.
+        peers = (
+            tuple(dict.fromkeys(self.peers + other.peers))
+            if self.kind is Kind.RECEIVED
+            else self.peers
+        )
         return replace(
             other,
             peers=peers,
-            others=self.connections + other.connections - len(peers) if self.kind is not Kind.RECEIVED else self.others + other.others,
+            others=self.connections + other.connections - len(peers)
+            if self.kind is not Kind.RECEIVED
+            else self.others + other.others,
             count=self.count + other.count,
             messages=self.messages + other.messages,
             bytes=self.bytes + other.bytes,
@@ -78,13 +88,19 @@ class Event:
 class Events:
     """One process's events on their way to *hand*, which must not wait. Any thread may tell.
 
-    *second* is how long one lasts here. *due* is when tick() wants to be called, a time of time.monotonic(): whoever
-    waits, waits no longer than that.
-    *quota* is how many more messages of this second are told one by one; an engine whose one thread is the only
-    one may count a message itself while it is 0 (engines/event.py).
+    *second* is how long one lasts here. *due* is when tick() wants to be called, a time of
+    time.monotonic(): whoever waits, waits no longer than that. *quota* is how many more messages of
+    this second are told one by one; an engine whose one thread is the only one may count a message
+    itself while it is 0 (engines/event.py).
     """
 
-    def __init__(self, hand: Callable[[Event], None] | None = None, *, verbose: bool = False, second: float = 1.0) -> None:
+    def __init__(
+        self,
+        hand: Callable[[Event], None] | None = None,
+        *,
+        verbose: bool = False,
+        second: float = 1.0,
+    ) -> None:
         self._hand = hand
         self._verbose = verbose
         self._second = second
@@ -163,7 +179,9 @@ class Events:
                 self._give(event)
 
     def _messages(self) -> Event | None:
-        """The messages that came and were not told, and from how many connections: named if they were named before."""
+        """The messages that came and were not told, and from how many connections: named if they
+        were named before.
+        """
         count = total = others = 0
         peers = []
         for connection in self.fresh:

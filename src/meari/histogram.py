@@ -1,11 +1,13 @@
-"""Latencies, counted in buckets that grow with the value: three significant digits, whatever the length of the run.
+"""Latencies, counted in buckets that grow with the value: three significant digits, whatever the
+length of the run.
 
-Log-linear, as HdrHistogram has it: values up to 2,047 have a bucket each, and from there on every doubling has 1,024, so
-that a bucket is never wider than a thousandth of what it counts. Values are nanoseconds by custom, up to an hour. Memory
-is what the highest value needs, and merging adds counts, so it is exact.
+Log-linear, as HdrHistogram has it: values up to 2,047 have a bucket each, and from there on every
+doubling has 1,024, so that a bucket is never wider than a thousandth of what it counts. Values are
+nanoseconds by custom, up to an hour. Memory is what the highest value needs, and merging adds
+counts, so it is exact.
 
-Written in two forms that other tools read: the percentile table of HdrHistogram's plotters, and its compressed
-encoding (V2: counts in ZigZag LEB128, zeros run-length coded, deflate, base64).
+Written in two forms that other tools read: the percentile table of HdrHistogram's plotters, and its
+compressed encoding (V2: counts in ZigZag LEB128, zeros run-length coded, deflate, base64).
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from collections.abc import Iterable, Iterator
 
 HIGHEST = 3_600_000_000_000  # an hour of nanoseconds: more is counted as that
 _HALF_BITS = 10
-_HALF = 1 << _HALF_BITS  # buckets a doubling: 1,024, the least power of two that keeps three significant digits
-_ENCODED = 40 + 9 * (HIGHEST.bit_length() << _HALF_BITS)  # bytes of an encoding, unpacked, at the most
-_COOKIE, _DEFLATED = 0x1C849303 | 0x10, 0x1C849304 | 0x10  # V2, and V2 compressed, of HdrHistogram's encodings
+# Buckets a doubling: 1,024, the least power of two that keeps three significant digits.
+_HALF = 1 << _HALF_BITS
+# Bytes of an encoding, unpacked, at the most.
+_ENCODED = 40 + 9 * (HIGHEST.bit_length() << _HALF_BITS)
+# V2, and V2 compressed, of HdrHistogram's encodings.
+_COOKIE, _DEFLATED = 0x1C849303 | 0x10, 0x1C849304 | 0x10
 
 
 def index(value: int) -> int:
@@ -81,7 +86,9 @@ class Histogram:
         return iter(sorted(self.counts.items()))
 
     def quantile(self, q: float) -> float:
-        """The value that a part *q* (0 to 1) of the counted are not above: exact to 0.1 %; 0 if nothing was counted."""
+        """The value that a part *q* (0 to 1) of the counted are not above: exact to 0.1 %; 0 if
+        nothing was counted.
+        """
         wanted = max(1, math.ceil(q * self.total - 1e-9))
         seen = 0
         for bucket, count in self.buckets():
@@ -91,20 +98,29 @@ class Histogram:
         return 0.0
 
     def mean(self) -> float:
-        return sum(count * self._middle(bucket) for bucket, count in self.buckets()) / self.total if self.total else 0.0
+        return (
+            sum(count * self._middle(bucket) for bucket, count in self.buckets()) / self.total
+            if self.total
+            else 0.0
+        )
 
     def deviation(self) -> float:
         """The standard deviation."""
         if not self.total:
             return 0.0
         mean = self.mean()
-        return math.sqrt(sum(count * (self._middle(bucket) - mean) ** 2 for bucket, count in self.buckets()) / self.total)
+        return math.sqrt(
+            sum(count * (self._middle(bucket) - mean) ** 2 for bucket, count in self.buckets())
+            / self.total
+        )
 
     def _middle(self, bucket: int) -> float:
         return min(max((lowest(bucket) + highest(bucket)) / 2, self.least), self.greatest)
 
     def curve(self, half: int = 5) -> list[tuple[float, float, int]]:
-        """(value, quantile, counted so far) for a plot: *half* points for each halving of what is left above."""
+        """(value, quantile, counted so far) for a plot: *half* points for each halving of what is
+        left above.
+        """
         if not self.total:
             return []
         points, seen, wanted = [], 0, 0.0
@@ -120,13 +136,19 @@ class Histogram:
     # HdrHistogram's forms
 
     def text(self, scale: float = 1000.0) -> str:
-        """The percentile distribution, as HdrHistogram prints and plots it; values are divided by *scale*."""
+        """The percentile distribution, as HdrHistogram prints and plots it; values are divided by
+        *scale*.
+        """
         rows = ["       Value     Percentile TotalCount 1/(1-Percentile)", ""]
         for value, q, seen in self.curve():
             last = f"{1 / (1 - q):14.2f}" if q < 1 else ""
             rows.append(f"{value / scale:12.3f} {q:14.12f} {seen:10d} {last}".rstrip())
-        rows.append(f"#[Mean    = {self.mean() / scale:12.3f}, StdDeviation   = {self.deviation() / scale:12.3f}]")
-        rows.append(f"#[Max     = {self.greatest / scale:12.3f}, Total count    = {self.total:12d}]")
+        rows.append(
+            f"#[Mean    = {self.mean() / scale:12.3f}, StdDeviation   = {self.deviation() / scale:12.3f}]"
+        )
+        rows.append(
+            f"#[Max     = {self.greatest / scale:12.3f}, Total count    = {self.total:12d}]"
+        )
         doublings = max(1, HIGHEST.bit_length() - _HALF_BITS)
         rows.append(f"#[Buckets = {doublings:12d}, SubBuckets     = {2 * _HALF:12d}]")
         return "\n".join(rows) + "\n"
@@ -146,7 +168,10 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
-        """What encode() wrote. Raises ValueError for anything else. The least and greatest are then those of their buckets."""
+        """What encode() wrote.
+
+        Raises ValueError for anything else. The least and greatest are then those of their buckets.
+        """
         try:
             raw = base64.b64decode(text, validate=True)
             cookie, length = struct.unpack_from(">ii", raw)

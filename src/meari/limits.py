@@ -22,8 +22,11 @@ class Limits:
     drain: float = 30.0  # from the stop to the reset of what is still open
     line: int = 8192  # bytes of a line, its newline included: CS:APP's MAXLINE
     threads: int = 32  # of the prethread engine
-    spin: bool = False  # the event engine polls without sleeping: no wake-up in the round trip, and a whole core for it
-    peer: float | None = 300.0  # without an answer from the peer's kernel: the connection is lost; None: as the kernel has it
+    # The event engine polls without sleeping: no wake-up in the round trip, and a whole core for
+    # it.
+    spin: bool = False
+    # Without an answer from the peer's kernel: the connection is lost; None: as the kernel has it.
+    peer: float | None = 300.0
 
     def __post_init__(self) -> None:
         for name in ("connections", "per_source", "accept", "idle", "peer", "line", "threads"):

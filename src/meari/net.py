@@ -1,8 +1,9 @@
-"""Connecting: open_clientfd of CS:APP 11.4.7, for every address and every transport, with every error reported.
+"""Connecting: open_clientfd of CS:APP 11.4.7, for every address and every transport, with every
+error reported.
 
-A transport is one row of SCHEMES: how an address of that scheme is resolved to endpoints. What makes a socket or a
-poller goes through *kernel*, so that another kind (one that records, say) can take its place; a socket that accept
-gives comes from it as well.
+A transport is one row of SCHEMES: how an address of that scheme is resolved to endpoints. What
+makes a socket or a poller goes through *kernel*, so that another kind (one that records, say) can
+take its place; a socket that accept gives comes from it as well.
 """
 
 from __future__ import annotations
@@ -33,22 +34,30 @@ if typing.TYPE_CHECKING:
 
 T = typing.TypeVar("T")
 
-# The process, the system, or the socket's memory is at its limit: nothing is wrong with the connection, which waits.
+# The process, the system, or the socket's memory is at its limit: nothing is wrong with the
+# connection, which waits.
 OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSR})
 
 
 class Kernel:
-    """The calls of an end that are about its sockets: whoever wants them made otherwise (recorded, say) sets its own on *kernel*."""
+    """The calls of an end that are about its sockets: whoever wants them made otherwise (recorded,
+    say) sets its own on *kernel*.
+    """
 
-    open: Callable[[int, int, int], socket.socket] = staticmethod(socket.socket)  # socket(2), close-on-exec
-    accept: Callable[[socket.socket], tuple[socket.socket, tuple[str, int]]] = staticmethod(socket.socket.accept)
+    # socket(2), close-on-exec.
+    open: Callable[[int, int, int], socket.socket] = staticmethod(socket.socket)
+    accept: Callable[[socket.socket], tuple[socket.socket, tuple[str, int]]] = staticmethod(
+        socket.socket.accept
+    )
     poll: Callable[[], Poller] = staticmethod(select.poll)
     epoll: Callable[[], select.epoll] = staticmethod(select.epoll)
-    # On a descriptor, read(2) and write(2) do what recv and send do; Python calls them with less ado, and a message
-    # of the event engine is little more than the two.
+    # On a descriptor, read(2) and write(2) do what recv and send do; Python calls them with less
+    # ado, and a message of the event engine is little more than the two.
     read: Callable[[int, int], bytes] = staticmethod(os.read)
     write: Callable[[int, bytes | bytearray | memoryview], int] = staticmethod(os.write)
-    getaddrinfo: Callable[..., list[tuple[int, int, int, str, tuple[str, int]]]] = staticmethod(socket.getaddrinfo)  # type: ignore[assignment]
+    getaddrinfo: Callable[..., list[tuple[int, int, int, str, tuple[str, int]]]] = staticmethod(
+        socket.getaddrinfo
+    )  # type: ignore[assignment]
     fork: Callable[[], int] = staticmethod(os.fork)
     exit: Callable[[int], typing.NoReturn] = staticmethod(os._exit)
 
@@ -76,17 +85,21 @@ class Endpoint:
 # Resolution
 
 
-def endpoints(address: Address, family: int, flags: int, timeout: float | None = None) -> list[Endpoint]:
+def endpoints(
+    address: Address, family: int, flags: int, timeout: float | None = None
+) -> list[Endpoint]:
     """Return what *address* stands for, each endpoint once, in the resolver's order.
 
-    *family* of 0 is any; *flags* are getaddrinfo's. A name is looked up for *timeout* seconds at the most. Raises
-    socket.gaierror.
+    *family* of 0 is any; *flags* are getaddrinfo's. A name is looked up for *timeout* seconds at
+    the most. Raises socket.gaierror.
     """
     return SCHEMES[address.scheme].find(address, family, flags, timeout)
 
 
 def _by_name(address: Address, family: int, flags: int, timeout: float | None) -> list[Endpoint]:
-    """AI_ADDRCONFIG, which the book sets, is left out: it hides "localhost" on a machine that has no network."""
+    """AI_ADDRCONFIG, which the book sets, is left out: it hides "localhost" on a machine that has
+    no network.
+    """
     flags |= socket.AI_NUMERICSERV
     wanted = (address.host, str(address.port), family, socket.SOCK_STREAM, 0)
     try:
@@ -96,7 +109,9 @@ def _by_name(address: Address, family: int, flags: int, timeout: float | None) -
             found = _look_up(timeout, lambda: kernel.getaddrinfo(*wanted, flags), address)
     except UnicodeError:  # what IDNA does not take: a label that is empty or too long
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
-    return list(dict.fromkeys(Endpoint(f, t, p, sockaddr, address.scheme) for f, t, p, _, sockaddr in found))
+    return list(
+        dict.fromkeys(Endpoint(f, t, p, sockaddr, address.scheme) for f, t, p, _, sockaddr in found)
+    )
 
 
 def _by_path(address: Address, family: int, flags: int, timeout: float | None) -> list[Endpoint]:
@@ -126,8 +141,8 @@ SCHEMES = {"tcp": Scheme(_by_name), "tls": Scheme(_by_name, _tls), "unix": Schem
 def _look_up(seconds: float, call: Callable[[], T], address: Address) -> T:
     """What *call* returns, or raises. Raises socket.gaierror if it has not after *seconds*.
 
-    The resolver cannot be interrupted, nor given a limit: so it runs in a thread, which is left behind. An address in
-    numbers is not looked up, and needs none.
+    The resolver cannot be interrupted, nor given a limit: so it runs in a thread, which is left
+    behind. An address in numbers is not looked up, and needs none.
     """
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(address.host or "")
@@ -145,15 +160,24 @@ def _look_up(seconds: float, call: Callable[[], T], address: Address) -> T:
     try:
         found, error = answers.get(timeout=seconds)
     except queue.Empty:
-        raise socket.gaierror(socket.EAI_AGAIN, f"no answer from the resolver within {seconds:.3g} s") from None
+        raise socket.gaierror(
+            socket.EAI_AGAIN, f"no answer from the resolver within {seconds:.3g} s"
+        ) from None
     thread.join()
     if error is not None:
         raise error
     return typing.cast(T, found)
 
 
-def resolve(address: Address, family: int = socket.AF_UNSPEC, timeout: float | None = 10.0, tls: ClientTls | None = None) -> list[Endpoint]:
-    """Return the endpoints to connect to; no host is localhost. A far end's certificate is verified as *tls* says.
+def resolve(
+    address: Address,
+    family: int = socket.AF_UNSPEC,
+    timeout: float | None = 10.0,
+    tls: ClientTls | None = None,
+) -> list[Endpoint]:
+    """Return the endpoints to connect to; no host is localhost.
+
+    A far end's certificate is verified as *tls* says.
 
     Raises ConnectError, also without an answer in *timeout* seconds.
     """
@@ -163,14 +187,21 @@ def resolve(address: Address, family: int = socket.AF_UNSPEC, timeout: float | N
         found = endpoints(address, family, 0, timeout)
     except socket.gaierror as error:
         raise ConnectError(f"cannot connect to {address}: {error.strerror}") from None
-    return found if layer is None else [replace(endpoint, layer=layer(address, tls)) for endpoint in found]
+    return (
+        found
+        if layer is None
+        else [replace(endpoint, layer=layer(address, tls)) for endpoint in found]
+    )
 
 
 # Connecting
 
 
 def begin(endpoint: Endpoint, mss: int | None = None) -> socket.socket:
-    """Return a socket that is connecting, without blocking; *mss* limits its segments, both ways. Raises OSError."""
+    """Return a socket that is connecting, without blocking; *mss* limits its segments, both ways.
+
+    Raises OSError.
+    """
     sock = kernel.open(endpoint.family, endpoint.kind, endpoint.protocol)
     try:
         no_delay(sock)
@@ -180,7 +211,8 @@ def begin(endpoint: Endpoint, mss: int | None = None) -> socket.socket:
         try:
             sock.connect(endpoint.sockaddr)
         except BlockingIOError as error:
-            if error.errno == errno.EAGAIN:  # a Unix socket whose queue is full (connect(2)): nothing was begun
+            # A Unix socket whose queue is full (connect(2)): nothing was begun.
+            if error.errno == errno.EAGAIN:
                 raise ConnectionRefusedError(errno.EAGAIN, "its accept queue is full") from None
         return sock
     except BaseException:
@@ -189,30 +221,43 @@ def begin(endpoint: Endpoint, mss: int | None = None) -> socket.socket:
 
 
 def trouble(sock: socket.socket) -> int:
-    """Return why a connection that was begun is not there (an errno); 0 if it is. TCP may have connected to itself."""
+    """Return why a connection that was begun is not there (an errno); 0 if it is.
+
+    TCP may have connected to itself.
+    """
     error: int = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return error or (errno.ECONNREFUSED if to_itself(sock) else 0)
 
 
 def connect(
-    found: Sequence[Endpoint], timeout: float | None, stop: Stop | None = None, mss: int | None = None
+    found: Sequence[Endpoint],
+    timeout: float | None,
+    stop: Stop | None = None,
+    mss: int | None = None,
 ) -> tuple[socket.socket, Endpoint, int]:
-    """Connect to the first of *found* that answers: the socket, its endpoint, and the nanoseconds of the handshake.
+    """Connect to the first of *found* that answers: the socket, its endpoint, and the nanoseconds
+    of the handshake.
 
-    Each endpoint is given its share of what is left of *timeout* seconds; None waits as long as the kernel does. The
-    socket does not block. Raises ConnectError with the reason of each, LocalError without a descriptor or memory for
-    one more, Stopped; nothing is left open.
+    Each endpoint is given its share of what is left of *timeout* seconds; None waits as long as the
+    kernel does. The socket does not block. Raises ConnectError with the reason of each, LocalError
+    without a descriptor or memory for one more, Stopped; nothing is left open.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     reasons = []
     for i, endpoint in enumerate(found):
-        share = None if deadline is None else max(0.001, (deadline - time.monotonic()) / (len(found) - i))
+        share = (
+            None
+            if deadline is None
+            else max(0.001, (deadline - time.monotonic()) / (len(found) - i))
+        )
         began = time.monotonic_ns()
         try:
             sock = begin(endpoint, mss)
         except OSError as error:
             if error.errno in OF_CAPACITY:
-                raise LocalError(f"no more connections can be opened: {error.strerror} (ulimit -n)") from None
+                raise LocalError(
+                    f"no more connections can be opened: {error.strerror} (ulimit -n)"
+                ) from None
             reasons.append(f"{endpoint.address}: {error.strerror or error}")
             continue
         why = _await(sock, share, stop)
@@ -224,7 +269,10 @@ def connect(
 
 
 def _await(sock: socket.socket, timeout: float | None, stop: Stop | None) -> str:
-    """Wait for a connection that was begun; return why it is not there, if it is not. Raises Stopped, with the socket closed."""
+    """Wait for a connection that was begun; return why it is not there, if it is not.
+
+    Raises Stopped, with the socket closed.
+    """
     poller = kernel.poll()
     poller.register(sock.fileno(), select.POLLOUT)
     if stop is not None:
@@ -251,9 +299,11 @@ def open_client(
     stop: Stop | None = None,
     tls: ClientTls | None = None,
 ) -> Rio:
-    """Connect to the first endpoint of *address* that answers (open_clientfd), and return a Rio on the connection.
+    """Connect to the first endpoint of *address* that answers (open_clientfd), and return a Rio on
+    the connection.
 
-    As connect(), and name resolution too ends within *timeout* seconds. The Rio has no deadline, and heeds *stop*.
+    As connect(), and name resolution too ends within *timeout* seconds. The Rio has no deadline,
+    and heeds *stop*.
     """
     if isinstance(address, str):
         address = Address.parse(address)
@@ -261,9 +311,13 @@ def open_client(
     found = resolve(address, family, timeout, tls)
     deadline = None if timeout is None else max(time.monotonic() + 0.001, began + timeout)
     try:
-        sock, endpoint, _ = connect(found, None if deadline is None else deadline - time.monotonic(), stop)
+        sock, endpoint, _ = connect(
+            found, None if deadline is None else deadline - time.monotonic(), stop
+        )
     except ConnectError as error:
-        raise ConnectError(f"cannot connect to {address}: {'; '.join(error.reasons)}", error.reasons) from None
+        raise ConnectError(
+            f"cannot connect to {address}: {'; '.join(error.reasons)}", error.reasons
+        ) from None
     rio = Rio(sock, deadline=deadline, stop=stop, poll=kernel.poll)
     try:
         rio.layer = None if endpoint.layer is None else endpoint.layer()

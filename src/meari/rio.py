@@ -1,18 +1,19 @@
 """Robust I/O on one socket, after the RIO package of CS:APP (section 10.5).
 
-A read(2) on a socket returns what happens to be there, a write(2) takes what happens to fit: short counts. Rio's
-functions go on until they have what was asked for. There is one buffer, and every read goes through it, so that lines
-and binary data may be mixed (CS:APP's rio_readn beside a buffered read loses what the buffer holds).
+A read(2) on a socket returns what happens to be there, a write(2) takes what happens to fit: short
+counts. Rio's functions go on until they have what was asked for. There is one buffer, and every
+read goes through it, so that lines and binary data may be mixed (CS:APP's rio_readn beside a
+buffered read loses what the buffer holds).
 
 The rules, kept by every method:
 
-- b"" means end of file, and nothing else does.
-- Whatever ends a read (a deadline, a stop, a reset), the bytes that came before it stay in the buffer, and the next
-  read begins with them.
-- With a deadline or a stop, no call waits past them: poll(2) waits, and the read or write after it does not block.
-  With neither, the read or write itself blocks, as in the book.
+- b"" means end of file, and nothing else does. - Whatever ends a read (a deadline, a stop, a
+reset), the bytes that came before it stay in the buffer, and the next read begins with them. - With
+a deadline or a stop, no call waits past them: poll(2) waits, and the read or write after it does
+not block. With neither, the read or write itself blocks, as in the book.
 
-A failed write leaves unknown how much the peer got: the connection is then good for abort() or close() only.
+A failed write leaves unknown how much the peer got: the connection is then good for abort() or
+close() only.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from .wire.layer import Layer
 
 LINE = 8192  # CS:APP's MAXLINE
 _SHORT = "the file is shorter than what was to be sent of it"
-_LEAST, _MOST = 8192, 65536  # bytes asked of the kernel in one read: CS:APP's RIO_BUFSIZE, and what a busy peer fills
+# Bytes asked of the kernel in one read: CS:APP's RIO_BUFSIZE, and what a busy peer fills.
+_LEAST, _MOST = 8192, 65536
 
 
 class Poller(typing.Protocol):
@@ -45,7 +47,10 @@ class Poller(typing.Protocol):
 
 
 class Readiness:
-    """Waits with poll(2) until *sock* is ready, or one of some other descriptors. *poll* makes the poller."""
+    """Waits with poll(2) until *sock* is ready, or one of some other descriptors.
+
+    *poll* makes the poller.
+    """
 
     def __init__(self, sock: socket.socket, poll: Callable[[], Poller] = select.poll) -> None:
         self._sock, self._poll = sock, poll
@@ -53,7 +58,9 @@ class Readiness:
         self._others: tuple[int, ...] = ()  # what the poller watches besides the socket
 
     def wait(self, mask: int, timeout: float | None, others: tuple[int, ...] = ()) -> list[int]:
-        """Return the descriptors that are ready within *timeout* seconds: *others* are if they can be read or hung up."""
+        """Return the descriptors that are ready within *timeout* seconds: *others* are if they can
+        be read or hung up.
+        """
         if self._poller is None or others != self._others:
             self._poller, self._others = self._poll(), others
             self._poller.register(self._sock.fileno(), mask)
@@ -67,10 +74,11 @@ class Readiness:
 class Rio:
     """Robust reads and writes on the connected stream socket *sock*, which it owns from here on.
 
-    *deadline* is a time of time.monotonic() that no wait passes (DeadlineError), *stop* ends any wait (Stopped); both
-    may be set anew between calls. *wait*, if given, replaces that patience: it is called with POLLIN or POLLOUT and the
-    deadline, and returns once the socket is ready, or raises. *poll* makes the poller. With a *layer* (TLS) handshake()
-    comes first, and its errors are a ConnectionError.
+    *deadline* is a time of time.monotonic() that no wait passes (DeadlineError), *stop* ends any
+    wait (Stopped); both may be set anew between calls. *wait*, if given, replaces that patience: it
+    is called with POLLIN or POLLOUT and the deadline, and returns once the socket is ready, or
+    raises. *poll* makes the poller. With a *layer* (TLS) handshake() comes first, and its errors
+    are a ConnectionError.
     """
 
     def __init__(
@@ -106,7 +114,10 @@ class Rio:
     readnb = readn  # rio_readnb: with one buffer there is no other kind
 
     def readexactly(self, n: int) -> bytes:
-        """Read *n* bytes. Raises IncompleteRead, which carries what came, if the end of file is nearer."""
+        """Read *n* bytes.
+
+        Raises IncompleteRead, which carries what came, if the end of file is nearer.
+        """
         data = self.readn(n)
         if len(data) < n:
             raise IncompleteRead(data, n)
@@ -115,8 +126,8 @@ class Rio:
     def readline(self, limit: int = LINE) -> bytes:
         """Read a line with its newline (rio_readlineb).
 
-        A line over *limit* bytes comes in pieces of *limit*. What the end of file cuts off comes without a newline.
-        NUL, CR and every other byte are only bytes.
+        A line over *limit* bytes comes in pieces of *limit*. What the end of file cuts off comes
+        without a newline. NUL, CR and every other byte are only bytes.
         """
         if limit < 1:
             raise ValueError(f"a line's limit is at least 1, not {limit}")
@@ -198,7 +209,9 @@ class Rio:
             raise layer.error
 
     def _send_layer(self, layer: Layer) -> None:
-        """Send what the layer has to send; an alert that nobody takes any more is no news beside the layer's error."""
+        """Send what the layer has to send; an alert that nobody takes any more is no news beside
+        the layer's error.
+        """
         with contextlib.suppress(*((OSError,) if layer.error is not None else ())):
             self._send_all(layer.take())
 
@@ -238,10 +251,11 @@ class Rio:
         return self.sock.send(data)
 
     def sendfile(self, fd: int, offset: int, count: int) -> None:
-        """Send *count* bytes of the file open as *fd*, from *offset* on, without copying them (sendfile(2)).
+        """Send *count* bytes of the file open as *fd*, from *offset* on, without copying them
+        (sendfile(2)).
 
-        Raises OSError (EIO) if the file ends before; what was sent then is unknown, as after any failed write. With a
-        layer the bytes are read, and go through it.
+        Raises OSError (EIO) if the file ends before; what was sent then is unknown, as after any
+        failed write. With a layer the bytes are read, and go through it.
         """
         if self.layer is not None:
             while count:
@@ -272,7 +286,10 @@ class Rio:
         return self._patient or self.deadline is not None or self.stop is not None
 
     def _until_ready(self, mask: int, deadline: float | None) -> None:
-        """Wait until the socket is ready. Raises Stopped or DeadlineError, the stop first, both before readiness."""
+        """Wait until the socket is ready.
+
+        Raises Stopped or DeadlineError, the stop first, both before readiness.
+        """
         left = None if deadline is None else deadline - time.monotonic()
         stop = () if self.stop is None else (self.stop.fileno(),)
         ready = self._readiness.wait(mask, left, stop)
@@ -284,7 +301,10 @@ class Rio:
     # Ending
 
     def shutdown(self) -> None:
-        """Send the end of file after what was written; reading goes on. A connection already gone is no error."""
+        """Send the end of file after what was written; reading goes on.
+
+        A connection already gone is no error.
+        """
         with contextlib.suppress(OSError):
             if self.layer is not None:
                 self.layer.close()
@@ -292,7 +312,9 @@ class Rio:
             self.sock.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
-        """Reset the connection: what was not yet sent or read is lost, on both ends (SO_LINGER of 0, then close)."""
+        """Reset the connection: what was not yet sent or read is lost, on both ends (SO_LINGER of
+        0, then close).
+        """
         reset(self.sock)
 
     def close(self) -> None:

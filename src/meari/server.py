@@ -36,13 +36,14 @@ class Server:
         with Server("127.0.0.1:0") as server:
             print(server.addresses)
 
-    open() and run() do it in the foreground. An engine that does not fork runs in place: in this process, with `with` in
-    a thread. The process engine, and *workers* event engines, run in processes of their own under a supervisor; with
-    `with` the caller must have no other thread when it enters (LocalError). The file of a Unix socket has *mode*; it is
-    removed at the end. *tls* is the context of tls:// addresses (tls_context.py, server_context).
+    open() and run() do it in the foreground. An engine that does not fork runs in place: in this
+    process, with `with` in a thread. The process engine, and *workers* event engines, run in
+    processes of their own under a supervisor; with `with` the caller must have no other thread when
+    it enters (LocalError). The file of a Unix socket has *mode*; it is removed at the end. *tls* is
+    the context of tls:// addresses (tls_context.py, server_context).
 
-    Raises UsageError for what cannot be (an unknown engine, workers of another than event, more connections than
-    descriptors) and ListenError; nothing is left open then.
+    Raises UsageError for what cannot be (an unknown engine, workers of another than event, more
+    connections than descriptors) and ListenError; nothing is left open then.
     """
 
     def __init__(
@@ -63,7 +64,10 @@ class Server:
             raise UsageError(f"the number of workers must be 1 or more, not {workers}")
         if workers > 1 and engine != "event":
             raise UsageError(f"only the event engine has workers, not {engine}")
-        for what, most in (("connections", (limits or Limits()).connections), ("connections per source", (limits or Limits()).per_source)):
+        for what, most in (
+            ("connections", (limits or Limits()).connections),
+            ("connections per source", (limits or Limits()).per_source),
+        ):
             if most is not None and most < workers:
                 raise UsageError(f"{most} {what} cannot be divided among {workers} workers")
         if not addresses:
@@ -76,7 +80,9 @@ class Server:
         self._family = family
         self._mode = mode
         self._tls = tls
-        if tls is None and any(Address.parse(str(address)).scheme == "tls" for address in addresses):
+        if tls is None and any(
+            Address.parse(str(address)).scheme == "tls" for address in addresses
+        ):
             raise UsageError("tls:// needs a certificate and its key")
         self._events = events or Events()
         self._stop: Stop | None = None  # while it is open
@@ -92,7 +98,8 @@ class Server:
 
     def open(self) -> None:
         """Bind every address: from here on clients can connect, and wait to be served."""
-        capacity(self._limits, 1, spare=SPARE)  # a limit that cannot be held is told before anything is opened
+        # A limit that cannot be held is told before anything is opened.
+        capacity(self._limits, 1, spare=SPARE)
         self._spec.prepare(self._limits)
         self._stop = Stop()
         if self._stopped:
@@ -101,9 +108,16 @@ class Server:
         try:
             for address in self._asked:
                 listeners += open_listeners(
-                    address, family=self._family, report=self._notice, peer_timeout=self._limits.peer, mode=self._mode
+                    address,
+                    family=self._family,
+                    report=self._notice,
+                    peer_timeout=self._limits.peer,
+                    mode=self._mode,
                 )
-            shared = [share(listener, self._workers) if self._workers > 1 else [listener] for listener in listeners]
+            shared = [
+                share(listener, self._workers) if self._workers > 1 else [listener]
+                for listener in listeners
+            ]
         except BaseException:
             _close(listeners)
             for listener in listeners:
@@ -131,7 +145,10 @@ class Server:
             self.close()
 
     def stop(self) -> None:
-        """Drain and stop: what is under way is echoed, idle connections are closed. Safe in a signal handler."""
+        """Drain and stop: what is under way is echoed, idle connections are closed.
+
+        Safe in a signal handler.
+        """
         self._stopped = True
         if self._stop is not None:
             self._stop.set()
@@ -156,7 +173,12 @@ class Server:
         return self._workers == 1 and not self._spec.forks
 
     def _serve(self, listeners: Sequence[Listener], limits: Limits, stop: Stop) -> None:
-        self._spec.run([(listener, self._service_of(listener)) for listener in listeners], stop, limits, self._events)
+        self._spec.run(
+            [(listener, self._service_of(listener)) for listener in listeners],
+            stop,
+            limits,
+            self._events,
+        )
 
     def _service_of(self, listener: Listener) -> Service:
         if listener.address.scheme != "tls" or self._tls is None:
@@ -185,12 +207,15 @@ class Server:
         self.open()
         try:
             if self._in_place:
-                self._thread = threading.Thread(target=self._in_thread, name="meari server", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._in_thread, name="meari server", daemon=True
+                )
                 self._thread.start()
             else:
                 single_threaded()
                 self._child = Child(self._in_child, ignore=(signal.SIGINT,), group=True)
-                for group in self._groups:  # else clients would still reach our copies when the engines have closed theirs
+                # Else clients would still reach our copies when the engines have closed theirs.
+                for group in self._groups:
                     _close(group)
         except BaseException:
             self.close()

@@ -1,4 +1,6 @@
-"""What is asked of a socket, or done to it, whoever drives it: readiness, pending output, resets, names, TCP_INFO."""
+"""What is asked of a socket, or done to it, whoever drives it: readiness, pending output, resets,
+names, TCP_INFO.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,17 @@ from .errors import LocalError
 
 _UCRED = struct.Struct("3i")  # struct ucred of <sys/socket.h>: process, user and group id
 
-# struct tcp_info: bytes, 32-bit numbers, some of 64 bits, and 32-bit ones again, as far as the window. Newer kernels add
-# to its end; what an older one does not fill in is 0.
+# struct tcp_info: bytes, 32-bit numbers, some of 64 bits, and 32-bit ones again, as far as the
+# window. Newer kernels add to its end; what an older one does not fill in is 0.
 _LAYOUT = struct.Struct("8B24I4Q6I4Q2I2Q4I")
 
 
 def unsent(sock: socket.socket) -> int:
-    """Return how many bytes were written that the peer's kernel has not acknowledged (tcp(7), SIOCOUTQ).
+    """Return how many bytes were written that the peer's kernel has not acknowledged (tcp(7),
+    SIOCOUTQ).
 
-    A FIN counts as one. On a Unix socket these are the bytes that the peer has not read. Raises OSError.
+    A FIN counts as one. On a Unix socket these are the bytes that the peer has not read. Raises
+    OSError.
     """
     return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
 
@@ -43,9 +47,11 @@ def waits(sock: socket.socket) -> bool:
 
 
 def reset(sock: socket.socket) -> None:
-    """Close with a reset instead of an end of file: SO_LINGER of 0 seconds (socket(7)); nothing if it is closed.
+    """Close with a reset instead of an end of file: SO_LINGER of 0 seconds (socket(7)); nothing if
+    it is closed.
 
-    A Unix socket has no reset: its peer reads an end of file, or ECONNRESET if bytes were left unread.
+    A Unix socket has no reset: its peer reads an end of file, or ECONNRESET if bytes were left
+    unread.
     """
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -53,15 +59,20 @@ def reset(sock: socket.socket) -> None:
 
 
 def no_delay(sock: socket.socket) -> None:
-    """Send each write at once: Nagle's algorithm would hold an echo's last segment for the peer's delayed ACK."""
-    with contextlib.suppress(OSError):  # a connection that is already gone; or a Unix socket, which delays nothing
+    """Send each write at once: Nagle's algorithm would hold an echo's last segment for the peer's
+    delayed ACK.
+    """
+    # A connection that is already gone; or a Unix socket, which delays nothing.
+    with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def to_itself(sock: socket.socket) -> bool:
-    """True if both ends have one name: TCP has connected to itself (a simultaneous open, RFC 9293, 3.5).
+    """True if both ends have one name: TCP has connected to itself (a simultaneous open, RFC 9293,
+    3.5).
 
-    The kernel picked the very port that is called for our end. That echoes perfectly, and nobody is there.
+    The kernel picked the very port that is called for our end. That echoes perfectly, and nobody is
+    there.
     """
     if sock.family == socket.AF_UNIX:  # where most sockets have no name
         return False
@@ -72,9 +83,11 @@ def to_itself(sock: socket.socket) -> bool:
 
 
 def of_sockaddr(sockaddr: typing.Any) -> Address:
-    """Return the Address of a sockaddr: (host, port, ...) of IPv4 and IPv6, or the name of a Unix socket (unix(7)).
+    """Return the Address of a sockaddr: (host, port, ...) of IPv4 and IPv6, or the name of a Unix
+    socket (unix(7)).
 
-    A link-local address keeps its scope, as in fe80::1%eth0, without which nobody reaches it (ipv6(7)).
+    A link-local address keeps its scope, as in fe80::1%eth0, without which nobody reaches it
+    (ipv6(7)).
     """
     if isinstance(sockaddr, str | bytes):
         name = os.fsdecode(sockaddr)
@@ -88,20 +101,28 @@ def of_sockaddr(sockaddr: typing.Any) -> Address:
 
 
 def peer_of(sock: socket.socket, sockaddr: typing.Any) -> Address:
-    """Return the Address of an accepted peer; of a Unix socket that is its user and process (SO_PEERCRED, unix(7))."""
+    """Return the Address of an accepted peer; of a Unix socket that is its user and process
+    (SO_PEERCRED, unix(7)).
+    """
     if sock.family != socket.AF_UNIX:
         return of_sockaddr(sockaddr)
-    process, user, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    process, user, _ = _UCRED.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    )
     return Address(f"uid {user}", process, "unix")
 
 
 def free_port(preferred: int | None = None) -> int:
-    """A port that nothing is bound to, not even a connection in TIME_WAIT: *preferred*, or else a random one.
+    """A port that nothing is bound to, not even a connection in TIME_WAIT: *preferred*, or else a
+    random one.
 
-    It is below the ports that the kernel gives to clients (ip_local_port_range, ip(7)): no client of this machine takes
-    it meanwhile, and no client connects to itself. Raises LocalError.
+    It is below the ports that the kernel gives to clients (ip_local_port_range, ip(7)): no client
+    of this machine takes it meanwhile, and no client connects to itself. Raises LocalError.
     """
-    for port in (*([] if preferred is None else [preferred]), *random.sample(range(10_000, 30_000), 50)):
+    for port in (
+        *([] if preferred is None else [preferred]),
+        *random.sample(range(10_000, 30_000), 50),
+    ):
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET) as four:
             four.bind(("", port))
             if _free_in_ipv6(port):
@@ -124,7 +145,8 @@ class TcpInfo:
     """Times in seconds, as the kernel estimates them; sizes in bytes; the rest in segments."""
 
     state: int  # as in <netinet/tcp.h>: 1 is ESTABLISHED
-    retransmitting: int  # how often the first that is not acknowledged was sent again without an answer
+    # How often the first that is not acknowledged was sent again without an answer.
+    retransmitting: int
     send_mss: int
     unacked: int  # of a listener: how many connections wait to be accepted
     sacked: int  # of a listener: how many may
@@ -132,7 +154,8 @@ class TcpInfo:
     retransmitted: int  # in all
     least_round_trip: float  # 0 if it is not known
     data_sent: int  # those that carry data, with those that were sent again
-    duplicates: int  # DSACKs: segments that we sent again though they had arrived (RFC 2883); 0 before Linux 4.19
+    # DSACKs: segments that we sent again though they had arrived (RFC 2883); 0 before Linux 4.19.
+    duplicates: int
     reorderings: int  # times that an acknowledgement showed segments of ours to arrive out of order
     out_of_order: int  # segments that arrived here before one that precedes them
     quiet: float  # since the peer's kernel was last heard of: data or an acknowledgement
@@ -141,7 +164,9 @@ class TcpInfo:
 
 def tcp_info(sock: socket.socket) -> TcpInfo:
     """Raises OSError."""
-    raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAYOUT.size).ljust(_LAYOUT.size, b"\0")
+    raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAYOUT.size).ljust(
+        _LAYOUT.size, b"\0"
+    )
     fields = _LAYOUT.unpack(raw)
     small, numbers, later = fields[:8], fields[8:32], fields[36:42]
     duplicates, reorderings, out_of_order, window = fields[-4:]

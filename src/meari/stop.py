@@ -1,9 +1,10 @@
 """Stop: one thing that every wait can watch, in this thread, another, or a forked child.
 
-It is a pair of connected sockets on which nothing is ever written. Stopping shuts one of them down, and then every copy
-of the other, in whatever process, is at its end: poll(2) says POLLHUP, now and for ever. shutdown(2) acts on the
-connection, not on a descriptor: a copy that somebody's fork has made keeps nothing open. Since the kernel closes the
-sockets of a process that dies, a child whose parent is killed is stopped too.
+It is a pair of connected sockets on which nothing is ever written. Stopping shuts one of them down,
+and then every copy of the other, in whatever process, is at its end: poll(2) says POLLHUP, now and
+for ever. shutdown(2) acts on the connection, not on a descriptor: a copy that somebody's fork has
+made keeps nothing open. Since the kernel closes the sockets of a process that dies, a child whose
+parent is killed is stopped too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import time
 
 
 def milliseconds(seconds: float | None) -> int | None:
-    """What poll(2) takes: rounded up, and a day at the most, since a wait that ends early only waits again."""
+    """What poll(2) takes: rounded up, and a day at the most, since a wait that ends early only
+    waits again.
+    """
     return None if seconds is None else math.ceil(min(max(0.0, seconds), 86_400.0) * 1000)
 
 
@@ -38,7 +41,9 @@ class Stop:
         self._held.close()
 
     def inherit(self) -> None:
-        """To be called first in a forked child: lets go of the end that only the parent may hold, and stops nobody."""
+        """To be called first in a forked child: lets go of the end that only the parent may hold,
+        and stops nobody.
+        """
         self._held.close()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -48,7 +53,9 @@ class Stop:
         return bool(poller.poll(milliseconds(timeout)))
 
     def noticed(self) -> float:
-        """When this process first asked, once it was set, as a time of time.monotonic(): what is due after it counts from there."""
+        """When this process first asked, once it was set, as a time of time.monotonic(): what is
+        due after it counts from there.
+        """
         if self._noticed is None:
             self._noticed = time.monotonic()
         return self._noticed

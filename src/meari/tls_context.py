@@ -10,24 +10,38 @@ from .errors import UsageError
 ALPN = "echo"  # offered, and not required (RFC 7301)
 
 
-def server_context(cert: str, key: str | None = None, client_ca: str | None = None) -> ssl.SSLContext:
+def server_context(
+    cert: str, key: str | None = None, client_ca: str | None = None
+) -> ssl.SSLContext:
     """A far end's: TLS 1.2 or later, with the chain and key of these PEM files.
 
-    With *client_ca* a client has to show a certificate that one of its authorities has signed. Raises UsageError.
+    With *client_ca* a client has to show a certificate that one of its authorities has signed.
+    Raises UsageError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # of TLS 1.2: a client could have us compute without end
+    # Of TLS 1.2: a client could have us compute without end.
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols([ALPN])
-    _load(lambda: context.load_cert_chain(cert, key, password=_no_password), cert if key is None else f"{cert}, {key}")
+    _load(
+        lambda: context.load_cert_chain(cert, key, password=_no_password),
+        cert if key is None else f"{cert}, {key}",
+    )
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         _load(lambda: context.load_verify_locations(client_ca), client_ca)
     return context
 
 
-def client_context(cafile: str | None = None, *, insecure: bool = False, cert: str | None = None, key: str | None = None) -> ssl.SSLContext:
-    """A near end's: TLS 1.2 or later, verifying by *cafile* or the system's authorities, or with *insecure* not at all.
+def client_context(
+    cafile: str | None = None,
+    *,
+    insecure: bool = False,
+    cert: str | None = None,
+    key: str | None = None,
+) -> ssl.SSLContext:
+    """A near end's: TLS 1.2 or later, verifying by *cafile* or the system's authorities, or with
+    *insecure* not at all.
 
     *cert* and *key* are shown to a far end that asks. Raises UsageError.
     """
@@ -42,7 +56,10 @@ def client_context(cafile: str | None = None, *, insecure: bool = False, cert: s
     else:
         context.load_default_certs()
     if cert is not None:
-        _load(lambda: context.load_cert_chain(cert, key, password=_no_password), cert if key is None else f"{cert}, {key}")
+        _load(
+            lambda: context.load_cert_chain(cert, key, password=_no_password),
+            cert if key is None else f"{cert}, {key}",
+        )
     return context
 
 
@@ -54,6 +71,8 @@ def _load(load: Callable[[], None], files: str) -> None:
     try:
         load()
     except ssl.SSLError as error:
-        raise UsageError(f"{files}: {(error.reason or str(error)).replace('_', ' ').lower()}") from None
+        raise UsageError(
+            f"{files}: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        ) from None
     except OSError as error:
         raise UsageError(f"{files}: {error.strerror}") from None

@@ -12,7 +12,11 @@ def duration(seconds: float) -> str:
     """ "58.1 us", "2.31 ms", "1.5 s": three digits."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms")):
         if seconds >= 0.9995 * factor:  # what would be rounded to the next unit is written in it
-            return f"{seconds / factor:.3g} {unit}" if seconds < 999.5 * factor else f"{seconds:,.0f} s"
+            return (
+                f"{seconds / factor:.3g} {unit}"
+                if seconds < 999.5 * factor
+                else f"{seconds:,.0f} s"
+            )
     return f"{seconds / 1e-6:.3g} us"
 
 

@@ -1,8 +1,10 @@
-"""The file of a Unix socket (unix(7)): bound with its mode, replaced if it is stale, removed if it is ours.
+"""The file of a Unix socket (unix(7)): bound with its mode, replaced if it is stale, removed if it
+is ours.
 
-A socket's file outlives the server that made it, and bind(2) then finds the name in use. Whether somebody still listens
-there only a connect(2) can tell. Between that look and the bind another server may come: so both are done under a lock
-on the directory (flock(2)), which every meari takes, and which leaves no file behind.
+A socket's file outlives the server that made it, and bind(2) then finds the name in use. Whether
+somebody still listens there only a connect(2) can tell. Between that look and the bind another
+server may come: so both are done under a lock on the directory (flock(2)), which every meari takes,
+and which leaves no file behind.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _NAP = 0.01
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The file at *path* that bind() made; the rest tells it from a later one, which may get the same inode."""
+    """The file at *path* that bind() made; the rest tells it from a later one, which may get the
+    same inode.
+    """
 
     path: str
     device: int
@@ -38,15 +42,20 @@ class File:
         """Remove it, if it is still there; never one that somebody else has made since."""
         with contextlib.suppress(OSError, ListenError), _locked(self.path):
             found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino, found.st_mtime_ns) == (self.device, self.inode, self.made):
+            if (found.st_dev, found.st_ino, found.st_mtime_ns) == (
+                self.device,
+                self.inode,
+                self.made,
+            ):
                 os.unlink(self.path)
 
 
 def bind(sock: socket.socket, address: Address, mode: int, backlog: int) -> File | None:
-    """Bind *sock* to the name of *address*, with *mode* if that is a file, and listen; None for an abstract name.
+    """Bind *sock* to the name of *address*, with *mode* if that is a file, and listen; None for an
+    abstract name.
 
-    A file on which nobody listens is replaced. The mode is set by umask(2), so that there is no moment with another;
-    the umask is the whole process's for that moment. Raises ListenError.
+    A file on which nobody listens is replaced. The mode is set by umask(2), so that there is no
+    moment with another; the umask is the whole process's for that moment. Raises ListenError.
     """
     name = address.socket_name()
     if name.startswith("\0"):
@@ -54,7 +63,9 @@ def bind(sock: socket.socket, address: Address, mode: int, backlog: int) -> File
             sock.bind(name)
             sock.listen(backlog)
         except OSError as error:
-            raise _failed(address, error, name if error.errno == errno.EADDRINUSE else None) from None
+            raise _failed(
+                address, error, name if error.errno == errno.EADDRINUSE else None
+            ) from None
         return None
     path = os.path.abspath(name)
     with _locked(path, address):
@@ -85,7 +96,9 @@ def _make_room(path: str, address: Address) -> None:
     except OSError as error:
         raise _failed(address, error) from None
     if not stat.S_ISSOCK(found.st_mode):
-        raise ListenError(f"cannot listen on {address}: the file there is no socket", errno.EADDRINUSE)
+        raise ListenError(
+            f"cannot listen on {address}: the file there is no socket", errno.EADDRINUSE
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -109,11 +122,15 @@ def _failed(address: Address, error: OSError, held: str | None = None) -> Listen
 
 
 def _listens_at(name: str) -> int:
-    """Return the process that listens at *name* (SO_PEERCRED: the one that called listen); 0 if it is not known."""
+    """Return the process that listens at *name* (SO_PEERCRED: the one that called listen); 0 if it
+    is not known.
+    """
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         probe.connect(name)
-        process: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        process: int = struct.unpack(
+            "3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )[0]
         return process
     return 0
 
@@ -133,7 +150,9 @@ def _locked(path: str, address: Address | None = None) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise ListenError(f"cannot listen on {address}: its directory is locked by another process") from None
+                    raise ListenError(
+                        f"cannot listen on {address}: its directory is locked by another process"
+                    ) from None
                 time.sleep(_NAP)
         yield
     finally:

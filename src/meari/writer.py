@@ -1,8 +1,8 @@
 """The one process that writes what all the others tell: in the book's words, or as JSON.
 
-It is a process of its own because writing may wait: standard output may be a full pipe, a stopped terminal or a slow
-disk, and a name to look up may take seconds. It waits; whoever hands it events through a Pipe does not, and so neither
-the log nor a lookup ever holds up an echo.
+It is a process of its own because writing may wait: standard output may be a full pipe, a stopped
+terminal or a slow disk, and a name to look up may take seconds. It waits; whoever hands it events
+through a Pipe does not, and so neither the log nor a lookup ever holds up an echo.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from .units import amount, size
 _NAMES = 4096  # kept
 _LOOKUP = 1.0  # seconds for a name: one that comes later is used from then on
 _GLANCE = 0.05  # seconds from one look at whether lookups are abandoned to the next
-_WARNINGS = frozenset({Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED})
+_WARNINGS = frozenset(
+    {Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED}
+)
 _QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED})  # what -q leaves out
 
 
@@ -39,15 +41,20 @@ def escape(text: str) -> str:
 
 
 def plain(peer: Address) -> str:
-    """A peer in the book's words: (127.0.0.1, 51234); of a Unix socket its user and process: (uid 0, pid 4711)."""
+    """A peer in the book's words: (127.0.0.1, 51234); of a Unix socket its user and process: (uid
+    0, pid 4711).
+    """
     if peer.scheme == "unix":
         return f"({escape(peer.host or '')}, pid {peer.port})"
     return f"({escape(peer.host or '')}, {peer.port})"
 
 
 class Names:
-    """Peers by their hosts' names, as getnameinfo gives them (CS:APP 11.4.7). A lookup has a bounded time; a host whose
-    name does not come in it stays a number, and after abandon() every host does."""
+    """Peers by their hosts' names, as getnameinfo gives them (CS:APP 11.4.7).
+
+    A lookup has a bounded time; a host whose name does not come in it stays a number, and after
+    abandon() every host does.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
@@ -140,7 +147,9 @@ def _sum(event: Event) -> str:
 def attributes(event: Event, who: Callable[[Address], str] = plain) -> dict[str, object]:
     """One event as a JSON object, in OpenTelemetry's names where it has them."""
     found: dict[str, object] = {
-        "timestamp": datetime.fromtimestamp(event.time, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "timestamp": datetime.fromtimestamp(event.time, UTC)
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z"),
         "severity_text": "WARN" if event.kind in _WARNINGS else "INFO",
         "event.name": f"meari.{event.kind}",
         "body": text(event, who),
@@ -163,7 +172,10 @@ def attributes(event: Event, who: Callable[[Address], str] = plain) -> dict[str,
 
 
 def _of(end: str, address: Address) -> dict[str, object]:
-    """One end of a connection, in OpenTelemetry's names. A Unix peer has none but its user and process."""
+    """One end of a connection, in OpenTelemetry's names.
+
+    A Unix peer has none but its user and process.
+    """
     if address.scheme != "unix":
         family = "ipv6" if ":" in (address.host or "") else "ipv4"
         names = {f"network.{end}.address": address.host, f"network.{end}.port": address.port}
@@ -171,17 +183,31 @@ def _of(end: str, address: Address) -> dict[str, object]:
     found: dict[str, object] = {"network.transport": "unix"}
     if end == "local":
         return found | {"network.local.address": address.host}
-    return found | {"meari.peer.uid": int((address.host or "uid 0").split()[1]), "meari.peer.pid": address.port}
+    return found | {
+        "meari.peer.uid": int((address.host or "uid 0").split()[1]),
+        "meari.peer.pid": address.port,
+    }
 
 
 class Writer:
-    """Reads events from the pipe *fd* until every process that can write to it is gone; writes them to *out*.
+    """Reads events from the pipe *fd* until every process that can write to it is gone; writes them
+    to *out*.
 
-    *dropped* is the eventfd(2) in which they count what the pipe did not take: read here, after the pipe, so that it is
-    reported also when no other event follows.
+    *dropped* is the eventfd(2) in which they count what the pipe did not take: read here, after the
+    pipe, so that it is reported also when no other event follows.
     """
 
-    def __init__(self, fd: int, dropped: int, out: int, *, as_json: bool, verbose: bool, quiet: bool, resolve: bool) -> None:
+    def __init__(
+        self,
+        fd: int,
+        dropped: int,
+        out: int,
+        *,
+        as_json: bool,
+        verbose: bool,
+        quiet: bool,
+        resolve: bool,
+    ) -> None:
         self._in, self._dropped, self._out = fd, dropped, out
         self._as_json = as_json
         self._quiet = quiet
@@ -218,7 +244,8 @@ class Writer:
         if self._quiet and event.kind in _QUIET:
             return
         line = json.dumps(attributes(event, self._who)) if self._as_json else text(event, self._who)
-        with contextlib.suppress(OSError):  # closed, or a full disk: the line is lost, the echo goes on
+        # Closed, or a full disk: the line is lost, the echo goes on.
+        with contextlib.suppress(OSError):
             self._write(line.encode() + b"\n")
 
     def _write(self, left: bytes) -> None:
@@ -232,10 +259,12 @@ class Writer:
 
 
 class Pipe:
-    """Hands events to another process: a line of JSON each, never over PIPE_BUF, so writers do not mix (pipe(7)).
+    """Hands events to another process: a line of JSON each, never over PIPE_BUF, so writers do not
+    mix (pipe(7)).
 
-    Nothing waits: what a full pipe does not take is dropped, and counted in *dropped*, an eventfd(2) that all processes
-    share and the reader reads. A pipe that nobody reads any more takes and forgets everything.
+    Nothing waits: what a full pipe does not take is dropped, and counted in *dropped*, an
+    eventfd(2) that all processes share and the reader reads. A pipe that nobody reads any more
+    takes and forgets everything.
     """
 
     def __init__(self, fd: int, dropped: int) -> None:
@@ -262,7 +291,17 @@ def encode(event: Event) -> bytes:
     """One event as one line."""
     peers = [[peer.host, peer.port, peer.scheme] for peer in event.peers[:A_SECOND]]
     others = event.others + max(0, len(event.peers) - A_SECOND)
-    values = [event.kind, peers, others, event.count, event.messages, event.bytes, event.seconds, event.detail[:500], event.time]
+    values = [
+        event.kind,
+        peers,
+        others,
+        event.count,
+        event.messages,
+        event.bytes,
+        event.seconds,
+        event.detail[:500],
+        event.time,
+    ]
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
@@ -279,7 +318,15 @@ class WriterProcess:
     To be started before anything else is opened, since a fork copies every descriptor.
     """
 
-    def __init__(self, out: int, *, as_json: bool = False, verbose: bool = False, quiet: bool = False, resolve: bool = False) -> None:
+    def __init__(
+        self,
+        out: int,
+        *,
+        as_json: bool = False,
+        verbose: bool = False,
+        quiet: bool = False,
+        resolve: bool = False,
+    ) -> None:
         read, write = os.pipe()
         dropped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 

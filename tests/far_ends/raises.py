@@ -1,4 +1,6 @@
-"""A single thread whose loop ends at the first error of one client: a reset ends the server, with a traceback."""
+"""A single thread whose loop ends at the first error of one client: a reset ends the server, with a
+traceback.
+"""
 
 import selectors
 import socket

@@ -1,4 +1,5 @@
-"""What a path does to a connection: a battery of properties that TCP promises, each tried, each with a verdict.
+"""What a path does to a connection: a battery of properties that TCP promises, each tried, each
+with a verdict.
 
     finding.py      what one property shows: a verdict, and the numbers behind it
     path.py         what a property is given: connections to the far end, and what is known of it so far

@@ -1,10 +1,12 @@
 """The battery: which properties there are, what each needs to hold, and which are tried together.
 
-First those that tell the others what to expect, one after the other and alone, since some of them compare times. If many
-are served at once, the rest runs together, each in a thread of its own, and beside them the idle connections wait. If
-not, one is tried after the other. The resets come when nobody else is there to be harmed.
+First those that tell the others what to expect, one after the other and alone, since some of them
+compare times. If many are served at once, the rest runs together, each in a thread of its own, and
+beside them the idle connections wait. If not, one is tried after the other. The resets come when
+nobody else is there to be harmed.
 
-A far end of our own (Spawned) is started anew for each property, so that the fault of one is not taken for another's.
+A far end of our own (Spawned) is started anew for each property, so that the fault of one is not
+taken for another's.
 """
 
 from __future__ import annotations
@@ -52,12 +54,15 @@ from .spawned import Spawned
 from .trial import judge, try_spawned
 
 FIRST, TOGETHER, LAST, ASIDE = range(4)
-_ENOUGH = 16  # clients at once, that have to be wanted, and served, for what runs together: the idle, the short, and four more
+# Clients at once, that have to be wanted, and served, for what runs together: the idle, the short,
+# and four more.
+_ENOUGH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """*needs* names those that have to hold, for this one to say anything; *after* those that have to be tried before.
+    """*needs* names those that have to hold, for this one to say anything; *after* those that have
+    to be tried before.
 
     In any case nothing is said where some connections are not served at all (share).
     """
@@ -84,7 +89,13 @@ PROPERTIES = (
     Property("concurrency", concurrency, FIRST),
     Property("neighbour", neighbour, FIRST, after=("concurrency",)),
     Property("duplex", duplex, TOGETHER, ("middle", "pipelined", "bytes")),
-    Property("half-close", half_close, TOGETHER, ("middle",), ("pipelined", "bytes", "slow-reader", "close")),
+    Property(
+        "half-close",
+        half_close,
+        TOGETHER,
+        ("middle",),
+        ("pipelined", "bytes", "slow-reader", "close"),
+    ),
     Property("close", close, TOGETHER),
     Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
     Property("churn", churn, TOGETHER, after=("concurrency",)),
@@ -101,7 +112,9 @@ PROPERTIES = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the property *name* showed, the seconds that it took, and what a server of ours did meanwhile."""
+    """What the property *name* showed, the seconds that it took, and what a server of ours did
+    meanwhile.
+    """
 
     name: str
     finding: Finding
@@ -117,14 +130,17 @@ def choose(
     spawned: bool | None = False,
     unix: bool = False,
 ) -> list[Property]:
-    """The properties to report, in their order; *spawned* as in Property, None for all of them; *unix*: of a Unix socket.
+    """The properties to report, in their order; *spawned* as in Property, None for all of them;
+    *unix*: of a Unix socket.
 
     Raises UsageError for a name that is none of theirs.
     """
     names = [each.name for each in PROPERTIES if spawned is None or each.spawned in (None, spawned)]
     for name in (*only, *skip):
         if name not in names and any(each.name == name for each in PROPERTIES):
-            with_or_without = "not of a server that is started" if spawned else "of a server that is started"
+            with_or_without = (
+                "not of a server that is started" if spawned else "of a server that is started"
+            )
             raise UsageError(f"{name!r} is {with_or_without} for it: --spawn COMMAND")
         if name not in names:
             raise UsageError(f"there is no property {name!r}: {', '.join(names)}")
@@ -142,13 +158,20 @@ def choose(
 def with_needs(chosen: Iterable[Property]) -> list[Property]:
     """*chosen*, and whatever they need, or come after, in the battery's order."""
     wanted = {each.name for each in chosen}
-    while more := {name for each in PROPERTIES if each.name in wanted for name in each.needs + each.after} - wanted:
+    while (
+        more := {
+            name for each in PROPERTIES if each.name in wanted for name in each.needs + each.after
+        }
+        - wanted
+    ):
         wanted |= more
     return [each for each in PROPERTIES if each.name in wanted]
 
 
 class Battery:
-    """Tries *chosen*, and what they need, on the way to *targets*, or to a server that *spawn* starts, with its targets."""
+    """Tries *chosen*, and what they need, on the way to *targets*, or to a server that *spawn*
+    starts, with its targets.
+    """
 
     def __init__(
         self,
@@ -170,7 +193,8 @@ class Battery:
     def run(self) -> None:
         """Try them all; what is over is in `results`, what is not in `running`.
 
-        Raises Stopped, and LocalError if the server of ours does not start; the stop is set then, for all of them.
+        Raises Stopped, and LocalError if the server of ours does not start; the stop is set then,
+        for all of them.
         """
         raised: BaseException | None = None
         self.known.began = time.monotonic()
@@ -194,11 +218,14 @@ class Battery:
             raise Stopped("stopped")
 
     def _ready(self) -> list[Property]:
-        """What may begin now: of the earliest stage that is not over, and the idle connections beside all but the first."""
+        """What may begin now: of the earliest stage that is not over, and the idle connections
+        beside all but the first.
+        """
         stage = min((each.when for each in self._waiting), default=ASIDE)
         ready = [each for each in self._waiting if each.when == stage and self._settled(each)]
         beside = {each.when for each in PROPERTIES if each.name in self.running} - {ASIDE}
-        alone = self.known.capacity is not None or self._plan.clients < _ENOUGH  # then nothing runs beside another
+        # Then nothing runs beside another.
+        alone = self.known.capacity is not None or self._plan.clients < _ENOUGH
         if alone or self._spawn is not None or stage != TOGETHER:
             ready = [] if beside else ready[:1]
         elif beside - {TOGETHER}:
@@ -228,7 +255,9 @@ class Battery:
             finding = self._need(each)
             if finding is None and self._spawn is not None:
                 server, targets = self._spawn()
-                finding, watched = try_spawned(each.module, server, Path(targets, self._plan, self.known, self._stop, server))
+                finding, watched = try_spawned(
+                    each.module, server, Path(targets, self._plan, self.known, self._stop, server)
+                )
             elif finding is None:
                 finding = self._find(each)
             self._over.put(Result(each.name, finding, time.monotonic() - began, watched))
@@ -242,21 +271,33 @@ class Battery:
         if time.monotonic() - self.known.began > self._plan.most and each.module is not alive:
             return unknown("no-time", limit_s=self._plan.most)
         share_ = self.results.get("share")
-        if share_ is not None and each.module is not alive and share_.finding.verdict is Verdict.FAIL:
+        if (
+            share_ is not None
+            and each.module is not alive
+            and share_.finding.verdict is Verdict.FAIL
+        ):
             return unknown("needs", property="share")
         for need in each.needs:
             found = self.results[need].finding
             if found.seen in ("needs", "needs-more", "path-gone", "no-time"):
                 return found
             if found.verdict in (Verdict.FAIL, Verdict.UNKNOWN):
-                return unknown("needs" if found.verdict is Verdict.FAIL else "needs-more", property=need)
+                return unknown(
+                    "needs" if found.verdict is Verdict.FAIL else "needs-more", property=need
+                )
         return None
 
     def _find(self, each: Property) -> Finding:
         """Try it; once more if the path was not there meanwhile (reachability.py)."""
         first = Path(self._targets, self._plan, self.known, self._stop)
         known = self.known
-        before = (known.large_lost, known.lines_lost, known.capacity, known.forgets, known.turns_away)
+        before = (
+            known.large_lost,
+            known.lines_lost,
+            known.capacity,
+            known.forgets,
+            known.turns_away,
+        )
         finding = self._reachability.review(each.name, judge(each.module, first), first, last=False)
         if finding is not None:
             return finding

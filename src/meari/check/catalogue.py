@@ -1,7 +1,8 @@
-"""What a finding says, and what it may come from: sentences.toml and causes.toml, in English and Korean.
+"""What a finding says, and what it may come from: sentences.toml and causes.toml, in English and
+Korean.
 
-A cause is told as likely where its property, what was seen, and the evidence fit; several may, the likeliest stands first
-in its file.
+A cause is told as likely where its property, what was seen, and the evidence fit; several may, the
+likeliest stands first in its file.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Cause:
 
 
 class _Numbers(string.Formatter):
-    """Knows four formats more: time and seconds (of seconds), size (of bytes) and word (of the sentences' own words)."""
+    """Knows four formats more: time and seconds (of seconds), size (of bytes) and word (of the
+    sentences' own words).
+    """
 
     def __init__(self, words: dict[str, dict[str, str]], language: str) -> None:
         self._words, self._language = words, language
@@ -83,14 +86,23 @@ def about(name: str, language: str) -> str:
 
 
 def causes(result: Result, language: str, *, spawned: bool) -> Iterator[Cause]:
-    """What *result* may come from, the likeliest first; *spawned*: the far end is a server of somebody's own."""
+    """What *result* may come from, the likeliest first; *spawned*: the far end is a server of
+    somebody's own.
+    """
     if result.finding.verdict in (Verdict.OK, Verdict.UNKNOWN):
         return
     for known in _file("causes.toml")["cause"]:
         if _fits(known, result, spawned):
             source = known["source"]
             remedy = known["remedy"][language] + _form(known, result, language)
-            yield Cause(known["name"], known["cause"][language], remedy, source["title"], source["url"], known.get("example", False))
+            yield Cause(
+                known["name"],
+                known["cause"][language],
+                remedy,
+                source["title"],
+                source["url"],
+                known.get("example", False),
+            )
 
 
 def _form(known: dict[str, typing.Any], result: Result, language: str) -> str:
@@ -108,11 +120,15 @@ def _fits(known: dict[str, typing.Any], result: Result, spawned: bool) -> bool:
     evidence = result.finding.evidence
     if result.watched is not None:
         evidence = {**evidence, "child": result.watched.child}
-    return all(_within(evidence.get(name), wanted) for name, wanted in known.get("when", {}).items())
+    return all(
+        _within(evidence.get(name), wanted) for name, wanted in known.get("when", {}).items()
+    )
 
 
 def _within(value: typing.Any, wanted: typing.Any) -> bool:
-    """*wanted* is a pair of numbers, both ends meant; a text that is part of the value, or one of its texts; or some of those."""
+    """*wanted* is a pair of numbers, both ends meant; a text that is part of the value, or one of
+    its texts; or some of those.
+    """
     if isinstance(wanted, str):
         return wanted in value if isinstance(value, str | list) else False
     if isinstance(wanted[0], str):

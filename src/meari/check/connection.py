@@ -1,8 +1,9 @@
 """One connection to the far end, both directions at once, every byte verified.
 
-What is sent ends at a newline: a far end that returns whole lines holds nothing back, and only the property that asks for
-it finds out. It is the keyed stream, or where the bytes are not what is asked about, one line of text again and again: a
-far end that spoils some bytes is not to fail every property.
+What is sent ends at a newline: a far end that returns whole lines holds nothing back, and only the
+property that asks for it finds out. It is the keyed stream, or where the bytes are not what is
+asked about, one line of text again and again: a far end that spoils some bytes is not to fail every
+property.
 """
 
 from __future__ import annotations
@@ -48,7 +49,11 @@ class _Text:
         at = self.progress % self._one
         if data != self._twice[at : at + len(data)]:
             others = {int(number) for number in _NAMED.findall(data)} - {self.number}
-            kind, detail = ("foreign", f"of connection {min(others)}") if others else ("different", f"{data[:20]!r} came")
+            kind, detail = (
+                ("foreign", f"of connection {min(others)}")
+                if others
+                else ("different", f"{data[:20]!r} came")
+            )
             self.report(Fault(kind, self.number, self.progress, len(data), detail))
         self.progress += len(data)
 
@@ -71,8 +76,11 @@ class _Keyed(Verifier):
 
 
 class Connection:
-    """The connection on *channel*, which connecting took *took* seconds. It carries text that names its *number*, or the stream
-    of the connection of that number in *run* (pattern.py)."""
+    """The connection on *channel*, which connecting took *took* seconds.
+
+    It carries text that names its *number*, or the stream of the connection of that number in *run*
+    (pattern.py).
+    """
 
     def __init__(
         self,
@@ -90,10 +98,13 @@ class Connection:
         self.reading = True  # False: what comes is left in the kernel
         self.parting = False  # our FIN goes out once all that was asked for is written
         self.parted = False
-        self.end: str | None = None  # how the far end ended it: FIN, RESET or the kernel's word for it
+        # How the far end ended it: FIN, RESET or the kernel's word for it.
+        self.end: str | None = None
         self.moved = time.monotonic()  # when the last byte moved, either way
         self.ended_at = 0.0
-        self._verifier = _Text(number, self._fault) if run is None else _Keyed(run, number, self._fault, PIECE)
+        self._verifier = (
+            _Text(number, self._fault) if run is None else _Keyed(run, number, self._fault, PIECE)
+        )
         self._out: bytes | bytearray = b""
         self._at = 0
 
@@ -123,7 +134,11 @@ class Connection:
 
     def mask(self) -> int:
         """What poll(2) is to say of it; 0: nothing more is expected."""
-        return 0 if self.end is not None else self.channel.mask(reading=self.reading, writing=self.written < self.asked)
+        return (
+            0
+            if self.end is not None
+            else self.channel.mask(reading=self.reading, writing=self.written < self.asked)
+        )
 
     def step(self, event: int) -> None:
         """Do what poll(2) says is possible."""
@@ -157,7 +172,9 @@ class Connection:
         self.channel.flush()
         if self._at == len(self._out):
             self._out, self._at = self._verifier.more(), 0
-        n = self.channel.write(memoryview(self._out)[self._at : self._at + self.asked - self.written])
+        n = self.channel.write(
+            memoryview(self._out)[self._at : self._at + self.asked - self.written]
+        )
         if n:
             self.moved = time.monotonic()
         elif self.channel.failed is not None and not self.reading:
@@ -188,10 +205,18 @@ class Connection:
         self.close()
 
 
-def pump(connections: Collection[Connection], done: Callable[[], bool], stop: Stop, *, quiet: float, most: float = 60.0) -> bool:
+def pump(
+    connections: Collection[Connection],
+    done: Callable[[], bool],
+    stop: Stop,
+    *,
+    quiet: float,
+    most: float = 60.0,
+) -> bool:
     """Write and read on *lines* until *done*; whether it came to that.
 
-    It ends otherwise when no byte moved for *quiet* seconds, or after *most* in all. Raises Stopped.
+    It ends otherwise when no byte moved for *quiet* seconds, or after *most* in all. Raises
+    Stopped.
     """
     began = time.monotonic()
     watched = {connection.fileno(): connection for connection in connections}
@@ -199,7 +224,13 @@ def pump(connections: Collection[Connection], done: Callable[[], bool], stop: St
     poller = _poller(masks, stop)
     while not done():
         now = time.monotonic()
-        left = min(max((began, *(connection.moved for connection in connections))) + quiet, began + most) - now
+        left = (
+            min(
+                max((began, *(connection.moved for connection in connections))) + quiet,
+                began + most,
+            )
+            - now
+        )
         if left <= 0:
             return False
         for connection in connections:
@@ -207,7 +238,11 @@ def pump(connections: Collection[Connection], done: Callable[[], bool], stop: St
         wanted = {fd: mask for fd, connection in watched.items() if (mask := connection.mask())}
         if wanted != masks:
             masks, poller = wanted, _poller(wanted, stop)
-        known = [fd for fd, connection in watched.items() if connection.reading and connection.end is None and connection.channel.waiting]
+        known = [
+            fd
+            for fd, connection in watched.items()
+            if connection.reading and connection.end is None and connection.channel.waiting
+        ]
         for fd in known:
             watched[fd].step(select.POLLIN)
         for fd, event in poller.poll(0 if known else milliseconds(min(left, _TICK))):

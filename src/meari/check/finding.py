@@ -9,7 +9,11 @@ Evidence = int | float | str | list[str]
 
 
 class Verdict(enum.StrEnum):
-    """OK: it holds. WARN: it holds, but somebody should know. FAIL: it does not hold. UNKNOWN: nothing can be said, and why."""
+    """OK: it holds.
+
+    WARN: it holds, but somebody should know. FAIL: it does not hold. UNKNOWN: nothing can be said,
+    and why.
+    """
 
     OK = "ok"
     WARN = "warn"

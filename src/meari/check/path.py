@@ -21,8 +21,10 @@ from .connection import Connection, pump
 from .spawned import Spawned
 
 _MOST_PATIENT = 20.0  # seconds, whatever one bad round trip took
-_MOST, _MOST_QUICK = 120.0, 15.0  # seconds that one property may take, while bytes move (but for idle, which waits on purpose)
-_ALL, _ALL_QUICK = 600.0, 75.0  # seconds that all may take, beside the longest idle time: what is left is not judged
+# Seconds that one property may take, while bytes move (but for idle, which waits on purpose).
+_MOST, _MOST_QUICK = 120.0, 15.0
+# Seconds that all may take, beside the longest idle time: what is left is not judged.
+_ALL, _ALL_QUICK = 600.0, 75.0
 _SILENT = 2  # retransmissions in a row, without an acknowledgement: one packet lost is one
 _SIP = 0.001  # seconds from one piece to the next, for a slow reader
 
@@ -39,7 +41,9 @@ class Baseline:
 
 @dataclass(slots=True)
 class Plan:
-    """How a check is made: *clients* at once at the most, *idle* seconds at the most, *quick*: not as much of each."""
+    """How a check is made: *clients* at once at the most, *idle* seconds at the most, *quick*: not
+    as much of each.
+    """
 
     clients: int = 20
     idle: float = 60.0
@@ -53,7 +57,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """The far end could not be reached from *since* on, until *until* (None: to the end); times of time.monotonic()."""
+    """The far end could not be reached from *since* on, until *until* (None: to the end); times of
+    time.monotonic().
+    """
 
     since: float
     until: float | None
@@ -71,7 +77,8 @@ class Known:
     capacity: int | None = None  # how many are served at once, if that is fewer than were tried
     forgets: bool = False  # some connections are accepted by the kernel, and never by the far end
     turns_away: bool = False  # those beyond, where others make them wait
-    held: dict[str, bool] = field(default_factory=dict)  # by property: whether it was ok, or ok with a warning
+    # By property: whether it was ok, or ok with a warning.
+    held: dict[str, bool] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     outages: list[Outage] = field(default_factory=list)
     gone: Outage | None = None  # the one that has not ended
@@ -80,13 +87,30 @@ class Known:
 
 
 class Path:
-    """The way to the first of *targets* that answers. Where the far end is a process of ours, it is *spawned*."""
+    """The way to the first of *targets* that answers.
 
-    def __init__(self, targets: list[Endpoint], plan: Plan, known: Known, stop: Stop, spawned: Spawned | None = None) -> None:
-        self.targets, self.plan, self.known, self.stop, self.spawned = targets, plan, known, stop, spawned
+    Where the far end is a process of ours, it is *spawned*.
+    """
+
+    def __init__(
+        self,
+        targets: list[Endpoint],
+        plan: Plan,
+        known: Known,
+        stop: Stop,
+        spawned: Spawned | None = None,
+    ) -> None:
+        self.targets, self.plan, self.known, self.stop, self.spawned = (
+            targets,
+            plan,
+            known,
+            stop,
+            spawned,
+        )
         self.began = self.heard = time.monotonic()
         # heard: when the far end's kernel was last known to answer
-        self.unacknowledged = False  # a connection ended while what was sent was no longer acknowledged
+        # A connection ended while what was sent was no longer acknowledged.
+        self.unacknowledged = False
 
     @property
     def unix(self) -> bool:
@@ -95,36 +119,65 @@ class Path:
 
     @property
     def patience(self) -> float:
-        """Seconds after which what has not come is not waited for: many times what was measured, however busy it is here."""
+        """Seconds after which what has not come is not waited for: many times what was measured,
+        however busy it is here.
+        """
         least = 0.8 if self.plan.quick else 3.0
-        return least if self.known.base is None else max(least, min(50 * self.known.base.worst, _MOST_PATIENT))
+        return (
+            least
+            if self.known.base is None
+            else max(least, min(50 * self.known.base.worst, _MOST_PATIENT))
+        )
 
     @property
     def connecting(self) -> float:
-        """Seconds that connecting may take: a SYN that was dropped is sent again after 1, and once more after 3 (RFC 6298)."""
+        """Seconds that connecting may take: a SYN that was dropped is sent again after 1, and once
+        more after 3 (RFC 6298).
+        """
         return max(self.patience, 2.5)
 
     @property
     def margin(self) -> float:
-        """Seconds by which two waits of one round trip may differ for no reason but the path's and this machine's own."""
-        return 0.02 if self.known.base is None else 0.02 + min(5 * self.known.base.worst, _MOST_PATIENT / 10)
+        """Seconds by which two waits of one round trip may differ for no reason but the path's and
+        this machine's own.
+        """
+        return (
+            0.02
+            if self.known.base is None
+            else 0.02 + min(5 * self.known.base.worst, _MOST_PATIENT / 10)
+        )
 
     def amount(self, most: int, seconds: float = 1.0) -> int:
         """Bytes of a bulk transfer: *most*, or as many as take some *seconds* on a slow path."""
-        return most if not self.known.rate else min(most, max(65536, int(seconds * self.known.rate)))
+        return (
+            most if not self.known.rate else min(most, max(65536, int(seconds * self.known.rate)))
+        )
 
     def connect(self, mss: int | None = None) -> Connection:
-        """A connection that carries lines of text, in segments of *mss* bytes at the most. Raises ConnectError, LocalError, Stopped."""
+        """A connection that carries lines of text, in segments of *mss* bytes at the most.
+
+        Raises ConnectError, LocalError, Stopped.
+        """
         opened = open_channel(self.targets, self.connecting, self.stop, mss)
-        return Connection(opened.channel, opened.connect / 1e9, next(self.known.numbers), closing=self._closing)
+        return Connection(
+            opened.channel, opened.connect / 1e9, next(self.known.numbers), closing=self._closing
+        )
 
     def stream(self) -> Connection:
         """A connection that carries the keyed stream. Raises as line()."""
         opened = open_channel(self.targets, self.connecting, self.stop)
-        return Connection(opened.channel, opened.connect / 1e9, next(self.known.numbers), self.known.run, self._closing)
+        return Connection(
+            opened.channel,
+            opened.connect / 1e9,
+            next(self.known.numbers),
+            self.known.run,
+            self._closing,
+        )
 
     def rio(self) -> Rio:
-        """A connection to read and write on as it is, each wait with a deadline: renew() gives it the next. Raises as line()."""
+        """A connection to read and write on as it is, each wait with a deadline: renew() gives it
+        the next. Raises as line().
+        """
         opened = open_channel(self.targets, self.connecting, self.stop)
         deadline = time.monotonic() + self.patience
         early = opened.channel.read() if opened.channel.waiting else b""
@@ -140,7 +193,9 @@ class Path:
         return rio
 
     def _closing(self, sock: socket.socket) -> None:
-        """Notice, before a connection is closed, that the peer's kernel no longer acknowledges what was sent."""
+        """Notice, before a connection is closed, that the peer's kernel no longer acknowledges what
+        was sent.
+        """
         with contextlib.suppress(OSError):
             info = tcp_info(sock)
             if info.unacked and info.retransmitting >= _SILENT:
@@ -153,7 +208,9 @@ class Path:
             raise Stopped("stopped")
 
     def renew(self, rio: Rio, seconds: float | None = None) -> None:
-        """Its next waits may last *seconds*, or the patience; never past what a property has in all."""
+        """Its next waits may last *seconds*, or the patience; never past what a property has in
+        all.
+        """
         rio.deadline = min(time.monotonic() + (seconds or self.patience), self.until)
 
     @property
@@ -166,7 +223,11 @@ class Path:
         for connection in connections:
             connection.reading = True
         self._pump(
-            connections, lambda: all(not connection.missing or connection.end is not None for connection in connections), self.patience
+            connections,
+            lambda: all(
+                not connection.missing or connection.end is not None for connection in connections
+            ),
+            self.patience,
         )
         return not any(connection.missing for connection in connections)
 
@@ -174,23 +235,50 @@ class Path:
         """Our FIN on each of *lines*, and wait for the far end's; whether it came on all."""
         for connection in connections:
             connection.reading = connection.parting = True
-        self._pump(connections, lambda: all(connection.end is not None for connection in connections), quiet or self.patience)
+        self._pump(
+            connections,
+            lambda: all(connection.end is not None for connection in connections),
+            quiet or self.patience,
+        )
         return all(connection.end is not None for connection in connections)
 
-    def _pump(self, connections: Collection[Connection], done: Callable[[], bool], quiet: float) -> None:
-        """Until *done*, or nothing moves any more. Raises Unfinished if it still does after a long time."""
-        over = pump(connections, done, self.stop, quiet=quiet, most=max(quiet, self.until - time.monotonic()))
-        if not over and time.monotonic() - max(connection.moved for connection in connections) < quiet:
-            raise Unfinished(sum(connection.missing for connection in connections), time.monotonic() - self.began)
+    def _pump(
+        self, connections: Collection[Connection], done: Callable[[], bool], quiet: float
+    ) -> None:
+        """Until *done*, or nothing moves any more.
 
-    def fills(self, *connections: Connection, most: float = 3.0, quiet: float | None = None) -> bool:
-        """Write what was asked on *lines*, reading nothing, until it is all written or no more is taken; whether it is that."""
+        Raises Unfinished if it still does after a long time.
+        """
+        over = pump(
+            connections,
+            done,
+            self.stop,
+            quiet=quiet,
+            most=max(quiet, self.until - time.monotonic()),
+        )
+        if (
+            not over
+            and time.monotonic() - max(connection.moved for connection in connections) < quiet
+        ):
+            raise Unfinished(
+                sum(connection.missing for connection in connections), time.monotonic() - self.began
+            )
+
+    def fills(
+        self, *connections: Connection, most: float = 3.0, quiet: float | None = None
+    ) -> bool:
+        """Write what was asked on *lines*, reading nothing, until it is all written or no more is
+        taken; whether it is that.
+        """
         quiet = quiet or (0.1 if self.plan.quick else 0.25)
         for connection in connections:
             connection.reading = False
         pump(
             connections,
-            lambda: all(connection.written == connection.asked or connection.end for connection in connections),
+            lambda: all(
+                connection.written == connection.asked or connection.end
+                for connection in connections
+            ),
             self.stop,
             quiet=quiet,
             most=most,
@@ -201,13 +289,27 @@ class Path:
         """Read a piece at a time until *enough*, the end, or nothing more comes."""
         connection.reading = True
         moving = True
-        while moving and connection.end is None and connection.missing and not enough() and time.monotonic() < self.until:
+        while (
+            moving
+            and connection.end is None
+            and connection.missing
+            and not enough()
+            and time.monotonic() < self.until
+        ):
             before = connection.returned
-            moving = pump([connection], lambda: connection.returned > before or connection.end is not None, self.stop, quiet=self.patience)  # noqa: B023
+            moving = pump(
+                [connection],
+                lambda: connection.returned > before or connection.end is not None,  # noqa: B023
+                self.stop,
+                quiet=self.patience,
+            )
             self.wait(_SIP)
 
     def round_trip(self, rio: Rio, seconds: float | None = None) -> float:
-        """One byte, a newline, there and back, in seconds, and within so many. Raises as Rio does, and Different."""
+        """One byte, a newline, there and back, in seconds, and within so many.
+
+        Raises as Rio does, and Different.
+        """
         self.renew(rio, seconds)
         began = time.perf_counter()
         rio.writen(b"\n")
@@ -221,7 +323,9 @@ class Path:
 class _Rio(Rio):
     """A Rio that reports its end to the path."""
 
-    def __init__(self, sock: socket.socket, closing: Callable[[socket.socket], None], **options: typing.Any) -> None:
+    def __init__(
+        self, sock: socket.socket, closing: Callable[[socket.socket], None], **options: typing.Any
+    ) -> None:
         super().__init__(sock, **options)
         self._closing = closing
 
@@ -235,7 +339,9 @@ class _Rio(Rio):
 
 
 class Unfinished(Exception):
-    """Bytes still move after *seconds*, as long as a property may take; *missing* are still to come."""
+    """Bytes still move after *seconds*, as long as a property may take; *missing* are still to
+    come.
+    """
 
     def __init__(self, missing: int, seconds: float) -> None:
         super().__init__(f"{missing:,} bytes are still to come")

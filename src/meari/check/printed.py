@@ -12,7 +12,10 @@ _READS = 32  # at once: who prints without end must not keep the lock
 
 
 class Printed:
-    """A pipe: `write` is its end for the server; a thread reads the other. Raises OSError without descriptors."""
+    """A pipe: `write` is its end for the server; a thread reads the other.
+
+    Raises OSError without descriptors.
+    """
 
     def __init__(self) -> None:
         self._read, self.write = os.pipe2(os.O_CLOEXEC)

@@ -1,7 +1,7 @@
 """Whether the far end can still be reached, asked after each property that does not hold.
 
-A path that dies makes every property fail, and each failure suggests a cause that is not there. So a verdict is final
-only if the path was there while it was found:
+A path that dies makes every property fail, and each failure suggests a cause that is not there. So
+a verdict is final only if the path was there while it was found:
 
     the far end answers now, and what was sent had been acknowledged    the verdict stands
     it answers now, but the kernel had no acknowledgement for a while,  the property is tried once more: an outage does
@@ -24,7 +24,19 @@ from .path import Known, Outage, Path, Plan
 _RECOVERY = 5.0  # seconds that an outage may last, and a few patiences at the least
 _SYN_AGAIN = 0.9  # seconds: a SYN that is lost is sent again after 1 (RFC 6298)
 _NEAR = 0.001  # seconds of a handshake, up to which both ends are taken to be on one machine
-_SILENT = frozenset({"stuck", "stuck-large", "never", "silent", "nothing", "not-returned", "starved", "failed", "alone"})
+_SILENT = frozenset(
+    {
+        "stuck",
+        "stuck-large",
+        "never",
+        "silent",
+        "nothing",
+        "not-returned",
+        "starved",
+        "failed",
+        "alone",
+    }
+)
 _LOOK = 0.1  # seconds from one attempt to the next
 _FAR_END = ("refused", "no echo")  # in a reason: the far end's kernel answers, the path is there
 # Before the first of these hold there is nothing to compare with; alive asks the same question.
@@ -54,11 +66,17 @@ class Reachability:
             reason = self._ask(path)
             if reason == "":
                 if time.monotonic() - asked > _SYN_AGAIN:  # it ended while we asked
-                    self._known.outages.append(Outage(path.heard, time.monotonic(), "a SYN was sent again"))
-                overlaps = any(outage.until and outage.until > path.began for outage in self._known.outages)
+                    self._known.outages.append(
+                        Outage(path.heard, time.monotonic(), "a SYN was sent again")
+                    )
+                overlaps = any(
+                    outage.until and outage.until > path.began for outage in self._known.outages
+                )
                 if name == "idle":  # a second try would take as long again
                     return unknown("path-outage") if overlaps else finding
-                doubtful = overlaps or path.unacknowledged or (finding.seen in _SILENT and self._distant)
+                doubtful = (
+                    overlaps or path.unacknowledged or (finding.seen in _SILENT and self._distant)
+                )
                 return None if doubtful and not last else finding
             cut = path.unacknowledged or not _of_the_far_end(reason)
             since = path.heard if cut else asked
@@ -71,23 +89,35 @@ class Reachability:
             return self._gone(finding, path)
 
     def confirm(self, path: Path) -> None:
-        """A second try was well: if nothing was acknowledged in the first, on *path*, there was an outage."""
+        """A second try was well: if nothing was acknowledged in the first, on *path*, there was an
+        outage.
+        """
         with self._lock:
             if not path.unacknowledged:
                 return
-            if not any(outage.until and outage.until > path.heard for outage in self._known.outages):
+            if not any(
+                outage.until and outage.until > path.heard for outage in self._known.outages
+            ):
                 self._known.outages.append(Outage(path.heard, time.monotonic(), ""))
 
     @property
     def _distant(self) -> bool:
-        """True if there is a network in between, which may lose what the far end sends without a trace on our side."""
+        """True if there is a network in between, which may lose what the far end sends without a
+        trace on our side.
+        """
         return self._known.base is not None and self._known.base.connect > _NEAR
 
     def _gone(self, finding: Finding, path: Path) -> Finding:
-        """What is known of a property during which the far end went away: its own verdict, if it was not the path."""
+        """What is known of a property during which the far end went away: its own verdict, if it
+        was not the path.
+        """
         gone = self._known.gone
         assert gone is not None
-        its_own = not path.unacknowledged and _of_the_far_end(gone.reason) and finding.seen != "unreachable"
+        its_own = (
+            not path.unacknowledged
+            and _of_the_far_end(gone.reason)
+            and finding.seen != "unreachable"
+        )
         return finding if its_own else unknown("path-gone", since_s=gone.since - self._known.began)
 
     def _recovers(self, path: Path) -> bool:
@@ -108,7 +138,13 @@ class Reachability:
                 connection.ask(1)
                 answered = probe.returns(connection) or connection.returned > 0
                 probe.ends(connection, quiet=probe.margin)
-                return "" if answered else f"connected, and no echo ({connection.end})" if connection.end else "connected, and no echo"
+                return (
+                    ""
+                    if answered
+                    else f"connected, and no echo ({connection.end})"
+                    if connection.end
+                    else "connected, and no echo"
+                )
         except ConnectError as error:
             return "; ".join(error.reasons)
         except LocalError:

@@ -1,4 +1,6 @@
-"""The far end as a process of ours: started, watched through /proc, and ended with everything that it started."""
+"""The far end as a process of ours: started, watched through /proc, and ended with everything that
+it started.
+"""
 
 from __future__ import annotations
 
@@ -33,17 +35,25 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def command(text: str, port: int | None = None) -> list[str]:
-    """The words of a command: with {port} in one of them, or for a server that always listens on *port*.
+    """The words of a command: with {port} in one of them, or for a server that always listens on
+    *port*.
 
-    No shell reads them: what only a shell understands is no argument that somebody wants. Raises UsageError.
+    No shell reads them: what only a shell understands is no argument that somebody wants. Raises
+    UsageError.
     """
     try:
         words = shlex.split(text)
-        operators = [word for word in shlex.shlex(text, posix=True, punctuation_chars=True) if set(word) <= _OPERATORS]
+        operators = [
+            word
+            for word in shlex.shlex(text, posix=True, punctuation_chars=True)
+            if set(word) <= _OPERATORS
+        ]
     except ValueError as error:
         raise UsageError(f"--spawn {text!r}: {error}") from None
     if operators:
-        raise UsageError(f"--spawn {text!r}: no shell reads this, and {operators[0]!r} needs one: sh -c {shlex.quote(text)}")
+        raise UsageError(
+            f"--spawn {text!r}: no shell reads this, and {operators[0]!r} needs one: sh -c {shlex.quote(text)}"
+        )
     if not any("{port}" in word for word in words) and port is None:
         raise UsageError(
             f"--spawn {text!r}: {{port}} is missing, as in './echoserver {{port}}': where the server is to listen is put there; "
@@ -55,7 +65,8 @@ def command(text: str, port: int | None = None) -> list[str]:
 
 
 def adopt() -> None:
-    """From now on a process whose parent has ended becomes a child of ours, whatever session it is in (prctl(2)).
+    """From now on a process whose parent has ended becomes a child of ours, whatever session it is
+    in (prctl(2)).
 
     Raises LocalError where /proc is not mounted: nothing can be watched without it.
     """
@@ -68,18 +79,21 @@ def adopt() -> None:
 class Spawned:
     """A server that was started with *words*, from when it listens on `port`; ended with the block.
 
-    It has *start* seconds for that. Its standard input stays open, and silent. Raises LocalError if it does not listen,
-    Stopped.
+    It has *start* seconds for that. Its standard input stays open, and silent. Raises LocalError if
+    it does not listen, Stopped.
     """
 
-    def __init__(self, words: list[str], stop: Stop, *, port: int | None = None, start: float = START) -> None:
+    def __init__(
+        self, words: list[str], stop: Stop, *, port: int | None = None, start: float = START
+    ) -> None:
         if port is not None and listening(port):
             raise LocalError(f"port {port} is in use already")
         self.port = free_port() if port is None else port
         self._words = [word.replace("{port}", str(self.port)) for word in words]
         self._limit = start
         self._mark = f"{_MARK}={os.getpid()}-{self.port}-{time.monotonic_ns()}".encode()
-        self._silent = os.pipe2(os.O_CLOEXEC)  # CS:APP's select.c (12.2) ends at the end of its standard input
+        # CS:APP's select.c (12.2) ends at the end of its standard input.
+        self._silent = os.pipe2(os.O_CLOEXEC)
         self.printed = Printed()
         try:
             self.process = self._start()
@@ -110,14 +124,19 @@ class Spawned:
         until = time.monotonic() + self._limit
         listeners: set[str] = set()
         settled = until
-        while not listeners or time.monotonic() < settled:  # some listen on one address after the other
+        # Some listen on one address after the other.
+        while not listeners or time.monotonic() < settled:
             now = listening(self.port)
             if now != listeners:
                 listeners, settled = now, time.monotonic() + _SETTLED
             if not self.alive:
-                raise LocalError(f"{self} ended, {self.ending()[1]}, before it listened on port {self.port}{self._last()}")
+                raise LocalError(
+                    f"{self} ended, {self.ending()[1]}, before it listened on port {self.port}{self._last()}"
+                )
             if time.monotonic() > until:
-                raise LocalError(f"{self} did not listen on port {self.port} within {self._limit:g} s (--start){self._last()}")
+                raise LocalError(
+                    f"{self} did not listen on port {self.port} within {self._limit:g} s (--start){self._last()}"
+                )
             if stop.wait(_LOOK):
                 raise Stopped("stopped")
 
@@ -129,7 +148,9 @@ class Spawned:
         return f": {printed}" if printed else ""
 
     def again(self, stop: Stop, seconds: float) -> int | None:
-        """Start a second one on the same port: its exit code, or None if it does not end within *seconds*."""
+        """Start a second one on the same port: its exit code, or None if it does not end within
+        *seconds*.
+        """
         second = self._start()
         try:
             until = time.monotonic() + seconds
@@ -145,19 +166,28 @@ class Spawned:
         return self.process.returncode is None and _runs(self.process)
 
     def ending(self) -> tuple[int, str]:
-        """How it ended: its exit code, negative for a signal, and in words: "SIGPIPE", "exit code 1".
+        """How it ended: its exit code, negative for a signal, and in words: "SIGPIPE", "exit code
+        1".
 
-        What it left behind is ended too. Raises LocalError if what was started has ended, and what it started has not:
-        that goes on in the background.
+        What it left behind is ended too. Raises LocalError if what was started has ended, and what
+        it started has not: that goes on in the background.
         """
-        left = [pid for pid in self._marked() if pid != self.process.pid and _state(pid) not in ("Z", "")]
+        left = [
+            pid
+            for pid in self._marked()
+            if pid != self.process.pid and _state(pid) not in ("Z", "")
+        ]
         self._end(self.process)
         code = self.process.returncode
         if code == 0 and left:
-            raise LocalError(f"{self} puts itself in the background: it has to stay in the foreground to be watched")
+            raise LocalError(
+                f"{self} puts itself in the background: it has to stay in the foreground to be watched"
+            )
         if code >= 0:
             return code, f"exit code {code}"
-        return code, signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return code, signal.Signals(-code).name if -code in set(
+            signal.Signals
+        ) else f"signal {-code}"
 
     def _marked(self) -> list[int]:
         """It, and all that it started and that kept its environment, whatever session they are in."""
@@ -186,7 +216,9 @@ class Spawned:
         return sum(_state(child) == "Z" for pid in self.family() for child in _children(pid))
 
     def memory(self) -> int:
-        """Resident bytes, in all its processes, without the files that are mapped (RssAnon of proc(5))."""
+        """Resident bytes, in all its processes, without the files that are mapped (RssAnon of
+        proc(5)).
+        """
         total = 0
         for pid in self.family():
             for line in _read(f"/proc/{pid}/status").splitlines():
@@ -203,20 +235,30 @@ class Spawned:
         return total / _TICKS
 
     def _language(self) -> str:
-        """What the listening program is written in, as far as its executable shows: "c", "python", "node" or "java"."""
+        """What the listening program is written in, as far as its executable shows: "c", "python",
+        "node" or "java".
+        """
         for pid in self.family():
             with contextlib.suppress(OSError):
                 name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
                 if name not in _SHELLS:
-                    return next((known for known in ("python", "node", "java") if name.startswith(known)), "c")
+                    return next(
+                        (known for known in ("python", "node", "java") if name.startswith(known)),
+                        "c",
+                    )
         return "c"
 
     def doing(self) -> str:
         """Whether it "sleeps" or "spins", now that it does not answer."""
         runnable = 0
-        for _ in range(_SAMPLES):  # of the state, not of processor time: on a busy machine it may get little
+        # Of the state, not of processor time: on a busy machine it may get little.
+        for _ in range(_SAMPLES):
             time.sleep(_SAMPLE)
-            tasks = [f"{pid}/task/{task}" for pid in self.family() for task in _listed(f"/proc/{pid}/task")]
+            tasks = [
+                f"{pid}/task/{task}"
+                for pid in self.family()
+                for task in _listed(f"/proc/{pid}/task")
+            ]
             runnable += any(_state(task) == "R" for task in tasks)
         return "spins" if runnable > _SAMPLES // 2 else "sleeps"
 
@@ -262,13 +304,15 @@ _starting = threading.Lock()
 
 
 def _end_adopted() -> None:
-    """Once no server runs, end every process that one of them left behind, whatever its session and its environment.
+    """Once no server runs, end every process that one of them left behind, whatever its session and
+    its environment.
 
     Each is a child of ours (adopt()), and no other process is.
     """
     until = time.monotonic() + _END
     while time.monotonic() < until:
-        with _starting:  # a server that another property starts meanwhile is none that was left behind
+        # A server that another property starts meanwhile is none that was left behind.
+        with _starting:
             left = [] if _started else [pid for pid in _children(os.getpid()) if pid not in _others]
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -281,7 +325,9 @@ def _end_adopted() -> None:
 
 
 def listening(port: int) -> set[str]:
-    """Who listens on *port*: told by /proc, since a connection to find out would be one that it serves."""
+    """Who listens on *port*: told by /proc, since a connection to find out would be one that it
+    serves.
+    """
     found = set()
     for name in ("tcp", "tcp6"):
         for line in _read(f"/proc/net/{name}").splitlines()[1:]:
@@ -292,7 +338,10 @@ def listening(port: int) -> set[str]:
 
 
 def _runs(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has not ended. It is not waited for, so that its id, and that of its session, stay its own."""
+    """Whether it has not ended.
+
+    It is not waited for, so that its id, and that of its session, stay its own.
+    """
     return _state(process.pid) not in ("Z", "")
 
 
@@ -311,7 +360,11 @@ def _listed(path: str) -> list[str]:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for task in _listed(f"/proc/{pid}/task") for child in _read(f"/proc/{pid}/task/{task}/children").split()]
+    return [
+        int(child)
+        for task in _listed(f"/proc/{pid}/task")
+        for child in _read(f"/proc/{pid}/task/{task}/children").split()
+    ]
 
 
 def _state(pid: int | str) -> str:

@@ -1,4 +1,6 @@
-"""One property, tried: what it shows; and where the far end is a server of ours, what its process did meanwhile."""
+"""One property, tried: what it shows; and where the far end is a server of ours, what its process
+did meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,23 @@ from .finding import Finding, Verdict, Watched, fail, unknown
 from .path import Different, Path, Unfinished
 from .spawned import Spawned
 
-_STUCK = frozenset({"stuck", "stuck-large", "silent", "never", "nothing", "nobody", "starved", "not-served", "some-at-a-time"})
+_STUCK = frozenset(
+    {
+        "stuck",
+        "stuck-large",
+        "silent",
+        "never",
+        "nothing",
+        "nobody",
+        "starved",
+        "not-served",
+        "some-at-a-time",
+    }
+)
 _DYING = 0.5  # seconds from a failure to the end that was its cause, on a busy machine
 _FORKS = 0.3  # seconds after the connection until a server that forks has forked
-_DIES = 2.0  # seconds until its child, given some data, has died of it: they end with the connection
+# Seconds until its child, given some data, has died of it: they end with the connection.
+_DIES = 2.0
 _PROVOKED = 20_000  # bytes that a child is given, in which it may die
 
 
@@ -42,12 +57,20 @@ def judge(module: ModuleType, path: Path) -> Finding:
 
 
 def try_spawned(module: ModuleType, server: Spawned, path: Path) -> tuple[Finding, Watched]:
-    """The finding on *server*, which is ended, and what was seen of the server. Raises LocalError, Stopped."""
+    """The finding on *server*, which is ended, and what was seen of the server.
+
+    Raises LocalError, Stopped.
+    """
     with server:
         finding = judge(module, path)
         doing = child = ""
         until = time.monotonic() + _DYING
-        while finding.verdict is Verdict.FAIL and finding.seen not in _STUCK and server.alive and time.monotonic() < until:
+        while (
+            finding.verdict is Verdict.FAIL
+            and finding.seen not in _STUCK
+            and server.alive
+            and time.monotonic() < until
+        ):
             path.wait(0.02)  # an interpreter that ends in an error is some time about it
         if not server.alive:
             code, how = server.ending()
@@ -62,8 +85,9 @@ def try_spawned(module: ModuleType, server: Spawned, path: Path) -> tuple[Findin
 def _death_of_a_child(server: Spawned, path: Path) -> str:
     """The signal that the child for one more connection dies of, or "".
 
-    The server reaps its children, and so takes what is known of their end; it is stopped (SIGSTOP) while the child is given
-    some data, and a child that dies stays a zombie, whose status /proc shows (proc(5), stat, exit_code).
+    The server reaps its children, and so takes what is known of their end; it is stopped (SIGSTOP)
+    while the child is given some data, and a child that dies stays a zombie, whose status /proc
+    shows (proc(5), stat, exit_code).
     """
     before = set(server.family())
     try:
@@ -77,7 +101,13 @@ def _death_of_a_child(server: Spawned, path: Path) -> str:
             try:
                 for amount in (1, _PROVOKED):
                     connection.ask(amount)
-                    pump([connection], lambda: not connection.missing or connection.end is not None, path.stop, quiet=_DIES, most=_DIES)
+                    pump(
+                        [connection],
+                        lambda: not connection.missing or connection.end is not None,
+                        path.stop,
+                        quiet=_DIES,
+                        most=_DIES,
+                    )
                 died = [number for pid in children if (number := server.died_of(pid))]
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)

@@ -47,15 +47,16 @@ class _Commands(click.Group):
 def group() -> None:
     """meari (메아리, "echo"): what does the network between two programs do to a connection?
 
-    Exit codes: 0 all well; 1 bytes differ or are lost; 2 usage, or it could not start; 3 a threshold was crossed.
+    Exit codes: 0 all well; 1 bytes differ or are lost; 2 usage, or it could not start; 3 a
+    threshold was crossed.
     """
 
 
 def occupy_standard_descriptors() -> None:
     """Open /dev/null where standard input, output or error is closed.
 
-    The next socket would get that number, and what is printed would reach a client. What was closed for output stays
-    known as such: sys.stdout is None then.
+    The next socket would get that number, and what is printed would reach a client. What was closed
+    for output stays known as such: sys.stdout is None then.
     """
     for fd in range(3):
         try:
@@ -75,8 +76,10 @@ def main() -> None:
     occupy_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # what the locale has no character for is still told
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as we may have inherited it, no child could be waited for
+            # What the locale has no character for is still told.
+            stream.reconfigure(errors="backslashreplace")
+    # Ignored, as we may have inherited it, no child could be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if not sys.platform.startswith("linux"):
         say("meari: Linux is needed: epoll, pidfds and SO_REUSEPORT are used as Linux has them")
         sys.exit(2)
@@ -102,7 +105,9 @@ def main() -> None:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        say(f"meari: a fault of meari's own: {type(error).__name__}: {error} (python -X dev -m meari shows where)")
+        say(
+            f"meari: a fault of meari's own: {type(error).__name__}: {error} (python -X dev -m meari shows where)"
+        )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -16,8 +16,12 @@ F = typing.TypeVar("F", bound=Callable[..., typing.Any])
 
 def families(command: F) -> F:
     """The options -4 and -6, as the parameter *family*."""
-    four = click.option("-4", "family", flag_value=int(socket.AF_INET), type=int, help="IPv4 alone.")
-    six = click.option("-6", "family", flag_value=int(socket.AF_INET6), type=int, help="IPv6 alone.")
+    four = click.option(
+        "-4", "family", flag_value=int(socket.AF_INET), type=int, help="IPv4 alone."
+    )
+    six = click.option(
+        "-6", "family", flag_value=int(socket.AF_INET6), type=int, help="IPv6 alone."
+    )
     return four(six(command))
 
 
@@ -41,16 +45,27 @@ def parse_one(words: Sequence[str]) -> Address:
     """The one address that *words* are; a port alone is localhost's. Raises click.UsageError."""
     found = [address.to_connect() for address in parse_all(words)]
     if any(address.port == 0 and address.scheme != "unix" for address in found):
-        raise click.UsageError("port 0 is for listening (a free one): nobody can be reached at it", click.get_current_context())
+        raise click.UsageError(
+            "port 0 is for listening (a free one): nobody can be reached at it",
+            click.get_current_context(),
+        )
     if len(found) != 1:
-        raise click.UsageError("one address was expected: HOST PORT, or host:port", click.get_current_context())
+        raise click.UsageError(
+            "one address was expected: HOST PORT, or host:port", click.get_current_context()
+        )
     return found[0]
 
 
 def _is_host(word: str) -> bool:
-    """Whether *word* is a host without its port: a name, an IPv4 address, or an IPv6 address without brackets."""
+    """Whether *word* is a host without its port: a name, an IPv4 address, or an IPv6 address
+    without brackets.
+    """
     if "://" in word or word.startswith(("unix:", "[")):
         return False
     if ":" in word:
         return word.count(":") > 1
-    return not word.isdecimal() and word[:1] not in ("+", "-") and (not word[:1].isdigit() or "." in word)
+    return (
+        not word.isdecimal()
+        and word[:1] not in ("+", "-")
+        and (not word[:1].isdigit() or "." in word)
+    )

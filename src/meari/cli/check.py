@@ -40,22 +40,65 @@ _PATIENCE = 3.0  # seconds
 @click.command("check", short_help="Tell what a path does to a connection.")
 @click.argument("address", metavar="[HOST PORT]", nargs=-1)
 @click.option(
-    "--idle", type=Seconds(), default=60.0, show_default=True, metavar="SECONDS", help="The longest that connections are left idle."
+    "--idle",
+    type=Seconds(),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The longest that connections are left idle.",
 )
-@click.option("--clients", type=click.IntRange(2, 10_000), default=20, show_default=True, metavar="N", help="Clients at once, at the most.")
-@click.option("--only", multiple=True, metavar="NAMES", help="These properties alone: names, with commas between. May be repeated.")
-@click.option("--skip", multiple=True, metavar="NAMES", help="All but these.")
-@click.option("--quick", is_flag=True, help="Some seconds in all: less of each, shorter waits, nothing idle.")
-@click.option("--list", "as_list", is_flag=True, help="What the properties are.")
-@click.option("--against", metavar="ADDRESS", help="Check this too, and tell what the first path adds: through a proxy, and around it.")
-@click.option("--spawn", metavar="COMMAND", help="Start this server, {port} put in, and watch it too: './echoserver {port}'.")
-@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="With --spawn: the port that the server always listens on.")
 @click.option(
-    "--start", type=Seconds(), default=START, show_default=True, metavar="SECONDS", help="With --spawn: until the server has to listen."
+    "--clients",
+    type=click.IntRange(2, 10_000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Clients at once, at the most.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAMES",
+    help="These properties alone: names, with commas between. May be repeated.",
+)
+@click.option("--skip", multiple=True, metavar="NAMES", help="All but these.")
+@click.option(
+    "--quick", is_flag=True, help="Some seconds in all: less of each, shorter waits, nothing idle."
+)
+@click.option("--list", "as_list", is_flag=True, help="What the properties are.")
+@click.option(
+    "--against",
+    metavar="ADDRESS",
+    help="Check this too, and tell what the first path adds: through a proxy, and around it.",
+)
+@click.option(
+    "--spawn",
+    metavar="COMMAND",
+    help="Start this server, {port} put in, and watch it too: './echoserver {port}'.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="With --spawn: the port that the server always listens on.",
+)
+@click.option(
+    "--start",
+    type=Seconds(),
+    default=START,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --spawn: until the server has to listen.",
 )
 @click.option("--lenient", is_flag=True, help="Exit 0 also when a property could not be judged.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
-@click.option("--junit", "junit_file", type=click.Path(dir_okay=False), metavar="FILE", help="The result as JUnit's XML, for a CI system.")
+@click.option(
+    "--junit",
+    "junit_file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="The result as JUnit's XML, for a CI system.",
+)
 @language
 @secured
 @families
@@ -78,11 +121,12 @@ def command(
     family: int | None,
     security: Security,
 ) -> int:
-    """Try what a TCP connection has by right, on the way to the echo at HOST PORT: property by property, with a verdict,
-    what was seen, and where it fails the likely cause and what to do.
+    """Try what a TCP connection has by right, on the way to the echo at HOST PORT: property by
+    property, with a verdict, what was seen, and where it fails the likely cause and what to do.
 
-    The far end may be any echo (RFC 862), and anything may stand in between. Exits 0 if nothing fails, 1 if a property does
-    not hold or could not be judged, 2 if nobody could be reached. Ctrl-C reports what was tried so far.
+    The far end may be any echo (RFC 862), and anything may stand in between. Exits 0 if nothing
+    fails, 1 if a property does not hold or could not be judged, 2 if nobody could be reached.
+    Ctrl-C reports what was tried so far.
 
     \b
     meari check localhost 7007
@@ -92,7 +136,13 @@ def command(
     spoken = language_of(lang)
     where = [parse_one(words) for words in ([*address], [against] if against else []) if words]
     unix = any(one.scheme == "unix" for one in where)
-    chosen = choose(_names(only), _names(skip), quick=quick, spawned=None if as_list else spawn is not None, unix=unix)
+    chosen = choose(
+        _names(only),
+        _names(skip),
+        quick=quick,
+        spawned=None if as_list else spawn is not None,
+        unix=unix,
+    )
     if as_list:
         for each in chosen:
             show(f"  {each.name:11}  {about(each.name, spoken)}")
@@ -101,11 +151,16 @@ def command(
         wrong = "either HOST PORT, perhaps --against another, or --spawn COMMAND was expected"
         raise click.UsageError(wrong, click.get_current_context())
     if port is not None and spawn is None:
-        raise click.UsageError("--port is of a server that is started: --spawn COMMAND", click.get_current_context())
+        raise click.UsageError(
+            "--port is of a server that is started: --spawn COMMAND", click.get_current_context()
+        )
     plan = Plan(clients, idle, quick)
     stop = Stop()
     sides: list[Side] = []
-    with Saved(junit_file) as saved, _stoppable(stop, lambda: _status(sides, len(chosen))) as signals:
+    with (
+        Saved(junit_file) as saved,
+        _stoppable(stop, lambda: _status(sides, len(chosen))) as signals,
+    ):
         interrupted = False
         try:
             if spawn is not None:
@@ -117,36 +172,71 @@ def command(
                 sides = [Side(spawn, battery, chosen, spawned=True)]
             else:
                 tls = security.tls(where)
-                sides = [Side(str(one), Battery(resolve(one, family or 0, tls=tls), chosen, plan, stop), chosen) for one in where]
-                if len(sides) > 1:  # whether the last is there is known before the first has taken its time
-                    open_channel(resolve(where[1], family or 0, tls=tls), _PATIENCE, stop).channel.close()
+                sides = [
+                    Side(
+                        str(one),
+                        Battery(resolve(one, family or 0, tls=tls), chosen, plan, stop),
+                        chosen,
+                    )
+                    for one in where
+                ]
+                # Whether the last is there is known before the first has taken its time.
+                if len(sides) > 1:
+                    open_channel(
+                        resolve(where[1], family or 0, tls=tls), _PATIENCE, stop
+                    ).channel.close()
             try_all(sides, None if as_json else spoken)
         except (ConnectError, LocalError) as error:
             say(f"meari check: {error}")
-            failed = [(f"meari check {spawn or ' '.join(address)}", [Case("start", 0.0, failure=str(error))])]
+            failed = [
+                (
+                    f"meari check {spawn or ' '.join(address)}",
+                    [Case("start", 0.0, failure=str(error))],
+                )
+            ]
             saved.write(lambda: junit(failed))
             return 2
         except Stopped:
             interrupted = True
         sides = [side for side in sides if side.began]
-        suites = [(f"meari check {side.name}", report.cases(side.results, spoken, spawned=side.spawned, lenient=lenient)) for side in sides]
+        suites = [
+            (
+                f"meari check {side.name}",
+                report.cases(side.results, spoken, spawned=side.spawned, lenient=lenient),
+            )
+            for side in sides
+        ]
         written = saved.write(lambda: junit(suites))
         if as_json and sides:
             documents = [
-                report.document(side.name, side.spawned, side.results, plan, side.seconds, spoken, interrupted=interrupted)
+                report.document(
+                    side.name,
+                    side.spawned,
+                    side.results,
+                    plan,
+                    side.seconds,
+                    spoken,
+                    interrupted=interrupted,
+                )
                 for side in sides
             ]
-            show(json.dumps(documents[0] | ({"against": documents[1]} if len(documents) > 1 else {})))
+            show(
+                json.dumps(documents[0] | ({"against": documents[1]} if len(documents) > 1 else {}))
+            )
         if interrupted:
             tried = sum(len(side.results) for side in sides)
             say(report.interrupted(tried, len(chosen) * (2 if against else 1), spoken))
             return 128 + (signals[0] if signals else signal.SIGINT)
         if not as_json and len(sides) > 1 and all(side.unreachable is None for side in sides):
-            for line in report.added(sides[0].results, sides[1].results, sides[0].name, sides[1].name, spoken):
+            for line in report.added(
+                sides[0].results, sides[1].results, sides[0].name, sides[1].name, spoken
+            ):
                 show(line)
         for side in sides:
             if side.unreachable is not None:
-                say(f"meari check: cannot connect to {side.name}: {side.unreachable}{_hint(side.unreachable)}")
+                say(
+                    f"meari check: cannot connect to {side.name}: {side.unreachable}{_hint(side.unreachable)}"
+                )
                 return 2
     wrong_ones = {Verdict.FAIL} if lenient else {Verdict.FAIL, Verdict.UNKNOWN}
     if any(result.finding.verdict in wrong_ones for side in sides for result in side.results):
@@ -162,12 +252,19 @@ def _hint(reason: str) -> str:
     return "; does a server listen there?" if "refused" in reason else ""
 
 
-def _spawned(words: list[str], stop: Stop, family: int | None, *, port: int | None, start: float) -> tuple[Spawned, list[Endpoint]]:
+def _spawned(
+    words: list[str], stop: Stop, family: int | None, *, port: int | None, start: float
+) -> tuple[Spawned, list[Endpoint]]:
     """A server of ours, and where it can be reached: its port on this machine, in each family."""
     has_ipv6 = _has_ipv6()
     server = Spawned(words, stop, port=port, start=start)
     hosts = [("127.0.0.1", socket.AF_INET)] + ([("::1", socket.AF_INET6)] if has_ipv6 else [])
-    targets = [target for host, of in hosts if family in (None, int(of)) for target in resolve(Address(host, server.port), 0)]
+    targets = [
+        target
+        for host, of in hosts
+        if family in (None, int(of))
+        for target in resolve(Address(host, server.port), 0)
+    ]
     return server, targets
 
 
@@ -183,7 +280,10 @@ def _has_ipv6() -> bool:
 def _status(sides: Sequence[Side], chosen: int) -> str:
     """One line: how much was tried, what does not hold, what is being tried."""
     results = [result for side in sides for result in side.results]
-    wrong = ", ".join(result.name for result in results if result.finding.verdict is Verdict.FAIL) or "none"
+    wrong = (
+        ", ".join(result.name for result in results if result.finding.verdict is Verdict.FAIL)
+        or "none"
+    )
     running = ", ".join(sorted({name for side in sides for name in side.battery.running.copy()}))
     return f"{len(results)} of {chosen * max(1, len(sides))} tried, FAIL: {wrong}; running: {running or '-'}"
 
@@ -197,7 +297,10 @@ def _stoppable(stop: Stop, status: Callable[[], str]) -> Iterator[list[int]]:
         came.append(number)
         stop.set()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, lambda *_: say(status()))
     try:
         yield came

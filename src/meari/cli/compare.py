@@ -29,16 +29,60 @@ _COUNT = click.IntRange(min=1)
 
 @click.command("compare", short_help="Tell whether two loads differ, and by how much.")
 @click.argument("files", metavar="[A B]", nargs=-1)
-@click.option("--through", metavar="ADDRESS", help="Load this, and --direct, in alternating rounds.")
-@click.option("--direct", metavar="ADDRESS", help="The same far end, without what stands between.")
-@click.option("--rounds", "n", type=click.IntRange(min=LEAST), default=9, show_default=True, metavar="N", help="Of each.")
-@click.option("-t", "--seconds", type=Seconds(), default=1.0, show_default=True, metavar="SECONDS", help="Of a round.")
-@click.option("-c", "--connections", type=_COUNT, default=1, show_default=True, metavar="N", help="Connections.")
 @click.option(
-    "-s", "--size", type=Sizes(), default="64", show_default=True, metavar="BYTES", help="Of a message: 64, 64K, or a range: 1-4096."
+    "--through", metavar="ADDRESS", help="Load this, and --direct, in alternating rounds."
 )
-@click.option("--depth", type=_COUNT, default=1, show_default=True, metavar="N", help="Messages in flight on each connection.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Open loop: N messages a second.")
+@click.option("--direct", metavar="ADDRESS", help="The same far end, without what stands between.")
+@click.option(
+    "--rounds",
+    "n",
+    type=click.IntRange(min=LEAST),
+    default=9,
+    show_default=True,
+    metavar="N",
+    help="Of each.",
+)
+@click.option(
+    "-t",
+    "--seconds",
+    type=Seconds(),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of a round.",
+)
+@click.option(
+    "-c",
+    "--connections",
+    type=_COUNT,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Connections.",
+)
+@click.option(
+    "-s",
+    "--size",
+    type=Sizes(),
+    default="64",
+    show_default=True,
+    metavar="BYTES",
+    help="Of a message: 64, 64K, or a range: 1-4096.",
+)
+@click.option(
+    "--depth",
+    type=_COUNT,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Messages in flight on each connection.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Open loop: N messages a second.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @secured
 @families
@@ -59,8 +103,8 @@ def command(
     """Compare two saved results, or two addresses loaded in alternating rounds.
 
     Rounds are runs of their own; each ratio has an interval from what varied between them, and
-    where 1 is in it, no difference can be told (the method: docs/measuring.md). Exits 0 whether or not they differ, 1 if
-    a load found faults.
+    where 1 is in it, no difference can be told (the method: docs/measuring.md). Exits 0 whether or
+    not they differ, 1 if a load found faults.
 
     \b
     meari compare before.json after.json
@@ -70,7 +114,9 @@ def command(
     if (through is None) != (direct is None):
         raise click.UsageError("--through and --direct go together", context)
     if (through is not None) == bool(files) or len(files) not in (0, 2):
-        raise click.UsageError("two saved results were expected, or --through ADDRESS --direct ADDRESS", context)
+        raise click.UsageError(
+            "two saved results were expected, or --through ADDRESS --direct ADDRESS", context
+        )
     if files:
         one, other = load_results(files[0]), load_results(files[1])
         names, ratios = (files[0], files[1]), saved(one, other)
@@ -96,14 +142,21 @@ def command(
         faults = sum(_faults(a) + _faults(b) for a, b in pairs)
         network = [_again([a for a, _ in pairs]), _again([b for _, b in pairs])]
     if not ratios:
-        say(f"meari compare: nothing to compare: {LEAST} rounds of each are needed in which messages came back")
+        say(
+            f"meari compare: nothing to compare: {LEAST} rounds of each are needed in which messages came back"
+        )
         return 1 if faults else 2
     _report(names, ratios, as_json, faults, network)
     return 1 if faults else 0
 
 
-def _rounds(plan: Plan, through: str, direct: str, n: int, family: int, security: Security) -> list[tuple[Result, Result]]:
-    """Load one, then the other, *n* times; which is first alternates too. A short round of each before is not counted."""
+def _rounds(
+    plan: Plan, through: str, direct: str, n: int, family: int, security: Security
+) -> list[tuple[Result, Result]]:
+    """Load one, then the other, *n* times; which is first alternates too.
+
+    A short round of each before is not counted.
+    """
     where = {address: parse_all([address])[0] for address in (through, direct)}
     tls = security.tls(list(where.values()))
     targets = {address: resolve(where[address], family, tls=tls) for address in where}
@@ -113,7 +166,9 @@ def _rounds(plan: Plan, through: str, direct: str, n: int, family: int, security
         results = {}
         for role, address in roles if i % 2 == 0 else reversed(roles):
             seconds = plan.seconds if i >= 0 or plan.seconds is None else min(_WARM, plan.seconds)
-            workers = Workers(dataclasses.replace(plan, address=address, seconds=seconds), targets[address])
+            workers = Workers(
+                dataclasses.replace(plan, address=address, seconds=seconds), targets[address]
+            )
             with stoppable(workers):
                 results[role] = workers.run()
             if workers.stopped:
@@ -128,7 +183,11 @@ def _faults(result: Result) -> int:
     return (
         result.faults
         + result.count.unserved
-        + (0 if result.complete else result.count.missing + result.count.unfinished + result.count.unconnected)
+        + (
+            0
+            if result.complete
+            else result.count.missing + result.count.unfinished + result.count.unconnected
+        )
     )
 
 
@@ -137,19 +196,40 @@ def _again(results: Sequence[Result]) -> dict[str, int]:
     return {name: sum(getattr(result.count, name) for result in results) for name in NETWORK}
 
 
-def _report(names: tuple[str, str], ratios: list[Ratio], as_json: bool, faults: int, network: list[dict[str, int]]) -> None:
+def _report(
+    names: tuple[str, str],
+    ratios: list[Ratio],
+    as_json: bool,
+    faults: int,
+    network: list[dict[str, int]],
+) -> None:
     if as_json:
         found = [dataclasses.asdict(ratio) | {"differs": ratio.differs} for ratio in ratios]
         show(
-            json.dumps({"type": "comparison", "first": names[0], "second": names[1], "faults": faults, "ratios": found, "network": network})
+            json.dumps(
+                {
+                    "type": "comparison",
+                    "first": names[0],
+                    "second": names[1],
+                    "faults": faults,
+                    "ratios": found,
+                    "network": network,
+                }
+            )
         )
         return
     if faults:
-        show(f"the loads found {faults:,} faults, which meari load tells; what differed is not compared")
+        show(
+            f"the loads found {faults:,} faults, which meari load tells; what differed is not compared"
+        )
     for ratio in ratios:
         show(ratio.sentence(*names))
     if any(any(counts.values()) for counts in network):
-        show("; ".join(f"{name}: {_counts(counts)}" for name, counts in zip(names, network, strict=True)))
+        show(
+            "; ".join(
+                f"{name}: {_counts(counts)}" for name, counts in zip(names, network, strict=True)
+            )
+        )
 
 
 def _counts(counts: dict[str, int]) -> str:

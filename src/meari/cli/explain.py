@@ -39,16 +39,34 @@ _FIRST_PORT = 7007  # the book's, if it is free
 @click.command("explain", short_help="See what the kernel does: a run of both ends, call by call.")
 @click.argument("scenes", metavar="[SCENE...]", nargs=-1, type=click.Choice([*SCENES, "all"]))
 @click.option("--list", "as_list", is_flag=True, help="What the scenes are.")
-@click.option("--step", is_flag=True, help="Wait for a key after each step; nothing moves meanwhile, so that ss can look, too.")
+@click.option(
+    "--step",
+    is_flag=True,
+    help="Wait for a key after each step; nothing moves meanwhile, so that ss can look, too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The steps as one JSON document.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="One page with the scenes as diagrams.")
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="One page with the scenes as diagrams.",
+)
 @language
-def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, html_file: str | None, lang: str | None) -> int:
-    """Run a far end and a near end for real, two processes on this machine, and show each call of both, with what it
-    returned and what the kernel says of the connection just after. Without a SCENE: echo.
+def command(
+    scenes: tuple[str, ...],
+    as_list: bool,
+    step: bool,
+    as_json: bool,
+    html_file: str | None,
+    lang: str | None,
+) -> int:
+    """Run a far end and a near end for real, two processes on this machine, and show each call of
+    both, with what it returned and what the kernel says of the connection just after. Without a
+    SCENE: echo.
 
-    Each scene answers a question (--list). The programs are the echo server and the echo client of CS:APP, and their
-    kin; nothing that is shown is made up.
+    Each scene answers a question (--list). The programs are the echo server and the echo client of
+    CS:APP, and their kin; nothing that is shown is made up.
 
     \b
     meari explain
@@ -61,7 +79,10 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
             show(f"  {name:16} {facts.question(name, spoken)}")
         return 0
     if step and (as_json or html_file):
-        raise click.UsageError("--step is for a terminal: it goes without --json and --html", click.get_current_context())
+        raise click.UsageError(
+            "--step is for a terminal: it goes without --json and --html",
+            click.get_current_context(),
+        )
     if not os.path.exists("/proc/self/stat"):
         raise LocalError("/proc is not mounted: what the kernel does is read there")
     chosen = list(SCENES) if "all" in scenes else list(dict.fromkeys(scenes)) or ["echo"]
@@ -72,7 +93,16 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
             if as_json or html_file:
                 played = {name: list(play(name)) for name in chosen}
                 if as_json:
-                    show(json.dumps({"scenes": [_document(name, moments, spoken) for name, moments in played.items()]}))
+                    show(
+                        json.dumps(
+                            {
+                                "scenes": [
+                                    _document(name, moments, spoken)
+                                    for name, moments in played.items()
+                                ]
+                            }
+                        )
+                    )
                 if html_file:
                     from ..report.explain_page import page
 
@@ -89,19 +119,26 @@ def command(scenes: tuple[str, ...], as_list: bool, step: bool, as_json: bool, h
 
 
 def _end(number: int, _: object) -> typing.NoReturn:
-    """What was begun is undone on the way out: the terminal's mode, a part of a file, the parts of a scene."""
+    """What was begun is undone on the way out: the terminal's mode, a part of a file, the parts of
+    a scene.
+    """
     sys.exit(128 + number)
 
 
 def play(name: str) -> Iterator[Moment]:
-    """Run one scene. A moment is made when it is asked for, and nothing moves until the next is. Raises LocalError."""
+    """Run one scene.
+
+    A moment is made when it is asked for, and nothing moves until the next is. Raises LocalError.
+    """
     with _first(_FIRST_PORT) as first:
         yield from _play(name, free_port(_FIRST_PORT if first else None))
 
 
 @contextlib.contextmanager
 def _first(port: int) -> Iterator[bool]:
-    """Whether no other `meari explain` has *port* just now: whoever has it has an abstract Unix socket of its name (unix(7))."""
+    """Whether no other `meari explain` has *port* just now: whoever has it has an abstract Unix
+    socket of its name (unix(7)).
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mutex:
         try:
             mutex.bind(f"\0meari explain {port}")
@@ -124,7 +161,9 @@ def _report(name: str, spoken: str, step: bool, *, first: bool) -> bool:
     colour = colour and os.environ.get("TERM", "dumb") != "dumb"
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDEST)
     encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
-    teller = Teller(name, spoken, width, colour=colour, line="─" if encoding.lower().startswith("utf") else "-")
+    teller = Teller(
+        name, spoken, width, colour=colour, line="─" if encoding.lower().startswith("utf") else "-"
+    )
     for moment in play(name):
         if moment.number == 1:
             show(("" if first else "\n") + teller.opening().rstrip("\n"))
@@ -137,13 +176,18 @@ def _report(name: str, spoken: str, step: bool, *, first: bool) -> bool:
 
 
 def _key() -> bool:
-    """Wait for a key; False if it is one that means to see the rest at once, or nothing more will come. Raises KeyboardInterrupt."""
+    """Wait for a key; False if it is one that means to see the rest at once, or nothing more will
+    come. Raises KeyboardInterrupt.
+    """
     return os.read(0, 1) not in (b"", b"q", b"\x04")
 
 
 @contextlib.contextmanager
 def _keys() -> Iterator[None]:
-    """Read single keys from a terminal, without echo. A key that was typed earlier counts: TCSANOW discards no input."""
+    """Read single keys from a terminal, without echo.
+
+    A key that was typed earlier counts: TCSANOW discards no input.
+    """
     if not os.isatty(0):
         yield
         return

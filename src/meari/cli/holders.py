@@ -22,13 +22,21 @@ def listening_inodes(port: int) -> set[str]:
 
 
 def holders(port: int) -> list[tuple[int, str]]:
-    """The (process id, command) of each process that has a listener on *port* open, as far as we may see it."""
+    """The (process id, command) of each process that has a listener on *port* open, as far as we
+    may see it.
+    """
     inodes = listening_inodes(port)
     found = []
     for process in Path("/proc").glob("[0-9]*") if inodes else ():
         with contextlib.suppress(OSError):
             if any(_link(fd) in inodes for fd in (process / "fd").iterdir()):
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                command = (
+                    (process / "cmdline")
+                    .read_bytes()
+                    .replace(b"\0", b" ")
+                    .decode(errors="replace")
+                    .strip()
+                )
                 found.append((int(process.name), command))
     return sorted(found)
 

@@ -12,17 +12,25 @@ import click
 
 def language(wanted: Callable[..., Any]) -> Callable[..., Any]:
     """The option --lang."""
-    return click.option("--lang", type=click.Choice(["en", "ko"]), help="English or Korean.  [default: as LANG has it]")(wanted)
+    return click.option(
+        "--lang",
+        type=click.Choice(["en", "ko"]),
+        help="English or Korean.  [default: as LANG has it]",
+    )(wanted)
 
 
 def of_environment() -> str:
     """In the order of locale(7); English where the output cannot show Korean."""
-    said = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    said = next(
+        (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
+    )
     return spoken("ko" if said.startswith("ko") else "en")
 
 
 def spoken(wanted: str | None) -> str:
-    """The language to write in: *wanted*, or the environment's; English where the output has no characters for Korean."""
+    """The language to write in: *wanted*, or the environment's; English where the output has no
+    characters for Korean.
+    """
     if wanted is None:
         return of_environment()
     encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"

@@ -33,23 +33,78 @@ _COUNT = click.IntRange(min=1)
 
 @click.command("load", short_help="Load a far end, and verify every byte.")
 @click.argument("address", metavar="HOST PORT", nargs=-1, required=True)
-@click.option("-c", "--connections", type=_COUNT, default=1, show_default=True, metavar="N", help="Connections.")
 @click.option(
-    "-s", "--size", type=Sizes(), default="64", show_default=True, metavar="BYTES", help="Of a message: 64, 64K, or a range: 1-4096."
+    "-c",
+    "--connections",
+    type=_COUNT,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Connections.",
 )
 @click.option(
-    "--depth", type=click.IntRange(1, 100_000), default=1, show_default=True, metavar="N", help="Messages in flight on each connection."
+    "-s",
+    "--size",
+    type=Sizes(),
+    default="64",
+    show_default=True,
+    metavar="BYTES",
+    help="Of a message: 64, 64K, or a range: 1-4096.",
 )
-@click.option("-t", "--seconds", type=Seconds(), metavar="SECONDS", help="How long.  [default: 10, or until -n]")
+@click.option(
+    "--depth",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Messages in flight on each connection.",
+)
+@click.option(
+    "-t",
+    "--seconds",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="How long.  [default: 10, or until -n]",
+)
 @click.option("-n", "--messages", type=_COUNT, metavar="N", help="How many messages, in all.")
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Open loop: N messages a second in all, each when it is due."
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Open loop: N messages a second in all, each when it is due.",
 )
 @click.option("--new-connections", is_flag=True, help="A connection for each message.")
-@click.option("--rounds", type=_COUNT, default=1, metavar="N", help="The whole of it N times: what varies between runs, for compare.")
-@click.option("--warmup", type=Seconds(zero=True), default=0.0, metavar="SECONDS", help="Before anything is counted.")
-@click.option("--processes", type=_COUNT, default=1, show_default=True, metavar="N", help="Processes that share the connections.")
-@click.option("--interval", "every", type=Seconds(), default=1.0, show_default=True, metavar="SECONDS", help="From report to report.")
+@click.option(
+    "--rounds",
+    type=_COUNT,
+    default=1,
+    metavar="N",
+    help="The whole of it N times: what varies between runs, for compare.",
+)
+@click.option(
+    "--warmup",
+    type=Seconds(zero=True),
+    default=0.0,
+    metavar="SECONDS",
+    help="Before anything is counted.",
+)
+@click.option(
+    "--processes",
+    type=_COUNT,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that share the connections.",
+)
+@click.option(
+    "--interval",
+    "every",
+    type=Seconds(),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="From report to report.",
+)
 @click.option(
     "--timeout",
     type=Seconds(),
@@ -58,13 +113,39 @@ _COUNT = click.IntRange(min=1)
     metavar="SECONDS",
     help="Without a byte: a connection is given up as stalled.",
 )
-@click.option("--late", type=Seconds(), metavar="SECONDS", help="Without a byte: a fault, told as delayed.  [default: no fault]")
+@click.option(
+    "--late",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="Without a byte: a fault, told as delayed.  [default: no fault]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
-@click.option("--ndjson", is_flag=True, help="A JSON object for each interval, and one for the result.")
-@click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="The result, for meari compare.")
-@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="The result as a page that needs nothing else.")
-@click.option("--junit", "junit_file", type=click.Path(dir_okay=False), metavar="FILE", help="The result as JUnit's XML, for a CI system.")
-@click.option("--fail-if", "fail_if", multiple=True, metavar="TEST", help="Exit 3 if so: 'p99>2ms', 'rate<10000'. May be repeated.")
+@click.option(
+    "--ndjson", is_flag=True, help="A JSON object for each interval, and one for the result."
+)
+@click.option(
+    "--save", type=click.Path(dir_okay=False), metavar="FILE", help="The result, for meari compare."
+)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="The result as a page that needs nothing else.",
+)
+@click.option(
+    "--junit",
+    "junit_file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="The result as JUnit's XML, for a CI system.",
+)
+@click.option(
+    "--fail-if",
+    "fail_if",
+    multiple=True,
+    metavar="TEST",
+    help="Exit 3 if so: 'p99>2ms', 'rate<10000'. May be repeated.",
+)
 @secured
 @families
 def command(
@@ -91,11 +172,12 @@ def command(
     family: int | None,
     security: Security,
 ) -> int:
-    """Send messages to HOST PORT, verify every byte that comes back, and tell rates and round trips.
+    """Send messages to HOST PORT, verify every byte that comes back, and tell rates and round
+    trips.
 
-    A closed loop keeps --depth messages in flight on each connection. With --rate the loop is open: messages are sent
-    when they are due, and timed from then, so that waiting is not hidden. Exits 1 if bytes differ or are lost, 3 if a
-    --fail-if is so.
+    A closed loop keeps --depth messages in flight on each connection. With --rate the loop is open:
+    messages are sent when they are due, and timed from then, so that waiting is not hidden. Exits 1
+    if bytes differ or are lost, 3 if a --fail-if is so.
 
     \b
     meari load localhost 7007 -c 64 -t 5
@@ -106,8 +188,25 @@ def command(
     if seconds is None and messages is None:
         seconds = 10.0
     if as_json and ndjson:
-        raise click.UsageError("--json is one document, --ndjson a line for each: one of them", click.get_current_context())
-    plan = Plan(str(where), connections, *size, depth, seconds, messages, warmup, rate, new_connections, processes, every, timeout, late)
+        raise click.UsageError(
+            "--json is one document, --ndjson a line for each: one of them",
+            click.get_current_context(),
+        )
+    plan = Plan(
+        str(where),
+        connections,
+        *size,
+        depth,
+        seconds,
+        messages,
+        warmup,
+        rate,
+        new_connections,
+        processes,
+        every,
+        timeout,
+        late,
+    )
     with Saved(save) as saved, Saved(html) as paged, Saved(junit_file) as cases:
         results: list[Result] = []
         try:
@@ -155,7 +254,10 @@ def _of_round(result: Result, tests: list[Threshold]) -> list[Case]:
     said = list(text.lines(result))
     spoiled = (
         "\n".join(text.faults(result))
-        if result.faults or not result.complete or result.count.unserved or not result.count.messages
+        if result.faults
+        or not result.complete
+        or result.count.unserved
+        or not result.count.messages
         else None
     )
     cases = [Case("bytes", result.seconds, failure=spoiled, note="\n".join(said))]
@@ -165,7 +267,9 @@ def _of_round(result: Result, tests: list[Threshold]) -> list[Case]:
 
 def hint(error: ConnectError, where: Address) -> str:
     """What to do, where nobody listens."""
-    listening = {"unix": str(where), "tls": f"tls://:{where.port} --cert FILE"}.get(where.scheme, str(where.port))
+    listening = {"unix": str(where), "tls": f"tls://:{where.port} --cert FILE"}.get(
+        where.scheme, str(where.port)
+    )
     serve = f"meari serve {listening}"
     return f"; does a server listen there? ({serve})" if "refused" in str(error) else ""
 
@@ -185,9 +289,16 @@ def verdict(result: Result, tests: list[Threshold]) -> int:
 
 @contextlib.contextmanager
 def stoppable(workers: Workers) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run early, and what was counted is reported; SIGQUIT (Ctrl-\\) shows the status."""
-    before = {number: signal.signal(number, lambda *_: workers.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
-    before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, lambda *_: say(text.status(workers.result)))
+    """Ctrl-C and SIGTERM end the run early, and what was counted is reported; SIGQUIT (Ctrl-\\)
+    shows the status.
+    """
+    before = {
+        number: signal.signal(number, lambda *_: workers.stop())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    before[signal.SIGQUIT] = signal.signal(
+        signal.SIGQUIT, lambda *_: say(text.status(workers.result))
+    )
     try:
         yield
     finally:

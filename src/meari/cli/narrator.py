@@ -1,4 +1,6 @@
-"""What `serve --explain` and `talk --explain` print: each call of their own as it returns, on standard error."""
+"""What `serve --explain` and `talk --explain` print: each call of their own as it returns, on
+standard error.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ _PATIENCE = 1000  # milliseconds that a call waits for standard error to be read
 
 
 class _Narrator:
-    """A sink. The first time that a call appears, what there is to say of it stands below its row.
+    """A sink.
 
-    If nobody reads, a row waits for a second, and from then on they are left out and counted until somebody does: a program
-    that is stopped would else never end.
+    The first time that a call appears, what there is to say of it stands below its row.
+
+    If nobody reads, a row waits for a second, and from then on they are left out and counted until
+    somebody does: a program that is stopped would else never end.
     """
 
     def __init__(self) -> None:

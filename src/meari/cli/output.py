@@ -24,7 +24,10 @@ _PATIENT = 0.5  # seconds from the stop until a person wants to know why it has 
 
 
 class Output:
-    """As a context manager, for the time of the run. A terminal gets the display, unless JSON was asked for."""
+    """As a context manager, for the time of the run.
+
+    A terminal gets the display, unless JSON was asked for.
+    """
 
     def __init__(self, workers: Workers, as_json: bool, ndjson: bool) -> None:
         self._crew, self._as_json, self._ndjson = workers, as_json, ndjson
@@ -37,7 +40,9 @@ class Output:
         if sys.stdout is not None and os.isatty(1) and not self._as_json and not self._ndjson:
             from rich.live import Live
 
-            self._live = Live(transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            self._live = Live(
+                transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+            )
             self._live.start()
         return self
 
@@ -68,14 +73,26 @@ class Output:
         result, last = self._crew.result, self._last
         count = last.count if last is not None else None
         table = Table.grid(padding=(0, 2))
-        table.add_row(Text(result.far_end, style="bold"), str(result.plan))  # as it is: brackets would be markup
+        # As it is: brackets would be markup.
+        table.add_row(Text(result.far_end, style="bold"), str(result.plan))
         elapsed = (time.monotonic_ns() - self._crew.began) / 1e9 if self._crew.began else 0.0
         if self._crew.began and result.plan.seconds is not None:
-            table.add_row("time left", f"{max(0.0, result.plan.seconds - elapsed):.0f} s" if elapsed >= 0 else "warming up")
+            table.add_row(
+                "time left",
+                f"{max(0.0, result.plan.seconds - elapsed):.0f} s"
+                if elapsed >= 0
+                else "warming up",
+            )
         if count is not None and last is not None:
-            histogram: Histogram = count.times["round_trip" if result.plan.rate is None else "from_due"]
-            table.add_row("now", f"{count.messages / last.seconds:,.0f}/s   {text.quantiles(histogram)}")
-            table.add_row("so far", f"{result.messages_per_second:,.0f}/s   {text.quantiles(result.headline)}")
+            histogram: Histogram = count.times[
+                "round_trip" if result.plan.rate is None else "from_due"
+            ]
+            table.add_row(
+                "now", f"{count.messages / last.seconds:,.0f}/s   {text.quantiles(histogram)}"
+            )
+            table.add_row(
+                "so far", f"{result.messages_per_second:,.0f}/s   {text.quantiles(result.headline)}"
+            )
             colour = "red" if result.faults else "green"
             table.add_row("faults", f"[{colour}]{result.faults:,}[/]")
         return table
@@ -89,7 +106,10 @@ class Output:
 
 
 def show(line: str) -> bool:
-    """One line on standard output; False from when its reader has read enough (EPIPE). Raises LocalError if it takes none."""
+    """One line on standard output; False from when its reader has read enough (EPIPE).
+
+    Raises LocalError if it takes none.
+    """
     global _read_enough
     if sys.stdout is None:
         return not _read_enough

@@ -23,18 +23,52 @@ from .sizes import Sizes
 
 @click.command("ping", short_help="Time one round trip after another.")
 @click.argument("address", metavar="HOST PORT", nargs=-1, required=True)
-@click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="How many messages.  [default: until Ctrl-C]")
 @click.option(
-    "-i", "--interval", type=Seconds(zero=True), default=1.0, show_default=True, metavar="SECONDS", help="0: as soon as one is back."
+    "-c",
+    "--count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many messages.  [default: until Ctrl-C]",
 )
-@click.option("-s", "--size", type=Sizes(), default="64", show_default=True, metavar="BYTES", help="Of a message: 64, 64K, ...")
 @click.option(
-    "-W", "--patience", type=Seconds(), default=10.0, show_default=True, metavar="SECONDS", help="A reply later than this is lost."
+    "-i",
+    "--interval",
+    type=Seconds(zero=True),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="0: as soon as one is back.",
 )
-@click.option("-w", "--deadline", type=Seconds(), metavar="SECONDS", help="End after so long, whatever was sent.")
+@click.option(
+    "-s",
+    "--size",
+    type=Sizes(),
+    default="64",
+    show_default=True,
+    metavar="BYTES",
+    help="Of a message: 64, 64K, ...",
+)
+@click.option(
+    "-W",
+    "--patience",
+    type=Seconds(),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="A reply later than this is lost.",
+)
+@click.option(
+    "-w",
+    "--deadline",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="End after so long, whatever was sent.",
+)
 @click.option("--spin", is_flag=True, help="Poll without sleeping: no wake-up in the round trip.")
 @click.option("-q", "--quiet", is_flag=True, help="The summary alone.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object for each reply, and one for the summary.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="A JSON object for each reply, and one for the summary."
+)
 @secured
 @families
 def command(
@@ -52,8 +86,8 @@ def command(
 ) -> int:
     """Send a message to HOST PORT each second, verify what comes back, and time it.
 
-    Ctrl-C ends it with a summary, Ctrl-\\ (SIGQUIT) tells how it stands. Exits 0 if all came back, 1 if any was lost or
-    differs, 2 if nobody could be reached.
+    Ctrl-C ends it with a summary, Ctrl-\\ (SIGQUIT) tells how it stands. Exits 0 if all came back,
+    1 if any was lost or differs, 2 if nobody could be reached.
 
     \b
     meari ping localhost 7007
@@ -75,12 +109,23 @@ def command(
         shown = True
         if as_json and not quiet:
             shown = show(json.dumps(report.of(event)))
-        elif not as_json and (not quiet or (isinstance(event, Connected) and not ping.summary.sent)):
+        elif not as_json and (
+            not quiet or (isinstance(event, Connected) and not ping.summary.sent)
+        ):
             shown = show(report.line(event))
         if not shown:
             stop.set()
 
-    ping = Ping(targets, publish, size=size[0], interval=interval, count=count, seconds=deadline, patience=patience, spin=spin)
+    ping = Ping(
+        targets,
+        publish,
+        size=size[0],
+        interval=interval,
+        count=count,
+        seconds=deadline,
+        patience=patience,
+        spin=spin,
+    )
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGQUIT, lambda *_: say(report.counts(ping.summary)))

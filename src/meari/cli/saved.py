@@ -1,4 +1,6 @@
-"""A file to be written at the end of a run: whether it can be is known before, and what was there stays until then."""
+"""A file to be written at the end of a run: whether it can be is known before, and what was there
+stays until then.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,10 @@ _PATIENCE = 10_000  # milliseconds that the reader of a pipe may take
 class Saved:
     """As a context manager, for the time of the run. None of a path: nothing is written.
 
-    A file that exists is overwritten where it is, so that its mode, its owner and its other links stay; the new content is
-    on the disk by then, in a file without a name (O_TMPFILE, open(2)). A new file gets its name when it is complete, and
-    a run that is killed leaves nothing behind. A FIFO has to have a reader.
+    A file that exists is overwritten where it is, so that its mode, its owner and its other links
+    stay; the new content is on the disk by then, in a file without a name (O_TMPFILE, open(2)). A
+    new file gets its name when it is complete, and a run that is killed leaves nothing behind. A
+    FIFO has to have a reader.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -52,7 +55,11 @@ class Saved:
         except OSError as error:
             if self._there >= 0:  # it is written where it is, without a copy before
                 return -1
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT) or not os.path.isdir(directory):
+            if error.errno not in (
+                errno.EOPNOTSUPP,
+                errno.EISDIR,
+                errno.ENOENT,
+            ) or not os.path.isdir(directory):
                 raise
         if self._there < 0 and not os.access(directory, os.W_OK):  # a file system without O_TMPFILE
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -88,11 +95,15 @@ class Saved:
 
     def _name(self, path: str) -> int:
         """Give the new file its name; -1 if that is all, or what is to be written to instead."""
-        with contextlib.suppress(OSError):  # no file without a name, no /proc, or something has the name by now
+        # No file without a name, no /proc, or something has the name by now.
+        with contextlib.suppress(OSError):
             if self._fd >= 0:
-                root = os.open("/", os.O_PATH | os.O_CLOEXEC)  # with it Python calls linkat(2), which follows the link
+                # With it Python calls linkat(2), which follows the link.
+                root = os.open("/", os.O_PATH | os.O_CLOEXEC)
                 try:
-                    os.link(f"/proc/self/fd/{self._fd}", path, src_dir_fd=root, follow_symlinks=True)
+                    os.link(
+                        f"/proc/self/fd/{self._fd}", path, src_dir_fd=root, follow_symlinks=True
+                    )
                 finally:
                     os.close(root)
                 return -1

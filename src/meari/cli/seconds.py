@@ -11,14 +11,18 @@ _MOST = 1e9  # some 30 years: more is a slip of the pen
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
-    """A number, or one with ms, us or s: more than 0, or with *zero* 0 too; neither "nan" nor "inf", which float() would take."""
+    """A number, or one with ms, us or s: more than 0, or with *zero* 0 too; neither "nan" nor
+    "inf", which float() would take.
+    """
 
     name = "seconds"
 
     def __init__(self, *, zero: bool = False) -> None:
         self._zero = zero
 
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         text = str(value)
         unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
         try:
@@ -26,5 +30,9 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         except ValueError:
             seconds = math.nan
         if not (0 < seconds <= _MOST or (self._zero and seconds == 0)):
-            self.fail(f"{value!r} is not a number of seconds {'from' if self._zero else 'above'} 0 to 1,000,000,000", param, ctx)
+            self.fail(
+                f"{value!r} is not a number of seconds {'from' if self._zero else 'above'} 0 to 1,000,000,000",
+                param,
+                ctx,
+            )
         return seconds

@@ -39,24 +39,61 @@ class _Mode(click.ParamType[int]):
 
     name = "mode"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
         text = str(value)
         if not re.fullmatch("0?[0-7]{3}", text):
-            self.fail(f"{value!r} is not a mode: three octal digits were expected, as in 0600", param, ctx)
+            self.fail(
+                f"{value!r} is not a mode: three octal digits were expected, as in 0600", param, ctx
+            )
         return int(text, 8)
 
 
 @click.command("serve", short_help="Be the far end: send back every byte.")
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
-@click.option("--engine", type=click.Choice(list(ENGINES)), default="event", show_default=True, help="How clients share the machine.")
-@click.option("--lines", is_flag=True, help="Echo line by line, as the book's server does, instead of whatever came.")
 @click.option(
-    "--workers", type=_COUNT, default=1, metavar="N", help="N processes, each with its own loop (event only); limits are divided by N."
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    default="event",
+    show_default=True,
+    help="How clients share the machine.",
 )
-@click.option("--threads", type=_COUNT, default=32, show_default=True, metavar="N", help="Threads of the prethread engine.")
-@click.option("--connections", type=_COUNT, metavar="N", help="At once; more wait in the backlog.  [default: what fits]")
-@click.option("--per-source", type=_COUNT, metavar="N", help="At once from one address; more are reset.")
-@click.option("--idle", type=Seconds(), metavar="SECONDS", help="Close a connection on which no byte moved for so long.")
+@click.option(
+    "--lines",
+    is_flag=True,
+    help="Echo line by line, as the book's server does, instead of whatever came.",
+)
+@click.option(
+    "--workers",
+    type=_COUNT,
+    default=1,
+    metavar="N",
+    help="N processes, each with its own loop (event only); limits are divided by N.",
+)
+@click.option(
+    "--threads",
+    type=_COUNT,
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Threads of the prethread engine.",
+)
+@click.option(
+    "--connections",
+    type=_COUNT,
+    metavar="N",
+    help="At once; more wait in the backlog.  [default: what fits]",
+)
+@click.option(
+    "--per-source", type=_COUNT, metavar="N", help="At once from one address; more are reset."
+)
+@click.option(
+    "--idle",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="Close a connection on which no byte moved for so long.",
+)
 @click.option(
     "--peer-timeout",
     type=Seconds(),
@@ -74,15 +111,35 @@ class _Mode(click.ParamType[int]):
     help="From the stop to the reset of what is still open.",
 )
 @click.option(
-    "--line", type=_COUNT, default=8192, show_default=True, metavar="BYTES", help="The longest line; a longer one comes in pieces."
+    "--line",
+    type=_COUNT,
+    default=8192,
+    show_default=True,
+    metavar="BYTES",
+    help="The longest line; a longer one comes in pieces.",
 )
-@click.option("--allow", multiple=True, metavar="CIDR", help="Serve these networks alone. May be repeated.")
-@click.option("--mode", type=_Mode(), metavar="MODE", help="Of a Unix socket's file, in octal.  [default: 0600]")
+@click.option(
+    "--allow", multiple=True, metavar="CIDR", help="Serve these networks alone. May be repeated."
+)
+@click.option(
+    "--mode",
+    type=_Mode(),
+    metavar="MODE",
+    help="Of a Unix socket's file, in octal.  [default: 0600]",
+)
 @click.option("--cert", metavar="FILE", help="tls://: the certificate with its chain, as PEM.")
 @click.option("--key", metavar="FILE", help="tls://: its key, as PEM.  [default: in --cert]")
-@click.option("--client-ca", metavar="FILE", help="tls://: clients have to show a certificate of these authorities.")
+@click.option(
+    "--client-ca",
+    metavar="FILE",
+    help="tls://: clients have to show a certificate of these authorities.",
+)
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
-@click.option("--spin", is_flag=True, help="Poll without sleeping (event only): steadier round trips, for a whole core.")
+@click.option(
+    "--spin",
+    is_flag=True,
+    help="Poll without sleeping (event only): steadier round trips, for a whole core.",
+)
 @click.option(
     "--explain",
     is_flag=True,
@@ -96,12 +153,26 @@ class _Mode(click.ParamType[int]):
     help="Be wrong on purpose: flip, drop, insert, duplicate, reorder, swap, replay, truncate, append, delay, stall, reset, "
     "or all. May be repeated.",
 )
-@click.option("--lie-every", type=click.IntRange(min=1024), metavar="BYTES", help="From lie to lie, on average.  [default: 65536]")
-@click.option("--seed", type=int, metavar="N", help="The same lies about the same bytes.  [default: 0]")
+@click.option(
+    "--lie-every",
+    type=click.IntRange(min=1024),
+    metavar="BYTES",
+    help="From lie to lie, on average.  [default: 65536]",
+)
+@click.option(
+    "--seed", type=int, metavar="N", help="The same lies about the same bytes.  [default: 0]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Tell events as JSON, an object a line.")
 @click.option("--resolve", is_flag=True, help="Tell clients by name.")
-@click.option("-q", "--quiet", is_flag=True, help="Tell where it listens and what goes wrong, not connections.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell every connection, however many there are.")
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Tell where it listens and what goes wrong, not connections.",
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Tell every connection, however many there are."
+)
 @families
 def command(
     addresses: tuple[str, ...],
@@ -134,9 +205,10 @@ def command(
 ) -> int:
     """Listen on each ADDRESS and send back every byte that comes.
 
-    ADDRESS is a port (7007: on every interface), host:port, [::1]:7007 or HOST PORT; port 0 is a free one. With tls://
-    before it, it is over TLS. unix:/path and unix:@name are Unix sockets. SIGTERM and Ctrl-C drain: what is under way is
-    echoed, then it exits 0. A second one ends it at once.
+    ADDRESS is a port (7007: on every interface), host:port, [::1]:7007 or HOST PORT; port 0 is a
+    free one. With tls:// before it, it is over TLS. unix:/path and unix:@name are Unix sockets.
+    SIGTERM and Ctrl-C drain: what is under way is echoed, then it exits 0. A second one ends it at
+    once.
 
     \b
     meari serve 7007
@@ -146,22 +218,37 @@ def command(
     asked = parse_all(addresses)
     unix = [address.scheme == "unix" for address in asked]
     if mode is not None and not any(unix):
-        raise click.UsageError("--mode is of a Unix socket's file: unix:/path", click.get_current_context())
+        raise click.UsageError(
+            "--mode is of a Unix socket's file: unix:/path", click.get_current_context()
+        )
     if allow and any(unix):
-        raise click.UsageError("--allow names networks, and a Unix socket is of none: its --mode admits", click.get_current_context())
+        raise click.UsageError(
+            "--allow names networks, and a Unix socket is of none: its --mode admits",
+            click.get_current_context(),
+        )
     tls = _tls(asked, cert, key, client_ca)
     if workers > 1 and once:
-        raise click.UsageError("--once serves one connection: it cannot be shared among --workers", click.get_current_context())
+        raise click.UsageError(
+            "--once serves one connection: it cannot be shared among --workers",
+            click.get_current_context(),
+        )
     if spin and explain:
-        raise click.UsageError("--spin looks without end, and --explain would tell each look", click.get_current_context())
+        raise click.UsageError(
+            "--spin looks without end, and --explain would tell each look",
+            click.get_current_context(),
+        )
     if spin and engine != "event":
-        raise click.UsageError(f"--spin is the event engine's, not {engine}'s", click.get_current_context())
+        raise click.UsageError(
+            f"--spin is the event engine's, not {engine}'s", click.get_current_context()
+        )
     _check_lies(lies, lie_every, seed, lines or workers > 1 or spin or bool(allow))
     if explain:
         from .narrator import narrate
 
         narrate()
-    limits = Limits(connections, per_source, 1 if once else None, idle, drain, line, threads, spin, peer_timeout)
+    limits = Limits(
+        connections, per_source, 1 if once else None, idle, drain, line, threads, spin, peer_timeout
+    )
     service: Service = partial(LineEcho, limit=line) if lines else StreamEcho
     if allow:
         from ..wire.allow import allowing, parse_network
@@ -171,10 +258,21 @@ def command(
         events, writer = Events(), None
     else:
         writer = WriterProcess(1, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
-        events = Events(writer.hand, verbose=verbose, second=0.8)  # so that its sums reach the writer within the writer's second
+        # So that its sums reach the writer within the writer's second.
+        events = Events(writer.hand, verbose=verbose, second=0.8)
     try:
         if lies:
-            server = _liar(asked, lies, lie_every, seed, limits, events, family, 0o600 if mode is None else mode, tls)
+            server = _liar(
+                asked,
+                lies,
+                lie_every,
+                seed,
+                limits,
+                events,
+                family,
+                0o600 if mode is None else mode,
+                tls,
+            )
         else:
             server = Server(
                 *asked,
@@ -202,14 +300,20 @@ def command(
     return 0
 
 
-def _tls(asked: list[Address], cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
+def _tls(
+    asked: list[Address], cert: str | None, key: str | None, client_ca: str | None
+) -> ssl.SSLContext | None:
     """The context of tls:// addresses. Raises click.UsageError, UsageError."""
     if not any(address.scheme == "tls" for address in asked):
         if cert or key or client_ca:
-            raise click.UsageError("--cert, --key and --client-ca are of tls:// addresses", click.get_current_context())
+            raise click.UsageError(
+                "--cert, --key and --client-ca are of tls:// addresses", click.get_current_context()
+            )
         return None
     if cert is None:
-        raise click.UsageError("tls:// needs a certificate: --cert FILE, and --key FILE", click.get_current_context())
+        raise click.UsageError(
+            "tls:// needs a certificate: --cert FILE, and --key FILE", click.get_current_context()
+        )
     from ..tls_context import server_context
 
     return server_context(cert, key, client_ca)
@@ -220,8 +324,14 @@ def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherw
     context = click.get_current_context()
     if not lies and (every is not None or seed is not None):
         raise click.UsageError("--lie-every and --seed say how to --lie", context)
-    if lies and (otherwise or context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE):
-        raise click.UsageError("--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin and --allow", context)
+    if lies and (
+        otherwise
+        or context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
+    ):
+        raise click.UsageError(
+            "--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin and --allow",
+            context,
+        )
 
 
 def _liar(

@@ -20,7 +20,9 @@ _LOOK = 0.2  # seconds from one look at what is over to the next
 class Side:
     """One path, or one server of ours: *name* is what was asked for, *chosen* what is told of it."""
 
-    def __init__(self, name: str, battery: Battery, chosen: Sequence[Property], *, spawned: bool = False) -> None:
+    def __init__(
+        self, name: str, battery: Battery, chosen: Sequence[Property], *, spawned: bool = False
+    ) -> None:
         self.name, self.battery, self.spawned = name, battery, spawned
         self._names = [each.name for each in chosen]
         self.over = threading.Event()
@@ -53,7 +55,10 @@ class Side:
     @property
     def in_order(self) -> list[Result]:
         """What is over, as far as nothing before it is missing."""
-        missing = next((i for i, name in enumerate(self._names) if name not in self.battery.results), len(self._names))
+        missing = next(
+            (i for i, name in enumerate(self._names) if name not in self.battery.results),
+            len(self._names),
+        )
         return [self.battery.results[name] for name in self._names[:missing]]
 
     @property
@@ -66,7 +71,9 @@ class Side:
 
 
 def try_all(sides: Sequence[Side], language: str | None) -> None:
-    """Try each, one after the other: they often lead to one far end. Shown in *language*, if in any.
+    """Try each, one after the other: they often lead to one far end.
+
+    Shown in *language*, if in any.
 
     Raises what a battery raises, once it has ended.
     """
@@ -97,7 +104,9 @@ class _Shown:
         if language is not None and sys.stdout is not None and os.isatty(1):
             from rich.live import Live
 
-            self._live = Live(transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            self._live = Live(
+                transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+            )
             self._live.start()
 
     def update(self) -> None:
@@ -130,9 +139,14 @@ class _Shown:
                 lines.append(report.line(result, language))
                 lines += report.behind(result, language, spawned=side.spawned)
             self._line = len(ready)
-            if side.over.is_set() and isinstance(side.error, Stopped):  # what is over, although some before it is not
+            # What is over, although some before it is not.
+            if side.over.is_set() and isinstance(side.error, Stopped):
                 rest = [result for result in side.results if result not in ready]
-                lines += [report.line(result, language) for result in rest if result.finding.seen not in report.UNTRIED]
+                lines += [
+                    report.line(result, language)
+                    for result in rest
+                    if result.finding.seen not in report.UNTRIED
+                ]
                 self._side = len(self._sides)
             if not side.over.is_set() or side.error is not None:
                 break
@@ -160,7 +174,9 @@ def _coloured(line: str) -> typing.Any:
     from rich.text import Text
 
     text = Text(line)
-    style = {"ok": "green", "FAIL": "bold red", "warn": "yellow", "?": "cyan"}.get(line[2:6].strip() if line.startswith("  ") else "")
+    style = {"ok": "green", "FAIL": "bold red", "warn": "yellow", "?": "cyan"}.get(
+        line[2:6].strip() if line.startswith("  ") else ""
+    )
     if style is not None:
         text.stylize(style, 2, 6)
     return text

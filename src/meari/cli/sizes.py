@@ -16,14 +16,20 @@ class Sizes(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
 
     name = "size"
 
-    def convert(self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         words = value.split("-")
         found = [_FORM.fullmatch(word) for word in words]
         if len(words) > 2 or None in found:
-            self.fail(f"{value!r} is not a size: 64, 64K, 1M, or a range such as 1-4096", param, ctx)
+            self.fail(
+                f"{value!r} is not a size: 64, 64K, 1M, or a range such as 1-4096", param, ctx
+            )
         sizes = [int(match[1]) * _UNITS[match[2].upper()] for match in found if match]
         if not 0 < sizes[0] <= sizes[-1] <= _MOST:
-            self.fail(f"{value!r}: a size is from 1 byte to 1 GiB, and a range goes upward", param, ctx)
+            self.fail(
+                f"{value!r}: a size is from 1 byte to 1 GiB, and a range goes upward", param, ctx
+            )
         return sizes[0], sizes[-1]

@@ -32,14 +32,24 @@ class _OutputError(Exception):
     metavar="SECONDS",
     help="Give up when no byte came or went for so long; after the end of the input, after ten times as long in all.",
 )
-@click.option("--explain", is_flag=True, help="Tell each call, what it returned and what the kernel says after it, on standard error.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Tell each call, what it returned and what the kernel says after it, on standard error.",
+)
 @secured
 @families
-def command(address: tuple[str, ...], timeout: float | None, explain: bool, family: int | None, security: Security) -> int:
+def command(
+    address: tuple[str, ...],
+    timeout: float | None,
+    explain: bool,
+    family: int | None,
+    security: Security,
+) -> int:
     """Send standard input to HOST PORT, print what comes back, and compare the two.
 
-    At the end of the input the connection is half-closed and the rest is waited for. Exits 0 if every byte came back as
-    it was sent, 1 if not, 2 if nobody could be reached.
+    At the end of the input the connection is half-closed and the rest is waited for. Exits 0 if
+    every byte came back as it was sent, 1 if not, 2 if nobody could be reached.
 
     \b
     echo hello | meari talk localhost 7007
@@ -79,7 +89,9 @@ def command(address: tuple[str, ...], timeout: float | None, explain: bool, fami
 
 
 def _show(data: bytes) -> None:
-    """Write to standard output, all of it; closed from the start, it is closed on purpose and takes nothing."""
+    """Write to standard output, all of it; closed from the start, it is closed on purpose and takes
+    nothing.
+    """
     if sys.stdout is None:
         return
     left = memoryview(data)

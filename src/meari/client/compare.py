@@ -1,18 +1,19 @@
 """Whether two loads differ: ratios, each with an interval from the rounds that it was measured in.
 
-A round is a run: what varies between two runs of one and the same thing (where the scheduler put them, how the caches
-lie, what else the machine did) does not show inside either, so an interval from within a run is too narrow for any
-comparison. The method:
+A round is a run: what varies between two runs of one and the same thing (where the scheduler put
+them, how the caches lie, what else the machine did) does not show inside either, so an interval
+from within a run is too narrow for any comparison. The method:
 
-- Rounds are run in turns, A B, B A, A B, and compared pair by pair: what slowed the machine for a while slowed both.
-- The ratio is of geometric means, and the interval Student's t on the logarithms of the pairs' ratios. Two saved series
-  of rounds are no pairs, and are compared as two samples (Welch's test).
-- Times on a shared machine are not normal: a round that met another process lies far out. So a difference is reported
-  only if ranks say so too, which assume no distribution: the sign test of the pairs, or the rank-sum test of Wilcoxon,
-  Mann and Whitney of two series, both exact (the latter up to 50 rounds of each).
-- Five metrics are compared at once. Each has to pass at 1 %, so that of identical far ends at most one comparison in
-  twenty reports any difference (Bonferroni's correction). That takes 8 pairs, or two series of 5, at the least. A
-  quantile for which a round has fewer than ten messages beyond is left out.
+- Rounds are run in turns, A B, B A, A B, and compared pair by pair: what slowed the machine for a
+while slowed both. - The ratio is of geometric means, and the interval Student's t on the logarithms
+of the pairs' ratios. Two saved series of rounds are no pairs, and are compared as two samples
+(Welch's test). - Times on a shared machine are not normal: a round that met another process lies
+far out. So a difference is reported only if ranks say so too, which assume no distribution: the
+sign test of the pairs, or the rank-sum test of Wilcoxon, Mann and Whitney of two series, both exact
+(the latter up to 50 rounds of each). - Five metrics are compared at once. Each has to pass at 1 %,
+so that of identical far ends at most one comparison in twenty reports any difference (Bonferroni's
+correction). That takes 8 pairs, or two series of 5, at the least. A quantile for which a round has
+fewer than ten messages beyond is left out.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from .tally import Count
 
 METRICS = ("rate", "p50", "p90", "p99", "p999")
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
-# Student's t, two-sided, 99 %: for 1 to 30 degrees of freedom, then near enough the normal's. 99 % = 1 - 5 % / 5 metrics.
+# Student's t, two-sided, 99 %: for 1 to 30 degrees of freedom, then near enough the normal's. 99 %
+# = 1 - 5 % / 5 metrics.
 _T = (
     63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947,
     2.921, 2.898, 2.878, 2.861, 2.845, 2.831, 2.819, 2.807, 2.797, 2.787, 2.779, 2.771, 2.763, 2.756, 2.750,
@@ -35,17 +37,20 @@ _T = (
 LEAST = 8  # pairs of rounds, below which the sign test cannot reach 1 %
 SERIES = 5  # rounds of each of two series, below which the rank-sum test cannot
 _LEVEL = 0.01  # of a test of one metric
-_EXACT = 2500  # pairs of a round and another, up to which the orders are counted: 50 rounds of each; beyond they are near normal
+# Pairs of a round and another, up to which the orders are counted: 50 rounds of each; beyond they
+# are near normal.
+_EXACT = 2500
 _BEYOND = 10  # messages, for a quantile to be one
 _VISIBLE = 0.005  # a difference of less would be told as 1.00x
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times the first is the second in *metric*: between *low* and *high* with 99 % confidence.
+    """How many times the first is the second in *metric*: between *low* and *high* with 99 %
+    confidence.
 
-    *between*: whether the interval covers what varies between runs; if not, no difference can be concluded from it.
-    *ranked*: whether the ranks of the rounds differ too.
+    *between*: whether the interval covers what varies between runs; if not, no difference can be
+    concluded from it. *ranked*: whether the ranks of the rounds differ too.
     """
 
     metric: str
@@ -57,7 +62,12 @@ class Ratio:
 
     @property
     def differs(self) -> bool:
-        return self.between and self.ranked and not self.low <= 1.0 <= self.high and abs(self.ratio - 1) >= _VISIBLE
+        return (
+            self.between
+            and self.ranked
+            and not self.low <= 1.0 <= self.high
+            and abs(self.ratio - 1) >= _VISIBLE
+        )
 
     def sentence(self, first: str, second: str) -> str:
         """Plainly: who is slower or faster, or that it cannot be told."""
@@ -67,7 +77,11 @@ class Ratio:
         if not self.differs:
             return f"no difference can be told in {name}: {first} is {self.ratio:.2f}x {second} ({self.low:.2f} to {self.high:.2f})"
         worse = self.ratio < 1 if self.metric == "rate" else self.ratio > 1
-        ratio, low, high = (self.ratio, self.low, self.high) if self.ratio >= 1 else (1 / self.ratio, 1 / self.high, 1 / self.low)
+        ratio, low, high = (
+            (self.ratio, self.low, self.high)
+            if self.ratio >= 1
+            else (1 / self.ratio, 1 / self.high, 1 / self.low)
+        )
         where = "in rate" if self.metric == "rate" else f"at {name}"
         return f"{first} is {ratio:.2f}x {'slower' if worse else 'faster'} {where} ({low:.2f} to {high:.2f})"
 
@@ -80,9 +94,12 @@ def t(freedom: float) -> float:
 
 
 def values(counts: Sequence[tuple[Count, float]], metric: str, paced: bool) -> list[float]:
-    """One figure for each stretch of (what was counted, seconds): messages a second, or nanoseconds."""
+    """One figure for each stretch of (what was counted, seconds): messages a second, or
+    nanoseconds.
+    """
     if metric == "rate":
-        return [max(count.messages, 0.5) / seconds for count, seconds in counts]  # none at all is less than one
+        # None at all is less than one.
+        return [max(count.messages, 0.5) / seconds for count, seconds in counts]
     name = "from_due" if paced else "round_trip"
     q = _QUANTILES[metric]
     if any(count.times[name].total * (1 - q) < _BEYOND for count, _ in counts):
@@ -96,7 +113,13 @@ def paired(metric: str, first: Sequence[float], second: Sequence[float]) -> Rati
     if len(logs) < LEAST:
         return None
     ranked = _sign_test(sum(log > 0 for log in logs), sum(log < 0 for log in logs)) <= _LEVEL
-    return _ratio(metric, statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs)), len(logs) - 1, ranked)
+    return _ratio(
+        metric,
+        statistics.fmean(logs),
+        statistics.stdev(logs) / math.sqrt(len(logs)),
+        len(logs) - 1,
+        ranked,
+    )
 
 
 def unpaired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ratio | None:
@@ -106,7 +129,9 @@ def unpaired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ra
         return None
     variances = [statistics.variance(sample) / len(sample) for sample in (one, other)]
     error = math.sqrt(sum(variances))
-    parts = sum(v * v / (len(sample) - 1) for v, sample in zip(variances, (one, other), strict=True))
+    parts = sum(
+        v * v / (len(sample) - 1) for v, sample in zip(variances, (one, other), strict=True)
+    )
     freedom = sum(variances) ** 2 / parts if parts else 1e9
     mean = statistics.fmean(one) - statistics.fmean(other)
     return _ratio(metric, mean, error, freedom, _rank_sum_test(one, other) <= _LEVEL)
@@ -119,9 +144,11 @@ def _sign_test(more: int, less: int) -> float:
 
 
 def _rank_sum_test(one: Sequence[float], other: Sequence[float]) -> float:
-    """The two-sided probability of ranks as far apart as these, or more so, where all orders are as likely (Mann, Whitney).
+    """The two-sided probability of ranks as far apart as these, or more so, where all orders are as
+    likely (Mann, Whitney).
 
-    u counts the pairs in which the first is less, a tie as half of one; ways[u] in how many orders there are so many.
+    u counts the pairs in which the first is less, a tie as half of one; ways[u] in how many orders
+    there are so many.
     """
     n, m = len(one), len(other)
     u = sum(1.0 if a < b else 0.5 if a == b else 0.0 for a in one for b in other)
@@ -130,7 +157,8 @@ def _rank_sum_test(one: Sequence[float], other: Sequence[float]) -> float:
     row = [[1] for _ in range(m + 1)]  # for none of the first, and each number of the other
     for _ in range(n):
         ways = [[1]]
-        for j in range(1, m + 1):  # the greatest is of the first, above j of the other; or it is of the other
+        # The greatest is of the first, above j of the other; or it is of the other.
+        for j in range(1, m + 1):
             below, beside = row[j], ways[j - 1]
             whole = [0] * j + below
             for k, count in enumerate(beside):
@@ -143,26 +171,37 @@ def _rank_sum_test(one: Sequence[float], other: Sequence[float]) -> float:
 
 def _ratio(metric: str, mean: float, error: float, freedom: float, ranked: bool) -> Ratio:
     reach = t(freedom) * error
-    return Ratio(metric, math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), ranked=ranked)
+    return Ratio(
+        metric, math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), ranked=ranked
+    )
 
 
 def saved(first: Sequence[Result], second: Sequence[Result]) -> list[Ratio]:
     """Two saved series of rounds; or two single runs, of which nothing but the ratio is known."""
     paced = all(result.plan.rate is not None for result in (*first, *second))
-    samples = [[(result.count, result.seconds) for result in series if result.count.messages] for series in (first, second)]
+    samples = [
+        [(result.count, result.seconds) for result in series if result.count.messages]
+        for series in (first, second)
+    ]
     ours, theirs = samples
     if min(len(ours), len(theirs)) >= SERIES:
         found = (unpaired(m, values(ours, m, paced), values(theirs, m, paced)) for m in METRICS)
         return [ratio for ratio in found if ratio is not None]
     pairs = [(m, values(ours, m, paced), values(theirs, m, paced)) for m in METRICS]
-    means = [(m, statistics.geometric_mean(a), statistics.geometric_mean(b)) for m, a, b in pairs if a and b and min(*a, *b) > 0]
+    means = [
+        (m, statistics.geometric_mean(a), statistics.geometric_mean(b))
+        for m, a, b in pairs
+        if a and b and min(*a, *b) > 0
+    ]
     return [Ratio(m, a / b, a / b, a / b, between=False) for m, a, b in means]
 
 
 def rounds(first: Sequence[Result], second: Sequence[Result]) -> list[Ratio]:
     """Rounds of two far ends that were loaded in turns."""
     paced = bool(first) and first[0].plan.rate is not None
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a.count.messages and b.count.messages]
+    pairs = [
+        (a, b) for a, b in zip(first, second, strict=True) if a.count.messages and b.count.messages
+    ]
     ours, theirs = ([(pair[i].count, pair[i].seconds) for pair in pairs] for i in (0, 1))
     found = (paired(m, values(ours, m, paced), values(theirs, m, paced)) for m in METRICS)
     return [ratio for ratio in found if ratio is not None]

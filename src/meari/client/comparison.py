@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first byte that is not what was sent: its *offset*, and both bytes; *sent* is None where nothing was."""
+    """The first byte that is not what was sent: its *offset*, and both bytes; *sent* is None where
+    nothing was.
+    """
 
     offset: int
     sent: int | None
@@ -25,7 +27,10 @@ def _byte(value: int) -> str:
 
 
 class Comparison:
-    """Counts what was sent and what came back, and finds the first byte that differs. After that it only counts."""
+    """Counts what was sent and what came back, and finds the first byte that differs.
+
+    After that it only counts.
+    """
 
     def __init__(self) -> None:
         self.sent = self.returned = 0  # bytes
@@ -56,7 +61,9 @@ class Comparison:
         self.returned += len(data)
 
     def _compare(self, data: bytes, start: int) -> int:
-        """Compare *data* from *start* on with the first of what is expected; how many bytes that settled."""
+        """Compare *data* from *start* on with the first of what is expected; how many bytes that
+        settled.
+        """
         if not self._expected:
             self._differ(start, None, data[start])
             return 0

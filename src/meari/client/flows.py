@@ -50,7 +50,14 @@ class Flow(Verifier):
         "sock",
     )
 
-    def __init__(self, run: int, number: int, report: Callable[[Fault], None], chunk: int, sock: socket.socket) -> None:
+    def __init__(
+        self,
+        run: int,
+        number: int,
+        report: Callable[[Fault], None],
+        chunk: int,
+        sock: socket.socket,
+    ) -> None:
         super().__init__(run, number, report, chunk)
         self.sock, self.fd = sock, sock.fileno()
         self.channel = Channel(sock)
@@ -59,7 +66,8 @@ class Flow(Verifier):
         self.at = 0  # how much of it is
         self.owed = 0  # bytes of messages under way that the kernel has not taken
         self.sent = 0  # the offset where the last message under way ends
-        self.end, self.since, self.due = NEVER, 0, 0  # the offset where the first one ends, when it was sent, and when due
+        # The offset where the first one ends, when it was sent, and when due.
+        self.end, self.since, self.due = NEVER, 0, 0
         self.queue: deque[tuple[int, int, int]] = deque()  # the same three of those after it
         self.heard = 0  # when bytes came last
         self.network = [0] * len(NETWORK)  # what the kernel had counted when it was last asked
@@ -69,7 +77,9 @@ class Flow(Verifier):
         self.closing = 0  # until when, after our FIN, the far end's is waited for
 
     def answered_nudge(self) -> bool:
-        """True if an answer makes up for a nudge: no message follows it, and as many are in flight as before."""
+        """True if an answer makes up for a nudge: no message follows it, and as many are in flight
+        as before.
+        """
         nudges, self.nudges = self.nudges, 0
         return bool(nudges)
 
@@ -79,13 +89,20 @@ class Flow(Verifier):
         self.since, self.heard = min(now, self.since + by), min(now, self.heard + by)
         self.due += by if self.due else 0
         self.closing += by if self.closing else 0
-        self.queue = deque((end, min(now, since + by), due + by if due else 0) for end, since, due in self.queue)
+        self.queue = deque(
+            (end, min(now, since + by), due + by if due else 0) for end, since, due in self.queue
+        )
 
 
 class Flows:
-    """Opens the connections, keeps their number up, writes to them. *numbers* are those that they get."""
+    """Opens the connections, keeps their number up, writes to them.
 
-    def __init__(self, plan: Plan, targets: list[Endpoint], run: int, numbers: tuple[int, int], tally: Tally) -> None:
+    *numbers* are those that they get.
+    """
+
+    def __init__(
+        self, plan: Plan, targets: list[Endpoint], run: int, numbers: tuple[int, int], tally: Tally
+    ) -> None:
         self.plan, self.targets, self.run, self.tally = plan, targets, run, tally
         self.poller = kernel.epoll()
         self.open: dict[int, Flow] = {}  # by descriptor
@@ -120,16 +137,20 @@ class Flows:
         flow.since = flow.heard = since
 
     def _add(self, sock: socket.socket) -> Flow:
-        flow = Flow(self.run, self._first + self._made * self._step, self.tally.fault, self.chunk, sock)
+        flow = Flow(
+            self.run, self._first + self._made * self._step, self.tally.fault, self.chunk, sock
+        )
         self._made += 1
         self.open[flow.fd] = self.plain[flow.fd] = flow
         self.poller.register(flow.fd, OUT)
         return flow
 
     def connected(self, flow: Flow) -> bool:
-        """Whether the connection that was begun is there now; if it failed it is dropped, and tried again later.
+        """Whether the connection that was begun is there now; if it failed it is dropped, and tried
+        again later.
 
-        With a layer it is there once that has shaken hands: secured() is called for what comes until then.
+        With a layer it is there once that has shaken hands: secured() is called for what comes
+        until then.
         """
         now = time.monotonic_ns()
         if trouble(flow.sock):
@@ -146,7 +167,9 @@ class Flows:
         return True
 
     def secured(self, flow: Flow) -> bool:
-        """Whether the layer's handshake is over now; if it failed the connection is dropped, and tried again later."""
+        """Whether the layer's handshake is over now; if it failed the connection is dropped, and
+        tried again later.
+        """
         flow.channel.flush()
         data = flow.channel.read()
         if flow.channel.end is not None:
@@ -195,14 +218,24 @@ class Flows:
         return data
 
     def heard_late(self, flow: Flow, at: int, pause: int, n: int) -> None:
-        """*n* bytes came at *at*, after a silence; it was no fault for *pause* of it, while we were stopped."""
+        """*n* bytes came at *at*, after a silence; it was no fault for *pause* of it, while we were
+        stopped.
+        """
         if self.plan.new_connections and not flow.answered and n:
             flow.answered = True
             self.tally.now.times["first_byte"].add((at - flow.since,))
         gap = at - max(flow.heard, flow.since) - pause
         if gap > self.late and flow.end != NEVER and n:
             length = flow.sent - flow.owed - flow.front
-            self.tally.fault(Fault("delayed", flow.connection, flow.front, length, f"nothing came for {gap / 1e6:.0f} ms"))
+            self.tally.fault(
+                Fault(
+                    "delayed",
+                    flow.connection,
+                    flow.front,
+                    length,
+                    f"nothing came for {gap / 1e6:.0f} ms",
+                )
+            )
 
     def drop(self, flow: Flow, again: int | None) -> None:
         """Close it; *again* is when another may take its place, if it is not the end."""
@@ -220,7 +253,9 @@ class Flows:
             self.missing.append(again)
 
     def count_unserved(self, flow: Flow, least: float) -> None:
-        """Count a connection that has waited for *least* seconds at the least, and received nothing."""
+        """Count a connection that has waited for *least* seconds at the least, and received
+        nothing.
+        """
         waited = (time.monotonic_ns() - flow.since) / SECOND
         self.tally.now.unserved += flow.end != NEVER and not flow.progress and waited >= least
 
@@ -232,11 +267,15 @@ class Flows:
             info = tcp_info(flow.sock)
             for i, name in enumerate(NETWORK):
                 count = getattr(info, name)
-                setattr(self.tally.now, name, getattr(self.tally.now, name) + count - flow.network[i])
+                setattr(
+                    self.tally.now, name, getattr(self.tally.now, name) + count - flow.network[i]
+                )
                 flow.network[i] = count
 
     def notice(self) -> None:
-        """The same of every connection, unless there are so many that asking would disturb what is measured."""
+        """The same of every connection, unless there are so many that asking would disturb what is
+        measured.
+        """
         if len(self.open) <= _ASKED:
             for flow in self.open.values():
                 self._notice(flow)
@@ -251,13 +290,18 @@ class Flows:
         flow.front = came  # what is missing did not come back
         if not flow.closing:
             self.tally.now.lost += 1
-            if self.tally.now.kinds.total() == before:  # not even that: it ended between two messages
-                self.tally.fault(Fault("closed" if kind == "truncated" else kind, flow.connection, flow.front, 0))
+            # Not even that: it ended between two messages.
+            if self.tally.now.kinds.total() == before:
+                self.tally.fault(
+                    Fault("closed" if kind == "truncated" else kind, flow.connection, flow.front, 0)
+                )
         self.tally.now.missing += outstanding
         self.drop(flow, None if flow.closing else time.monotonic_ns() + (0 if good else _RETRY))
 
     def _waited(self, flow: Flow) -> int:
-        """How many messages did not come back, but for those that were to make others come: each has waited until now."""
+        """How many messages did not come back, but for those that were to make others come: each
+        has waited until now.
+        """
         now = time.monotonic_ns()
         waiting = [*([(flow.end, flow.since, flow.due)] if flow.end != NEVER else []), *flow.queue]
         waiting = waiting[: len(waiting) - flow.nudges]

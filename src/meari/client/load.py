@@ -1,12 +1,13 @@
 """One process of a load: messages on many connections, every byte of them verified.
 
-A closed loop keeps a fixed number of messages in flight on each connection, and sends the next when one has come back:
-a slow far end is asked less. An open loop sends each message when it is due on a fixed grid, whatever came back, and
-times it from then too: what waited because others were slow is not hidden ("coordinated omission").
+A closed loop keeps a fixed number of messages in flight on each connection, and sends the next when
+one has come back: a slow far end is asked less. An open loop sends each message when it is due on a
+fixed grid, whatever came back, and times it from then too: what waited because others were slow is
+not hidden ("coordinated omission").
 
-There is one loop on epoll(7), full duplex: writing never keeps it from reading. What came is read from all that are
-ready before the next messages are written, which keeps the processor's caches warm; each message is timed from its own
-write to the read that ended it.
+There is one loop on epoll(7), full duplex: writing never keeps it from reading. What came is read
+from all that are ready before the next messages are written, which keeps the processor's caches
+warm; each message is timed from its own write to the read that ended it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from .tally import Count, Tally
 from .timer import Timer
 
 _AT_ONCE = 64  # events taken from the poller in one call
-_SMALL, _MIDDLE, _LARGE = 448, 8192, 65536  # bytes of a read: up to 512 Python's own allocator gives; a busy peer fills the last
+# Bytes of a read: up to 512 Python's own allocator gives; a busy peer fills the last.
+_SMALL, _MIDDLE, _LARGE = 448, 8192, 65536
 _LOOK = SECOND // 10  # from one look at everything to the next
 _OUTSTANDING = 500_000  # messages of an open loop; those due beyond are not sent, and counted
 _GOODBYE = 2 * SECOND  # for the far end's FIN, after ours
@@ -36,10 +38,18 @@ _BURST = 64  # messages of an open loop that is late, sent before what came back
 
 
 class Load:
-    """Runs *plan* against the first of *targets* that answers, as *part* (which process, of how many); *told*: each interval."""
+    """Runs *plan* against the first of *targets* that answers, as *part* (which process, of how
+    many); *told*: each interval.
+    """
 
     def __init__(
-        self, plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], stop: Stop, report: Callable[[Count], None]
+        self,
+        plan: Plan,
+        targets: list[Endpoint],
+        run: int,
+        part: tuple[int, int],
+        stop: Stop,
+        report: Callable[[Count], None],
     ) -> None:
         self.plan, self.stop, self.report = plan, stop, report
         self.tally = Tally(plan.rate is not None)
@@ -67,7 +77,9 @@ class Load:
         return self.flows.connect(self.stop)
 
     def run(self, begin: int) -> None:
-        """Send and verify from *begin* on, a time of time.monotonic_ns(), to the end of the plan or the stop; everything is closed then."""
+        """Send and verify from *begin* on, a time of time.monotonic_ns(), to the end of the plan or
+        the stop; everything is closed then.
+        """
         plan = self.plan
         try:
             if self.stop.wait(max(0, begin - time.monotonic_ns()) / SECOND):
@@ -75,7 +87,9 @@ class Load:
             self.tally.begin()
             self._begin = self._counting = self._present = begin = max(begin, time.monotonic_ns())
             self._warm = begin + int(plan.warmup * SECOND)
-            self._over = self._warm + int(plan.seconds * SECOND) if plan.seconds is not None else NEVER
+            self._over = (
+                self._warm + int(plan.seconds * SECOND) if plan.seconds is not None else NEVER
+            )
             self._tell_at, self._look_at = self._warm + int(plan.interval * SECOND), begin
             if not plan.warmup:
                 self._warm = NEVER
@@ -90,7 +104,11 @@ class Load:
                 self._timer.close()
 
     def finish(self) -> Count:
-        """What came after the end. Of a closed loop that is faults alone; of an open one messages too, which were due before it."""
+        """What came after the end.
+
+        Of a closed loop that is faults alone; of an open one messages too, which were due before
+        it.
+        """
         if self.plan.rate is None:
             self.tally.conclude()
         else:
@@ -100,7 +118,13 @@ class Load:
         return count
 
     def _loop(self) -> None:
-        flows, plain, read, clock, post = self.flows.open, self.flows.plain, kernel.read, time.monotonic_ns, self._post
+        flows, plain, read, clock, post = (
+            self.flows.open,
+            self.flows.plain,
+            kernel.read,
+            time.monotonic_ns,
+            self._post,
+        )
         tally, trips, dues = self.tally, self.tally.trips, self.tally.dues
         poll, room, fixed, late = self.flows.poller.poll, self._room, self._fixed, self.flows.late
         paced, alone = self.plan.rate is not None, self.plan.new_connections
@@ -153,7 +177,9 @@ class Load:
                     continue
                 at = clock()
                 if at - flow.heard > late:
-                    self.flows.heard_late(flow, at, at - self._pause.seen if self._pause.came else 0, n)
+                    self.flows.heard_late(
+                        flow, at, at - self._pause.seen if self._pause.came else 0, n
+                    )
                 flow.heard = at
                 if n and flow.chunk.startswith(data, flow.position) and not flow.damage:
                     flow.position += n
@@ -182,7 +208,8 @@ class Load:
                     del back[self._left :]
                 self._left -= len(back)
                 if not self._left:
-                    self._look_at = 0  # the last answers are under way, and the last of them is the end
+                    # The last answers are under way, and the last of them is the end.
+                    self._look_at = 0
                 for flow in back:
                     post(flow, fixed or self._size(), 0)
             elif alone:
@@ -191,7 +218,8 @@ class Load:
                         self.flows.part(flow, clock() + _GOODBYE)
             if paced:
                 self._flying -= len(back)
-            if trips and (not paced or self._flying <= 0 or len(trips) >= _TIMES):  # counting waits until no answer is waited for
+            # Counting waits until no answer is waited for.
+            if trips and (not paced or self._flying <= 0 or len(trips) >= _TIMES):
                 tally.fold()
                 if large:
                     for flow in back:
@@ -214,7 +242,8 @@ class Load:
         else:
             flow.at += size
             write, fd = kernel.write, flow.fd
-            now = time.monotonic_ns()  # right before the write: whatever lies between would be told as round trip
+            # Right before the write: whatever lies between would be told as round trip.
+            now = time.monotonic_ns()
             try:
                 written = write(fd, message) if flow.plain else flow.channel.write(message)
             except BlockingIOError:
@@ -287,7 +316,9 @@ class Load:
         return bool(mask & ~OUT)
 
     def _compare(self, flow: Flow, data: bytes, at: int, back: list[Flow]) -> int:
-        """What the hot path has not found to be as expected: more than one piece of it, or something else."""
+        """What the hot path has not found to be as expected: more than one piece of it, or
+        something else.
+        """
         flow.receive(data)
         if not flow.damage:
             return flow.front
@@ -315,12 +346,18 @@ class Load:
     # Now and then
 
     def _look(self, now: int) -> None:
-        """Whatever is due: an interval to tell, the end, connections to replace, those that are silent."""
+        """Whatever is due: an interval to tell, the end, connections to replace, those that are
+        silent.
+        """
         flows = self.flows
         done = not self._left and all(flow.end == NEVER for flow in flows.open.values())
         if flows.ready or any(flow.closing for flow in flows.open.values()):
             self._present = now
-        if self.stop.wait(0) or done or (self.plan.seconds is None and now - self._present > self._timeout):
+        if (
+            self.stop.wait(0)
+            or done
+            or (self.plan.seconds is None and now - self._present > self._timeout)
+        ):
             self._over = min(self._over, now)
         if now >= min(self._warm, self._over) and self._warm < NEVER:
             self._warm = NEVER
@@ -341,22 +378,41 @@ class Load:
             self._drained = now + self._timeout
         flows.replace(now)
         if self._timer is not None and not flows.ending:
-            self._flying = sum(len(flow.queue) + (flow.end != NEVER) for flow in flows.open.values())  # some may have been lost
+            # Some may have been lost.
+            self._flying = sum(
+                len(flow.queue) + (flow.end != NEVER) for flow in flows.open.values()
+            )
             self._timer.set(self._due(self._grid), max(1, self._due(self._part[1]) - self._begin))
         for flow in list(flows.open.values()):
             self._watch(flow, now)
         pause = _LOOK if len(flows.open) < 1000 else 5 * _LOOK
         if flows.ending or not self._left:  # the last answers are under way
             pause = SECOND // (1000 if len(flows.open) < 100 else 50)
-        self._look_at = min(now + pause, self._over if self._over > now else NEVER, self._warm, max(self._tell_at, now))
+        self._look_at = min(
+            now + pause,
+            self._over if self._over > now else NEVER,
+            self._warm,
+            max(self._tell_at, now),
+        )
 
     def _shift(self, trips: int = NEVER, dues: int = NEVER) -> int:
-        """After a pause (SIGTSTP, SIGCONT) its time is taken out of all that is timed; what time it is now.
+        """After a pause (SIGTSTP, SIGCONT) its time is taken out of all that is timed; what time it
+        is now.
 
         The tally's *trips* and *dues* from these places on may have it in them.
         """
         pause = self._pause.take()
-        for name in ("_begin", "_over", "_warm", "_tell_at", "_look_at", "_drained", "_counting", "_gone", "_present"):
+        for name in (
+            "_begin",
+            "_over",
+            "_warm",
+            "_tell_at",
+            "_look_at",
+            "_drained",
+            "_counting",
+            "_gone",
+            "_present",
+        ):
             if getattr(self, name) < NEVER:
                 setattr(self, name, getattr(self, name) + pause)
         for flow in self.flows.open.values():
@@ -382,7 +438,8 @@ class Load:
                 self.flows.drop(flow, now)
         elif quiet > self._timeout:
             self.flows.lose(flow, "stalled")
-        elif now >= self._drained and owing:  # bytes are still coming, and would for who knows how long
+        elif now >= self._drained and owing:
+            # Bytes are still coming, and would for who knows how long.
             self.flows.leave(flow)
         elif flow.closing:
             if now >= flow.closing and not owing:
@@ -391,7 +448,8 @@ class Load:
                 self.flows.drop(flow, now)
         elif ending and not owing:
             self.flows.part(flow, now + _GOODBYE)
-        elif quiet > self._timeout // 2:  # some bytes may have been lost at the end of a message: what comes after it shows that
+        elif quiet > self._timeout // 2:
+            # Some bytes may have been lost at the end of a message: what comes after it shows that.
             if ending or not self._left or self.plan.new_connections:
                 self.flows.part(flow, now + _GOODBYE)
             elif self.plan.rate is None and not flow.nudges and not flow.owed:

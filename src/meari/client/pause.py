@@ -10,8 +10,8 @@ import time
 class Pause:
     """Notices SIGCONT until close(); nothing in a thread other than the main one.
 
-    A caller that reads the clock must read `came` afterwards: the signal may arrive within the call,
-    and the time that it returns may then lie behind the pause.
+    A caller that reads the clock must read `came` afterwards: the signal may arrive within the
+    call, and the time that it returns may then lie behind the pause.
     """
 
     def __init__(self) -> None:

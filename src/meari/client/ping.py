@@ -1,8 +1,9 @@
 """One round trip after another on one connection, each verified and timed.
 
-A message is sent when it is due, whether or not the one before has come back. The first that is not back within the
-patience is lost, and with it the connection: TCP keeps the order, so nothing behind it would come either. A connection
-that is lost is made anew, which tells how long the far end was gone.
+A message is sent when it is due, whether or not the one before has come back. The first that is not
+back within the patience is lost, and with it the connection: TCP keeps the order, so nothing behind
+it would come either. A connection that is lost is made anew, which tells how long the far end was
+gone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from .pause import Pause
 from .ping_events import Broken, Connected, Lost, PingEvent, Reply, Summary
 from .tally import NETWORK
 
-SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns(): no step of a wall clock shows in them
+# All times are nanoseconds of time.monotonic_ns(): no step of a wall clock shows in them.
+SECOND = 1_000_000_000
 _NEVER = 1 << 62
 _AWAKE = SECOND // 1000  # before a message is due, from when on a spinning ping does not sleep
 _GOODBYE = 2.0  # seconds for the far end's FIN, after ours, as load waits
@@ -53,7 +55,11 @@ class Ping:
         spin: bool = False,
     ) -> None:
         self._targets, self._report = targets, report
-        self._size, self._interval, self._patience = size, int(interval * SECOND), int(patience * SECOND)
+        self._size, self._interval, self._patience = (
+            size,
+            int(interval * SECOND),
+            int(patience * SECOND),
+        )
         self._count, self._spin = count, spin
         self.summary = Summary()
         self._over = self.summary.began + int(seconds * SECOND) if seconds is not None else _NEVER
@@ -64,19 +70,27 @@ class Ping:
         self._stream: Verifier
         self._poller: select.epoll
         self._left: deque[memoryview] = deque()  # of messages, not yet written
-        self._waiting: deque[tuple[int, int, int]] = deque()  # (sequence number, offset where it ends, when it was sent)
-        self._lost_at = self._retry_at = 0  # when the connection was, and when another may be begun, while there is none
+        # (sequence number, offset where it ends, when it was sent).
+        self._waiting: deque[tuple[int, int, int]] = deque()
+        # When the connection was, and when another may be begun, while there is none.
+        self._lost_at = self._retry_at = 0
         self._resumed = 0  # when our process went on after a pause
-        self._network = [0] * len(NETWORK)  # what the kernel had counted on the connection when it was last asked
+        # What the kernel had counted on the connection when it was last asked.
+        self._network = [0] * len(NETWORK)
         self._good = 0  # when the far end was last known to be there: a reply, or a connection
         self._pause = Pause()
 
     def run(self, stop: Stop) -> Summary:
-        """Ping until the count, the time or the stop. Raises ConnectError if the first connection cannot be made, Stopped before it."""
+        """Ping until the count, the time or the stop.
+
+        Raises ConnectError if the first connection cannot be made, Stopped before it.
+        """
         until_over = (self._over - time.monotonic_ns()) / SECOND
         with kernel.epoll() as self._poller:
             self._poller.register(stop.fileno(), 0)
-            opened = open_channel(self._targets, max(0.001, min(self._patience / SECOND, until_over)), stop)
+            opened = open_channel(
+                self._targets, max(0.001, min(self._patience / SECOND, until_over)), stop
+            )
             self._targets = [opened.endpoint]
             self._far_end = opened.endpoint.address
             self._poller.register(opened.channel.fileno(), select.EPOLLIN)
@@ -99,7 +113,9 @@ class Ping:
             while (left := until - time.monotonic()) > 0 and (data := self._channel.read()) != b"":
                 if data is None:
                     poller = kernel.poll()
-                    poller.register(self._channel.fileno(), self._channel.mask(reading=True, writing=False))
+                    poller.register(
+                        self._channel.fileno(), self._channel.mask(reading=True, writing=False)
+                    )
                     poller.poll(milliseconds(left))
                     self._channel.flush()
                     continue
@@ -128,7 +144,8 @@ class Ping:
             if self._channel is None and now >= self._retry_at:
                 self._begin(now)
             ready = self._channel is not None and not self._connecting
-            if self._interval == 0:  # one after the other, and none while there is nobody to send it to
+            # One after the other, and none while there is nobody to send it to.
+            if self._interval == 0:
                 more = more and ready and not self._waiting
             if more and now >= due:
                 due = max(due + self._interval, now - self._interval)
@@ -138,7 +155,9 @@ class Ping:
                 return
 
     def _now(self) -> int:
-        """What time it is; if the process was stopped meanwhile (Ctrl-Z), what was sent before is not timed, and gets new patience."""
+        """What time it is; if the process was stopped meanwhile (Ctrl-Z), what was sent before is
+        not timed, and gets new patience.
+        """
         # The clock first: a pause that ends within the call is noticed before its time is used.
         now = time.monotonic_ns()
         if self._pause.came:
@@ -147,7 +166,9 @@ class Ping:
         return now
 
     def _given_up_at(self) -> int:
-        """When the connection, or the message that is waited for longest, is given up; or when to connect anew."""
+        """When the connection, or the message that is waited for longest, is given up; or when to
+        connect anew.
+        """
         if self._channel is None:
             return self._retry_at
         if self._connecting:
@@ -160,7 +181,9 @@ class Ping:
         self._channel, self._connecting = channel, 0
         self._mask = int(select.EPOLLIN)
         self._network = [0] * len(NETWORK)
-        self._stream = Verifier(self._run, self.summary.connections, self._fault, min(max(self._size, _LEAST), _PIECE))
+        self._stream = Verifier(
+            self._run, self.summary.connections, self._fault, min(max(self._size, _LEAST), _PIECE)
+        )
         self._out, self._at = self._stream.more(), 0
         self.summary.connections += 1
         self.summary.connect.add((took,))
@@ -207,7 +230,9 @@ class Ping:
         if channel.layer is None:
             self._connected(channel, now - self._connecting)
         else:
-            self._connected(channel, self._shaking - self._connecting, time.monotonic_ns() - self._shaking)
+            self._connected(
+                channel, self._shaking - self._connecting, time.monotonic_ns() - self._shaking
+            )
 
     def _lose(self, channel: Channel, why: str) -> None:
         """The connection is lost, with all that was under way on it."""
@@ -220,7 +245,8 @@ class Ping:
             self._connecting, self._retry_at = 0, now + _RETRY
             return
         self._lost_at = now
-        self._retry_at = now + (0 if self._stream.front else _RETRY)  # whoever accepts and closes is not asked in a hot loop
+        # Whoever accepts and closes is not asked in a hot loop.
+        self._retry_at = now + (0 if self._stream.front else _RETRY)
         self._stream.finish()
         self._report(Broken(why))
         while self._waiting:
@@ -233,7 +259,9 @@ class Ping:
             return
         seq, end, _ = self._waiting.popleft()
         back = max(0, self._stream.progress - (end - self._size))
-        self._lost(seq, f"{back:,} of {self._size:,} bytes were back within {self._patience / SECOND:g} s")
+        self._lost(
+            seq, f"{back:,} of {self._size:,} bytes were back within {self._patience / SECOND:g} s"
+        )
         self._lose(channel, "given up")
 
     def _lost(self, seq: int, why: str) -> None:
@@ -277,7 +305,9 @@ class Ping:
         self._waiting.append((self.summary.sent, end, now))
 
     def _flush(self, channel: Channel) -> None:
-        """Write what is left, as far as it goes; poll for room to write only while something still is."""
+        """Write what is left, as far as it goes; poll for room to write only while something still
+        is.
+        """
         channel.flush()
         while self._left and (written := channel.write(self._left[0])):
             if written == len(self._left[0]):

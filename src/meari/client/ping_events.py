@@ -1,4 +1,7 @@
-"""What a ping reports: events as they happen, and the summary. Times are nanoseconds of time.monotonic_ns()."""
+"""What a ping reports: events as they happen, and the summary.
+
+Times are nanoseconds of time.monotonic_ns().
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ SECOND = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection to *far_end* was made in *took*; *outage* is since the last good reply before it, 0 for the first.
+    """A connection to *far_end* was made in *took*; *outage* is since the last good reply before
+    it, 0 for the first.
 
     *handshake* is what the layer's took after that, and *layer* what came of it.
     """
@@ -70,7 +74,8 @@ class Summary:
     connections: int = 0
     outage: int = 0  # in all, from the last good reply, or connection, to the next connection
     faults: int = 0
-    retransmitted: int = 0  # segments that our kernel sent again, and the rest of what it counted (TcpInfo)
+    # Segments that our kernel sent again, and the rest of what it counted (TcpInfo).
+    retransmitted: int = 0
     duplicates: int = 0
     reorderings: int = 0
     out_of_order: int = 0
@@ -86,6 +91,8 @@ class Summary:
 
     @property
     def nearer(self) -> bool:
-        """Whether connecting was so much faster than echoing that something nearer may have answered the handshake."""
+        """Whether connecting was so much faster than echoing that something nearer may have
+        answered the handshake.
+        """
         echo, connect = self.round_trip.quantile(0.5), self.connect.quantile(0.5)
         return bool(self.returned) and echo > 5 * connect and echo - connect > SECOND / 1000

@@ -9,7 +9,10 @@ from ..errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run of a load does. Times in seconds, sizes in bytes. Raises UsageError for what cannot be."""
+    """What one run of a load does.
+
+    Times in seconds, sizes in bytes. Raises UsageError for what cannot be.
+    """
 
     address: str
     connections: int = 1
@@ -23,34 +26,59 @@ class Plan:
     new_connections: bool = False  # a connection for each message
     processes: int = 1
     interval: float = 1.0
-    timeout: float = 10.0  # without a byte, while some are due: the connection is given up as stalled
+    # Without a byte, while some are due: the connection is given up as stalled.
+    timeout: float = 10.0
     late: float | None = None  # without a byte, while some are due: a fault, "delayed"
 
     def __post_init__(self) -> None:
-        for name, value in (("connections", self.connections), ("processes", self.processes), ("depth", self.depth)):
+        for name, value in (
+            ("connections", self.connections),
+            ("processes", self.processes),
+            ("depth", self.depth),
+        ):
             if value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
-        if not (self.interval >= 0.001 and self.timeout > 0 and self.warmup >= 0 and (self.seconds is None or self.seconds > 0)):
+        if not (
+            self.interval >= 0.001
+            and self.timeout > 0
+            and self.warmup >= 0
+            and (self.seconds is None or self.seconds > 0)
+        ):
             raise UsageError("times are above 0, and an interval is a millisecond at least")
         if self.seconds is None and self.messages is None:
             raise UsageError("a load has an end: seconds, or a number of messages")
         if not 0 < self.least <= self.most:
-            raise UsageError(f"a message has 1 byte at least, and a range of sizes goes upward, not from {self.least} to {self.most}")
+            raise UsageError(
+                f"a message has 1 byte at least, and a range of sizes goes upward, not from {self.least} to {self.most}"
+            )
         if self.connections < self.processes:
-            raise UsageError(f"{self.connections} connections cannot be divided among {self.processes} processes")
+            raise UsageError(
+                f"{self.connections} connections cannot be divided among {self.processes} processes"
+            )
         if self.rate is not None and not 1e-6 <= self.rate <= 1e9:  # not a number neither
-            raise UsageError(f"the rate must be a number of messages a second up to 1,000,000,000, not {self.rate}")
+            raise UsageError(
+                f"the rate must be a number of messages a second up to 1,000,000,000, not {self.rate}"
+            )
         if self.messages is not None and self.warmup:
-            raise UsageError("so many messages, and warming up before, do not go together: give the seconds instead")
+            raise UsageError(
+                "so many messages, and warming up before, do not go together: give the seconds instead"
+            )
         if self.rate is not None and self.depth > 1:
-            raise UsageError("a depth is of the closed loop: with a rate, messages are sent when they are due")
+            raise UsageError(
+                "a depth is of the closed loop: with a rate, messages are sent when they are due"
+            )
         if self.new_connections and (self.rate is not None or self.depth > 1):
             raise UsageError("with a connection for each message there is no depth, and no rate")
         if self.messages is not None and self.messages < self.processes:
-            raise UsageError(f"{self.messages} messages cannot be divided among {self.processes} processes")
+            raise UsageError(
+                f"{self.messages} messages cannot be divided among {self.processes} processes"
+            )
 
     def part(self, n: int) -> Plan:
-        """What process *n* of them does. Its connections are numbered n, n + processes, and so on."""
+        """What process *n* of them does.
+
+        Its connections are numbered n, n + processes, and so on.
+        """
         values = asdict(self)
         values["connections"] = len(range(n, self.connections, self.processes))
         if self.messages is not None:

@@ -15,7 +15,9 @@ from .tally import NETWORK, TIMES, Count
 
 VERSION = 1
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
-_POINTS = 240  # stretches of a run that are kept: of a longer run each is longer, so that a result does not grow with it
+# Stretches of a run that are kept: of a longer run each is longer, so that a result does not grow
+# with it.
+_POINTS = 240
 _BUSY = 0.9  # of the processor time of a core, from which on the near end is taken for the limit
 _WORKING = 0.5  # of a core, from which on messages that are sent late are the near end's own doing
 _LAG_US = 1000.0  # that a hundredth of the messages may be sent later than they are due
@@ -54,7 +56,8 @@ class Result:
         seconds = count.until - self.seconds
         whole, part = Point(self.seconds, seconds, count), Point(self.seconds, seconds, Count())
         part.count.add(count)
-        if self.points and (self._in_last < self._joined or seconds <= 0):  # the latter: some process had told it late
+        # The latter: some process had told it late.
+        if self.points and (self._in_last < self._joined or seconds <= 0):
             self.points[-1].add(part)
             self._in_last += 1
         else:
@@ -70,7 +73,9 @@ class Result:
         return whole
 
     def finish(self, count: Count) -> None:
-        """What came after the end, while the last answers were waited for: in the sum, and in no point of it."""
+        """What came after the end, while the last answers were waited for: in the sum, and in no
+        point of it.
+        """
         self.count.add(count)
 
     # What follows from it
@@ -83,7 +88,9 @@ class Result:
     @property
     def bytes_per_second(self) -> float:
         """Of those that came back while it was measured, one way."""
-        return sum(point.count.bytes for point in self.points) / self.seconds if self.seconds else 0.0
+        return (
+            sum(point.count.bytes for point in self.points) / self.seconds if self.seconds else 0.0
+        )
 
     @property
     def faults(self) -> int:
@@ -97,25 +104,40 @@ class Result:
     @property
     def busy(self) -> float:
         """The part of the time that the near end's processes were working, 0 to 1 each."""
-        return min(1.0, self.count.busy / self.seconds / self.plan.processes) if self.seconds else 0.0
+        return (
+            min(1.0, self.count.busy / self.seconds / self.plan.processes) if self.seconds else 0.0
+        )
 
     @property
     def kept_its_rate(self) -> bool | None:
-        """Whether all that was due in an open loop was sent, and all but what was on its way at the end had come back by then."""
+        """Whether all that was due in an open loop was sent, and all but what was on its way at the
+        end had come back by then.
+        """
         if self.plan.rate is None:
             return None
         count = self.count
-        on_its_way = 2 * self.plan.rate * count.times["from_due"].quantile(0.1) / 1e9  # Little's law, with the time of the quick
-        return not count.shed and count.after + count.unfinished <= (1 - _KEPT) * count.due + on_its_way
+        # Little's law, with the time of the quick.
+        on_its_way = 2 * self.plan.rate * count.times["from_due"].quantile(0.1) / 1e9
+        return (
+            not count.shed
+            and count.after + count.unfinished <= (1 - _KEPT) * count.due + on_its_way
+        )
 
     @property
     def complete(self) -> bool:
         """Whether every message that was sent came back, and every connection could be made."""
-        return not self.count.missing and not self.count.unconnected and not self.count.unfinished and not self.count.damaged
+        return (
+            not self.count.missing
+            and not self.count.unconnected
+            and not self.count.unfinished
+            and not self.count.damaged
+        )
 
     @property
     def sent_late(self) -> bool:
-        """Whether messages of an open loop were sent so late that it shows in the latency that is reported."""
+        """Whether messages of an open loop were sent so late that it shows in the latency that is
+        reported.
+        """
         if self.plan.rate is None:
             return False
         lag, waited = (self.count.times[name].quantile(0.99) / 1000 for name in ("lag", "from_due"))
@@ -123,12 +145,16 @@ class Result:
 
     @property
     def near_end_was_the_limit(self) -> bool:
-        """Whether the figures are the near end's own: its processor was busy, or this machine had no port left."""
+        """Whether the figures are the near end's own: its processor was busy, or this machine had
+        no port left.
+        """
         if self.count.no_port:
             return True
         if self.plan.rate is None:
             return self.busy > _BUSY
-        return (self.sent_late and self.busy > _WORKING) or (self.busy > _BUSY and not self.kept_its_rate)
+        return (self.sent_late and self.busy > _WORKING) or (
+            self.busy > _BUSY and not self.kept_its_rate
+        )
 
     def to_json(self) -> dict[str, object]:
         count = self.count
@@ -152,8 +178,15 @@ class Result:
             "late_messages": count.after,
             "unfinished_messages": count.unfinished,
             "due_messages": count.due,
-            "connections": {"opened": count.opened, "lost": count.lost, "unserved": count.unserved, "failed": count.unconnected},
-            "network": {name: getattr(count, name) for name in NETWORK} if self.over_a_network else {},
+            "connections": {
+                "opened": count.opened,
+                "lost": count.lost,
+                "unserved": count.unserved,
+                "failed": count.unconnected,
+            },
+            "network": {name: getattr(count, name) for name in NETWORK}
+            if self.over_a_network
+            else {},
             "near_end": {
                 "busy": round(self.busy, 4),
                 "was_the_limit": self.near_end_was_the_limit,
@@ -165,7 +198,9 @@ class Result:
                 "paused_s": round(count.paused, 3),
             },
             "histograms": _encoded(count),
-            "over_time": [interval(point) | {"histograms": _encoded(point.count)} for point in self.points],
+            "over_time": [
+                interval(point) | {"histograms": _encoded(point.count)} for point in self.points
+            ],
         }
         return found
 
@@ -179,12 +214,23 @@ class Result:
         """What to_json() gave. Raises UsageError if it is not that."""
         try:
             if found["type"] != "result" or found["version"] != VERSION:
-                raise UsageError(f"a result of another kind: {found['type']}, version {found['version']}")
-            result = cls(Plan(**found["plan"]), int(found["run"], 16), found["started"], found["far_end"], found["seconds"])
+                raise UsageError(
+                    f"a result of another kind: {found['type']}, version {found['version']}"
+                )
+            result = cls(
+                Plan(**found["plan"]),
+                int(found["run"], 16),
+                found["started"],
+                found["far_end"],
+                found["seconds"],
+            )
             result.count = _counted(found)
             result.count.busy = found["near_end"]["busy"] * result.seconds * result.plan.processes
             result.count.shed = found["near_end"]["not_sent"]
-            result.count.opened, result.count.lost = found["connections"]["opened"], found["connections"]["lost"]
+            result.count.opened, result.count.lost = (
+                found["connections"]["opened"],
+                found["connections"]["lost"],
+            )
             result.count.missing = found["missing_messages"]
             result.count.unserved = found["connections"].get("unserved", 0)
             result.count.unconnected = found["connections"].get("failed", 0)
@@ -192,8 +238,14 @@ class Result:
             result.count.paused = found["near_end"].get("paused_s", 0.0)
             for name in NETWORK:
                 setattr(result.count, name, found.get("network", {}).get(name, 0))
-            result.count.damaged, result.count.after = found["damaged_messages"], found["late_messages"]
-            result.count.unfinished, result.count.due = found["unfinished_messages"], found["due_messages"]
+            result.count.damaged, result.count.after = (
+                found["damaged_messages"],
+                found["late_messages"],
+            )
+            result.count.unfinished, result.count.due = (
+                found["unfinished_messages"],
+                found["due_messages"],
+            )
             result.count.faults = [_to_fault(fault) for fault in found["faults"]]
             result.points = [Point(p["at"], p["seconds"], _counted(p)) for p in found["over_time"]]
             result.to_json()  # what it cannot be told from is none
@@ -206,7 +258,11 @@ class Result:
 
 def series(results: Sequence[Result]) -> dict[str, object]:
     """Rounds of one load, ready for JSON."""
-    return {"type": "rounds", "version": VERSION, "rounds": [result.to_json() for result in results]}
+    return {
+        "type": "rounds",
+        "version": VERSION,
+        "rounds": [result.to_json() for result in results],
+    }
 
 
 def load_results(path: str) -> list[Result]:
@@ -232,13 +288,21 @@ def summary(histogram: Histogram) -> dict[str, float | None]:
     """Microseconds at each quantile, the greatest, the mean; None where nothing was counted."""
     if not histogram.total:
         return dict.fromkeys((*_QUANTILES, "max", "mean"))
-    found: dict[str, float | None] = {name: round(histogram.quantile(q) / 1000, 3) for name, q in _QUANTILES.items()}
-    return found | {"max": round(histogram.greatest / 1000, 3), "mean": round(histogram.mean() / 1000, 3)}
+    found: dict[str, float | None] = {
+        name: round(histogram.quantile(q) / 1000, 3) for name, q in _QUANTILES.items()
+    }
+    return found | {
+        "max": round(histogram.greatest / 1000, 3),
+        "mean": round(histogram.mean() / 1000, 3),
+    }
 
 
 def times(count: Count) -> dict[str, object]:
     """The summary of each kind of time that was taken: `round_trip_us` always."""
-    names = ["round_trip", *(name for name in ("from_due", "first_byte") if count.times[name].total)]
+    names = [
+        "round_trip",
+        *(name for name in ("from_due", "first_byte") if count.times[name].total),
+    ]
     if count.times["first_byte"].total:
         names.append("connect")
     return {f"{name}_us": summary(count.times[name]) for name in names}
@@ -247,10 +311,20 @@ def times(count: Count) -> dict[str, object]:
 def interval(point: Point) -> dict[str, object]:
     """A stretch of the run, ready for JSON."""
     count = point.count
-    found: dict[str, object] = {"type": "interval", "at": round(point.at, 6), "seconds": round(point.seconds, 6)}
+    found: dict[str, object] = {
+        "type": "interval",
+        "at": round(point.at, 6),
+        "seconds": round(point.seconds, 6),
+    }
     found |= {"messages": count.messages, "bytes": count.bytes}
-    found["messages_per_second"] = round(count.messages / point.seconds if point.seconds else 0.0, 3)
-    return found | times(count) | {"fault_counts": dict(count.kinds), "retransmitted": count.retransmitted}
+    found["messages_per_second"] = round(
+        count.messages / point.seconds if point.seconds else 0.0, 3
+    )
+    return (
+        found
+        | times(count)
+        | {"fault_counts": dict(count.kinds), "retransmitted": count.retransmitted}
+    )
 
 
 def _encoded(count: Count) -> dict[str, str]:
@@ -267,11 +341,23 @@ def _counted(found: dict[str, typing.Any]) -> Count:
 
 def _of_fault(fault: Fault) -> dict[str, object]:
     found = {key: value for key, value in asdict(fault).items() if key not in ("origin", "shown")}
-    return found | {"sent": fault.sent.hex(), "returned": fault.returned.hex(), "shown_from": fault.shown}
+    return found | {
+        "sent": fault.sent.hex(),
+        "returned": fault.returned.hex(),
+        "shown_from": fault.shown,
+    }
 
 
 def _to_fault(found: dict[str, typing.Any]) -> Fault:
     sent, returned = bytes.fromhex(found["sent"]), bytes.fromhex(found["returned"])
     return Fault(
-        found["kind"], found["connection"], found["offset"], found["length"], found["detail"], None, found["shown_from"], sent, returned
+        found["kind"],
+        found["connection"],
+        found["offset"],
+        found["length"],
+        found["detail"],
+        None,
+        found["shown_from"],
+        sent,
+        returned,
     )

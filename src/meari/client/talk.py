@@ -1,9 +1,9 @@
 """The echo client (CS:APP 11.4.9, echoclient.c), with both directions at once.
 
-The book's client writes a line and then reads one. It waits for ever when the line has no newline, or when the far end
-holds part of it; and with a file both ends end up writing to a peer that does not read. Here one poll(2) watches the
-input, the connection for reading, and for writing while something is left to write. (poll, because epoll refuses
-regular files as input.)
+The book's client writes a line and then reads one. It waits for ever when the line has no newline,
+or when the far end holds part of it; and with a file both ends end up writing to a peer that does
+not read. Here one poll(2) watches the input, the connection for reading, and for writing while
+something is left to write. (poll, because epoll refuses regular files as input.)
 """
 
 from __future__ import annotations
@@ -26,18 +26,33 @@ _HELD = 1.0  # seconds without a byte, after which a far end is taken to wait fo
 _CHUNK = 65536  # bytes taken at once from the input, and from the connection
 
 
-def talk(channel: Channel, source: int, show: Callable[[bytes], None], comparison: Comparison, timeout: float | None = None) -> None:
-    """Send what comes from the descriptor *source*, *show* what comes back, until the far end's end of file.
+def talk(
+    channel: Channel,
+    source: int,
+    show: Callable[[bytes], None],
+    comparison: Comparison,
+    timeout: float | None = None,
+) -> None:
+    """Send what comes from the descriptor *source*, *show* what comes back, until the far end's end
+    of file.
 
-    At the end of *source* the connection is half-closed, and the rest waited for. *comparison* is kept up to date,
-    also when an error ends it: DeadlineError if no byte moved either way for *timeout* seconds, or the rest is not
-    there after ten times as long; ConnectionError if the connection fails; or whatever *show* raises. The connection is left open.
+    At the end of *source* the connection is half-closed, and the rest waited for. *comparison* is
+    kept up to date, also when an error ends it: DeadlineError if no byte moved either way for
+    *timeout* seconds, or the rest is not there after ten times as long; ConnectionError if the
+    connection fails; or whatever *show* raises. The connection is left open.
     """
     _Talk(channel, source, show, comparison, timeout).run()
 
 
 class _Talk:
-    def __init__(self, channel: Channel, source: int, show: Callable[[bytes], None], comparison: Comparison, timeout: float | None) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        source: int,
+        show: Callable[[bytes], None],
+        comparison: Comparison,
+        timeout: float | None,
+    ) -> None:
         self._channel, self._source, self._show = channel, source, show
         self._comparison = comparison
         self._timeout = timeout
@@ -49,7 +64,11 @@ class _Talk:
     def run(self) -> None:
         moved = time.monotonic()
         while True:
-            wait = None if self._timeout is None else min(moved + self._timeout, self._until) - time.monotonic()
+            wait = (
+                None
+                if self._timeout is None
+                else min(moved + self._timeout, self._until) - time.monotonic()
+            )
             if wait is not None and wait <= 0:
                 late = time.monotonic() >= self._until
                 raise DeadlineError(
@@ -62,7 +81,8 @@ class _Talk:
             if stuck and not ready:
                 self._window += WINDOW  # the far end may hold a line that is longer than that
             if self._channel.fileno() in ready:
-                ended, sent = self._receive(), self._send()  # what has come is shown, also when nothing more will go
+                # What has come is shown, also when nothing more will go.
+                ended, sent = self._receive(), self._send()
                 if ended:
                     return
                 moved = time.monotonic() if sent or ended is False else moved
@@ -74,7 +94,9 @@ class _Talk:
         if self._channel.waiting:
             return [self._channel.fileno()]
         poller = kernel.poll()
-        poller.register(self._channel.fileno(), self._channel.mask(reading=True, writing=bool(self._left)))
+        poller.register(
+            self._channel.fileno(), self._channel.mask(reading=True, writing=bool(self._left))
+        )
         if self._more and not self._left and self._comparison.outstanding < self._window:
             poller.register(self._source, select.POLLIN)
         return [fd for fd, _ in poller.poll(milliseconds(wait))]
@@ -99,7 +121,8 @@ class _Talk:
         if not self._left:
             return False
         sent = self._channel.write(self._left)
-        if self._channel.failed is not None:  # what has come may still be read, and then the read fails too
+        # What has come may still be read, and then the read fails too.
+        if self._channel.failed is not None:
             self._left, self._more = b"", False
         self._left = memoryview(self._left)[sent:]
         return sent > 0

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from ..histogram import Histogram
 from ..stream.verify import Fault
 
-TIMES = ("round_trip", "from_due", "connect", "first_byte", "lag")  # each a histogram of nanoseconds
+# Each a histogram of nanoseconds.
+TIMES = ("round_trip", "from_due", "connect", "first_byte", "lag")
 NETWORK = ("retransmitted", "duplicates", "reorderings", "out_of_order")  # as in TcpInfo
 FAULTS = 1000  # told with their place; of the rest only the number
 
@@ -31,8 +32,10 @@ class Count:
     shed: int = 0  # messages that were due, and not sent
     unserved: int = 0  # connections that were sent messages, and received not a byte
     unconnected: int = 0  # attempts to connect that failed, after the first connections
-    no_port: int = 0  # times that no connection could be begun: this machine had no local port free for it
-    paused: float = 0.0  # seconds that our process was stopped (SIGTSTP): the clock stood still for them
+    # Times that no connection could be begun: this machine had no local port free for it.
+    no_port: int = 0
+    # Seconds that our process was stopped (SIGTSTP): the clock stood still for them.
+    paused: float = 0.0
     retransmitted: int = 0  # segments that our kernel sent again (TCP_INFO, tcp(7))
     duplicates: int = 0  # DSACKs: of those, what had arrived already
     reorderings: int = 0  # times that segments of ours were found to arrive out of order
@@ -41,7 +44,9 @@ class Count:
     until: float = 0.0  # seconds from the begin of what is counted to the end of this
     kinds: Counter[str] = field(default_factory=Counter)  # faults
     faults: list[Fault] = field(default_factory=list)
-    times: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in TIMES})
+    times: dict[str, Histogram] = field(
+        default_factory=lambda: {name: Histogram() for name in TIMES}
+    )
 
     def add(self, other: Count) -> None:
         for name in _SUMS:
@@ -54,13 +59,29 @@ class Count:
 
 
 _SUMS = (
-    *("messages", "damaged", "missing", "unclosed", "due", "after", "unfinished", "bytes", "opened", "lost", "shed", "busy"),
+    *(
+        "messages",
+        "damaged",
+        "missing",
+        "unclosed",
+        "due",
+        "after",
+        "unfinished",
+        "bytes",
+        "opened",
+        "lost",
+        "shed",
+        "busy",
+    ),
     *("unserved", "unconnected", "no_port", "paused", *NETWORK),
 )
 
 
 class Tally:
-    """Counts, and is emptied by take(). Times of messages are put into `trips` (from sending) and `dues`, then counted by fold()."""
+    """Counts, and is emptied by take().
+
+    Times of messages are put into `trips` (from sending) and `dues`, then counted by fold().
+    """
 
     def __init__(self, paced: bool = False) -> None:
         self.paced = paced
@@ -98,13 +119,17 @@ class Tally:
             self.lags.clear()
 
     def untime(self, trips: int, dues: int, least: int) -> None:
-        """Of the messages from the places *trips* and *dues* on, those that took *least* or longer count, without their times."""
+        """Of the messages from the places *trips* and *dues* on, those that took *least* or longer
+        count, without their times.
+        """
         self.now.messages += sum(took >= least for took in self.trips[trips:])
         for times, first in ((self.trips, trips), (self.dues, dues)):
             times[first:] = [took for took in times[first:] if took < least]
 
     def forget(self) -> None:
-        """What was counted was warming up, or came too late; faults, and how many connections there were, count in any case."""
+        """What was counted was warming up, or came too late; faults, and how many connections there
+        were, count in any case.
+        """
         self.fold()
         now = self.now
         count = Count(
@@ -124,7 +149,9 @@ class Tally:
         self.now, self._busy = count, time.process_time()
 
     def conclude(self) -> None:
-        """The end of a closed loop: what came back after it is not counted, but has its time, as what never came back has."""
+        """The end of a closed loop: what came back after it is not counted, but has its time, as
+        what never came back has.
+        """
         self.fold()
         times = self.now.times["round_trip"]
         self.forget()

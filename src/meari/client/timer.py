@@ -1,7 +1,7 @@
 """timerfd(2), which Python has from 3.13 on: a timer among the descriptors that a poller watches.
 
-epoll(7) counts in milliseconds, and sleeps up to 50 microseconds too long; messages that are due each 100 microseconds
-want better.
+epoll(7) counts in milliseconds, and sleeps up to 50 microseconds too long; messages that are due
+each 100 microseconds want better.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import os
 import time
 
 _SECOND = 1_000_000_000
-_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC  # TFD_NONBLOCK and TFD_CLOEXEC have the same values
+# TFD_NONBLOCK and TFD_CLOEXEC have the same values.
+_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 _ABSTIME = 1  # TFD_TIMER_ABSTIME
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Spec(ctypes.Structure):  # struct itimerspec
-    _fields_ = [(name, ctypes.c_long) for name in ("interval_s", "interval_ns", "first_s", "first_ns")]
+    _fields_ = [
+        (name, ctypes.c_long) for name in ("interval_s", "interval_ns", "first_s", "first_ns")
+    ]
 
 
 class Timer:
@@ -34,7 +37,9 @@ class Timer:
         return int(self._fd)
 
     def set(self, first: int, interval: int) -> None:
-        """Expire at *first*, a time of time.monotonic_ns(), and each *interval* nanoseconds after it."""
+        """Expire at *first*, a time of time.monotonic_ns(), and each *interval* nanoseconds after
+        it.
+        """
         spec = _Spec(*divmod(interval, _SECOND), *divmod(first, _SECOND))
         if _libc.timerfd_settime(self._fd, _ABSTIME, ctypes.byref(spec), None) < 0:
             number = ctypes.get_errno()

@@ -1,7 +1,9 @@
-"""A load on several processes: each measures, and this one sums up, so that whatever it prints disturbs no figure.
+"""A load on several processes: each measures, and this one sums up, so that whatever it prints
+disturbs no figure.
 
-The processes are forked, connect, and wait; when all are connected they begin at the same moment of the one monotonic
-clock. Each tells what it has counted an interval at a time, over a socket, as a pickled Count: they are our own children.
+The processes are forked, connect, and wait; when all are connected they begin at the same moment of
+the one monotonic clock. Each tells what it has counted an interval at a time, over a socket, as a
+pickled Count: they are our own children.
 """
 
 from __future__ import annotations
@@ -41,7 +43,15 @@ _GRACE = 10.0  # seconds beyond all that a process may wait for
 class Worker:
     """One process, from its parent."""
 
-    def __init__(self, plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], stop: Stop, others: list[Worker]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        targets: list[Endpoint],
+        run: int,
+        part: tuple[int, int],
+        stop: Stop,
+        others: list[Worker],
+    ) -> None:
         self.sock, theirs = socket.socketpair()
         self.far_end: Address | None = None  # once it is connected
         self.intervals: list[Count] = []  # told, and not yet summed up
@@ -97,7 +107,9 @@ class _Last:
 
 
 class _Sender:
-    """A worker's end of the socket: while the parent does not read, what is to be told is summed up instead of waited for."""
+    """A worker's end of the socket: while the parent does not read, what is to be told is summed up
+    instead of waited for.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -127,7 +139,14 @@ def _framed(value: object) -> bytes:
     return _HEAD.pack(len(data)) + data
 
 
-def _work(plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], stop: Stop, sock: socket.socket) -> None:
+def _work(
+    plan: Plan,
+    targets: list[Endpoint],
+    run: int,
+    part: tuple[int, int],
+    stop: Stop,
+    sock: socket.socket,
+) -> None:
     """What a forked process does."""
     stop.inherit()
     report = _Sender(sock)
@@ -147,7 +166,9 @@ def _work(plan: Plan, targets: list[Endpoint], run: int, part: tuple[int, int], 
 
 
 class Workers:
-    """Runs a plan against the first of *targets* that answers; run() gives *told* each interval as it is complete."""
+    """Runs a plan against the first of *targets* that answers; run() gives *told* each interval as
+    it is complete.
+    """
 
     def __init__(self, plan: Plan, targets: list[Endpoint], run: int | None = None) -> None:
         self.plan, self.targets = plan, targets
@@ -156,11 +177,16 @@ class Workers:
         self._stop = Stop()
         self._pause = Pause()
         self._workers: list[Worker] = []
-        self.result = Result(plan, self.run_number, datetime.now(UTC).isoformat(timespec="seconds"), plan.address)
+        self.result = Result(
+            plan, self.run_number, datetime.now(UTC).isoformat(timespec="seconds"), plan.address
+        )
         self.began = 0  # what is counted, as time.monotonic_ns()
 
     def stop(self) -> None:
-        """End the run early; what was counted is told. Safe in a signal handler; a second time it ends at once."""
+        """End the run early; what was counted is told.
+
+        Safe in a signal handler; a second time it ends at once.
+        """
         if self.stopped:
             self._kill()
         self.stopped = True
@@ -170,16 +196,26 @@ class Workers:
         for worker in self._workers:
             worker.child.kill()
 
-    def run(self, report: Callable[[Point], None] = lambda _: None, idle: Callable[[], None] = lambda: None) -> Result:
+    def run(
+        self,
+        report: Callable[[Point], None] = lambda _: None,
+        idle: Callable[[], None] = lambda: None,
+    ) -> Result:
         """*idle* is called some times a second.
 
-        Raises ConnectError if not all connections could be made, LocalError if a process failed, Stopped before the begin.
+        Raises ConnectError if not all connections could be made, LocalError if a process failed,
+        Stopped before the begin.
         """
         try:
             n = self.plan.processes
             for i in range(n):
-                self._workers.append(Worker(self.plan, self.targets, self.run_number, (i, n), self._stop, self._workers))
-            while any(worker.far_end is None for worker in self._workers):  # each has its own patience
+                self._workers.append(
+                    Worker(
+                        self.plan, self.targets, self.run_number, (i, n), self._stop, self._workers
+                    )
+                )
+            # Each has its own patience.
+            while any(worker.far_end is None for worker in self._workers):
                 self._read()
                 if any(worker.gone for worker in self._workers):
                     raise Stopped("stopped")
@@ -209,7 +245,11 @@ class Workers:
 
     def _collect(self, report: Callable[[Point], None], idle: Callable[[], None]) -> None:
         """Sum up the intervals as they come: one is complete when every process has told it."""
-        last = math.inf if self.plan.seconds is None else self.began / SECOND + self.plan.seconds + self._patience()
+        last = (
+            math.inf
+            if self.plan.seconds is None
+            else self.began / SECOND + self.plan.seconds + self._patience()
+        )
         while not all(worker.gone for worker in self._workers):
             self._read()
             now = time.monotonic_ns()
@@ -218,7 +258,9 @@ class Workers:
                 last += self._pause.take() / SECOND
             else:
                 self._pause.seen = now
-            while all(worker.intervals or worker.last or worker.gone for worker in self._workers) and self._sum(report):
+            while all(
+                worker.intervals or worker.last or worker.gone for worker in self._workers
+            ) and self._sum(report):
                 pass
             idle()
             if self.stopped:

@@ -23,13 +23,21 @@ T = typing.TypeVar("T")
 
 
 class AcceptLoop(typing.Generic[T]):
-    """A door and the loop around it, for the engines that block: they are given one arrival after another.
+    """A door and the loop around it, for the engines that block: they are given one arrival after
+    another.
 
-    *watch* maps other descriptors to what is to be called when they are readable; it may change at any time, by
-    watching() and forgetting().
+    *watch* maps other descriptors to what is to be called when they are readable; it may change at
+    any time, by watching() and forgetting().
     """
 
-    def __init__(self, listeners: Sequence[tuple[Listener, T]], stop: Stop, limits: Limits, events: Events, capacity: int) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[tuple[Listener, T]],
+        stop: Stop,
+        limits: Limits,
+        events: Events,
+        capacity: int,
+    ) -> None:
         self.stop, self.limits, self.events = stop, limits, events
         self.poller = kernel.epoll()
         self.acceptor = Acceptor(listeners, limits, events, self.poller, capacity)
@@ -47,7 +55,9 @@ class AcceptLoop(typing.Generic[T]):
         self.poller.unregister(fd)
 
     def hold(self, arrival: tuple[socket.socket, Address, T], reason: str) -> None:
-        """What is to serve *arrival* could not be started, for now: it is given out again after a pause."""
+        """What is to serve *arrival* could not be started, for now: it is given out again after a
+        pause.
+        """
         self._held.append(arrival)
         self.acceptor.pause(reason)
 
@@ -67,7 +77,9 @@ class AcceptLoop(typing.Generic[T]):
         self._held.clear()
 
     def wait(self, patience: float) -> None:
-        """With the door shut, wait for those inside; after a stop until *patience* seconds past the drain limit."""
+        """With the door shut, wait for those inside; after a stop until *patience* seconds past the
+        drain limit.
+        """
         while self.acceptor.active and time.monotonic() < self._until + patience:
             for _ in self._round():
                 pass
@@ -81,13 +93,16 @@ class AcceptLoop(typing.Generic[T]):
                 self.acceptor.report_backlog(fd)
 
     def _stopped(self) -> None:
-        if self._until == math.inf:  # look() may have seen it in the middle of a round that has it still to come
+        # look() may have seen it in the middle of a round that has it still to come.
+        if self._until == math.inf:
             self.poller.unregister(self.stop.fileno())  # once set it is always ready
             self._until = self.stop.noticed() + self.limits.drain
 
     def _round(self) -> Iterator[tuple[socket.socket, Address, T]]:
         now = time.monotonic()
-        due = min(self.events.due, self.acceptor.due, math.inf if self._until == math.inf else now + PAUSE)
+        due = min(
+            self.events.due, self.acceptor.due, math.inf if self._until == math.inf else now + PAUSE
+        )
         for fd, _ in self.poller.poll(min(max(0.0, due - now), LONGEST)):
             if fd == self.stop.fileno():
                 self._stopped()

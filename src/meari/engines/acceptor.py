@@ -1,11 +1,12 @@
 """Who comes in: accepting, the same for every engine.
 
-A door stands at the listeners and has room for so many. It keeps the rules that accepting has: what is wrong with one
-connection is no reason to stop, a machine at its limit is one to pause, whoever finds no room waits in the backlog (and
-it is told that somebody does), and after a stop it lets in all who wait before it shuts.
+A door stands at the listeners and has room for so many. It keeps the rules that accepting has: what
+is wrong with one connection is no reason to stop, a machine at its limit is one to pause, whoever
+finds no room waits in the backlog (and it is told that somebody does), and after a stop it lets in
+all who wait before it shuts.
 
-The listeners sit on an epoll of the engine's. While there is no room they are watched for one edge (EPOLLONESHOT): that
-somebody waits is told, and then no more is heard of it until there is room.
+The listeners sit on an epoll of the engine's. While there is no room they are watched for one edge
+(EPOLLONESHOT): that somebody waits is told, and then no more is heard of it until there is room.
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ from ..units import amount
 
 T = typing.TypeVar("T")
 
-MOST_WATCHED = 16_384  # connections at once by default, where one costs a descriptor and some hundred bytes
+# Connections at once by default, where one costs a descriptor and some hundred bytes.
+MOST_WATCHED = 16_384
 MOST_SERVED = 512  # and where one costs a thread or a process
 _BATCH = 64  # accepted in one go: a burst of clients must not starve those inside
-_LEAST_PAUSE, PAUSE = 0.002, 0.1  # seconds without accepting after the machine was at its limit: each time twice as long
+# Seconds without accepting after the machine was at its limit: each time twice as long.
+_LEAST_PAUSE, PAUSE = 0.002, 0.1
 LONGEST = 86_400.0  # seconds of one wait, which epoll_wait(2) takes as an int of milliseconds
 _GRACE = 0.05  # seconds for handshakes that have begun, before an empty listener is closed
-SPARE = 16  # descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment
+# Descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment.
+SPARE = 16
 
 
 def capacity(limits: Limits, most: int, *, spare: int = 0) -> int:
@@ -72,10 +76,17 @@ def _descriptors() -> int:
 
 
 class Acceptor(typing.Generic[T]):
-    """The listeners, each with what serves its connections, on *poller*; *room* connections may be inside."""
+    """The listeners, each with what serves its connections, on *poller*; *room* connections may be
+    inside.
+    """
 
     def __init__(
-        self, listeners: Sequence[tuple[Listener, T]], limits: Limits, events: Events, poller: select.epoll, capacity: int
+        self,
+        listeners: Sequence[tuple[Listener, T]],
+        limits: Limits,
+        events: Events,
+        poller: select.epoll,
+        capacity: int,
     ) -> None:
         self.active = 0
         self._listeners = {listener.fileno(): (listener, serves) for listener, serves in listeners}
@@ -89,7 +100,8 @@ class Acceptor(typing.Generic[T]):
         self._pause = _LEAST_PAUSE  # the next one
         self.due = math.inf  # when tick() wants to be called: the end of a pause
         self._draining = False
-        self._deaf: dict[int, float] = {}  # listeners that have been found empty after the stop, and when
+        # Listeners that have been found empty after the stop, and when.
+        self._deaf: dict[int, float] = {}
         for fd in self._listeners:
             poller.register(fd, select.EPOLLIN)
 
@@ -100,14 +112,19 @@ class Acceptor(typing.Generic[T]):
 
     def tick(self, now: float) -> None:
         if now >= self.due:
-            self._arm(select.EPOLLIN | (select.EPOLLONESHOT if self.active >= self._capacity else 0))
+            self._arm(
+                select.EPOLLIN | (select.EPOLLONESHOT if self.active >= self._capacity else 0)
+            )
 
     def is_listener(self, fd: int) -> bool:
         """Whether *fd* is a listener's."""
         return fd in self._listeners
 
     def arrivals(self, fd: int) -> Iterator[tuple[socket.socket, Address, T]]:
-        """Whoever waits at the listener *fd* and finds room. Each has to be given back to release()."""
+        """Whoever waits at the listener *fd* and finds room.
+
+        Each has to be given back to release().
+        """
         listener, serves = self._listeners[fd]
         for _ in range(_BATCH):
             if not self._to_accept:
@@ -121,7 +138,10 @@ class Acceptor(typing.Generic[T]):
                 self.pause(str(error))
                 return
             if accepted is None:
-                if self._draining and time.monotonic() >= self._deaf.setdefault(fd, math.inf) + _GRACE:
+                if (
+                    self._draining
+                    and time.monotonic() >= self._deaf.setdefault(fd, math.inf) + _GRACE
+                ):
                     self._shut(fd)
                 elif self._draining and self._deaf[fd] == math.inf:
                     listener.reject_syn()
@@ -130,7 +150,11 @@ class Acceptor(typing.Generic[T]):
             sock, peer = accepted
             if self._per_source is not None and self._sources[peer.host] >= self._per_source:
                 self._events.report(
-                    Event(Kind.REFUSED, (peer,), detail=f"{amount(self._per_source, 'connection')} from {peer.host} already")
+                    Event(
+                        Kind.REFUSED,
+                        (peer,),
+                        detail=f"{amount(self._per_source, 'connection')} from {peer.host} already",
+                    )
                 )
                 reset(sock)
                 continue
@@ -152,12 +176,17 @@ class Acceptor(typing.Generic[T]):
             self._arm(select.EPOLLIN | select.EPOLLONESHOT)
 
     def admitted(self) -> None:
-        """A service has taken one who came in: who is not known to be taken may be refused yet, and then does not count."""
+        """A service has taken one who came in: who is not known to be taken may be refused yet, and
+        then does not count.
+        """
         self._unsure -= 1
         self._settle()
 
     def release(self, peer: Address, *, admitted: bool = False, refused: bool = False) -> None:
-        """A connection from *peer* is over: there is room for another. *admitted*: admitted() was called for it."""
+        """A connection from *peer* is over: there is room for another.
+
+        *admitted*: admitted() was called for it.
+        """
         opens = self.active == self._capacity or (refused and not self._to_accept)
         self.active -= 1
         self._unsure -= not admitted
@@ -182,7 +211,9 @@ class Acceptor(typing.Generic[T]):
         self._pause = min(2 * self._pause, PAUSE)
 
     def drain(self) -> Iterator[tuple[socket.socket, Address, T]]:
-        """After a stop, and from time to time: let in who waits, as there is room; shut where nobody does."""
+        """After a stop, and from time to time: let in who waits, as there is room; shut where
+        nobody does.
+        """
         self._draining = True
         for fd in list(self._listeners):
             if fd in self._listeners:  # the last that may come in shuts all
@@ -194,7 +225,9 @@ class Acceptor(typing.Generic[T]):
         if not waiting:
             return
         who = f"{amount(waiting, 'client')} {'waits' if waiting == 1 else 'wait'}"
-        self._events.report(Event(Kind.WAITING, detail=f"{who}: at most {self._capacity:,} served at a time"))
+        self._events.report(
+            Event(Kind.WAITING, detail=f"{who}: at most {self._capacity:,} served at a time")
+        )
 
     def _arm(self, mask: int) -> None:
         self.due = math.inf
@@ -202,7 +235,8 @@ class Acceptor(typing.Generic[T]):
             self._poller.modify(fd, mask)
 
     def _shut(self, fd: int) -> None:
-        # A copy of the listener may be open in another process: closing ours would leave it on the epoll (epoll(7)).
+        # A copy of the listener may be open in another process: closing ours would leave it on the
+        # epoll (epoll(7)).
         self._poller.unregister(fd)
         self._listeners.pop(fd)[0].close(everywhere=self._draining or not self._to_accept)
 
@@ -212,7 +246,9 @@ class Acceptor(typing.Generic[T]):
             self._shut(fd)
 
     def abandon(self) -> None:
-        """In a forked child: close its copies, and leave the epoll alone, which is the parent's too."""
+        """In a forked child: close its copies, and leave the epoll alone, which is the parent's
+        too.
+        """
         for listener, _ in self._listeners.values():
             listener.close()
         self._listeners.clear()

@@ -16,18 +16,18 @@ The transitions are methods of Connections (transitions.py). The loop is here.
 
 Worked example: a client sends "hello\\n", then its FIN. epoll reports EPOLLIN. loop() finds the
 descriptor in `mirrors`, since the connection reflects: received bytes are the output, and the
-protocol is not asked. It reads 6 bytes and counts one message; reflect() writes them back at the end
-of the round. epoll reports EPOLLIN and EPOLLRDHUP. The read returns b"": finish() asks the protocol
-for its last output, there is none, and the connection is closed.
+protocol is not asked. It reads 6 bytes and counts one message; reflect() writes them back at the
+end of the round. epoll reports EPOLLIN and EPOLLRDHUP. The read returns b"": finish() asks the
+protocol for its last output, there is none, and the connection is closed.
 
 If the client does not read, write(2) accepts only a part. after_write() keeps the rest in `c.left`,
 removes the connection from `mirrors` and waits for EPOLLOUT. Until then the connection is not read,
 so its memory is bounded by one read, and TCP's flow control stops the client.
 
 Edge-triggered polling (EPOLLET) saves the kernel a second look at every descriptor after each read.
-An edge is reported once, so it has to be used up: a read that was not filled has emptied the receive
-buffer (epoll(7), question 9). After a full read, or if a FIN or urgent data (where a read stops
-short) was reported beside the data, rearm() requests the edge again: EPOLL_CTL_MOD reports a
+An edge is reported once, so it has to be used up: a read that was not filled has emptied the
+receive buffer (epoll(7), question 9). After a full read, or if a FIN or urgent data (where a read
+stops short) was reported beside the data, rearm() requests the edge again: EPOLL_CTL_MOD reports a
 condition that still holds.
 
 loop() is the hot path. A message of 64 bytes costs the kernel about 5 µs, and Python's share has to
@@ -199,10 +199,11 @@ class _Loop:
             self.sweep.by(at + _DRAIN)
 
     def relieve(self) -> None:
-        """After a MemoryError: stop accepting for a moment, read in small pieces, and reset two groups.
+        """After a MemoryError: stop accepting for a moment, read in small pieces, and reset two
+        groups.
 
-        These are the connections whose received bytes may not have been returned, and those with the
-        most pending output.
+        These are the connections whose received bytes may not have been returned, and those with
+        the most pending output.
         """
         connections = self.connections
         self.acceptor.pause(os.strerror(errno.ENOMEM))

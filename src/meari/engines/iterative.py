@@ -12,7 +12,9 @@ from .accept_loop import AcceptLoop
 from .serving import Handler, serve
 
 
-def iterative(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
+def iterative(
+    listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events
+) -> None:
     with AcceptLoop(listeners, stop, limits, events, capacity=1) as loop:
         for sock, peer, handler in loop.arrivals():
             client = serve(sock, peer, handler, loop, loop.acceptor.admitted, alone=True)

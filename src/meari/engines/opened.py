@@ -24,7 +24,10 @@ def size(out: bytes | memoryview | Span) -> int:
 
 
 def send(fd: int, out: bytes | memoryview | Span) -> int:
-    """Send some of *out*, as much as is taken now; how many bytes. Raises OSError, EIO for a file that is too short."""
+    """Send some of *out*, as much as is taken now; how many bytes.
+
+    Raises OSError, EIO for a file that is too short.
+    """
     if not isinstance(out, Span):
         return kernel.write(fd, out)
     sent = os.sendfile(fd, out.fd, out.offset, min(out.count, _SPAN))
@@ -43,7 +46,20 @@ def rest(out: bytes | memoryview | Span, sent: int) -> memoryview | Span:
 class Open(Connection):
     """A connection that is open, and where it is in its life."""
 
-    __slots__ = ("began", "detail", "ended", "ending", "kind", "left", "moved", "protocol", "size", "sock", "state", "until")
+    __slots__ = (
+        "began",
+        "detail",
+        "ended",
+        "ending",
+        "kind",
+        "left",
+        "moved",
+        "protocol",
+        "size",
+        "sock",
+        "state",
+        "until",
+    )
 
     def __init__(self, sock: socket.socket, peer: Address, events: Events, now: float) -> None:
         super().__init__(peer, events)

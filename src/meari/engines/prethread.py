@@ -1,4 +1,5 @@
-"""A pool of threads, made beforehand, that take connections from a buffer (CS:APP 12.5.5, echoservert-pre.c).
+"""A pool of threads, made beforehand, that take connections from a buffer (CS:APP 12.5.5,
+echoservert-pre.c).
 
 The buffer is never fuller than there are threads: who finds none free waits in the accept queue.
 """
@@ -23,9 +24,15 @@ from .thread import Calls
 
 
 def prepare(limits: Limits) -> None:
-    """Start as many threads as will serve, and end them. Raises LocalError if there are not so many to be had."""
+    """Start as many threads as will serve, and end them.
+
+    Raises LocalError if there are not so many to be had.
+    """
     over = threading.Event()
-    threads = [threading.Thread(target=over.wait, daemon=True) for _ in range(min(limits.threads, capacity(limits, limits.threads)))]
+    threads = [
+        threading.Thread(target=over.wait, daemon=True)
+        for _ in range(min(limits.threads, capacity(limits, limits.threads)))
+    ]
     started: list[threading.Thread] = []
     try:
         for thread in threads:
@@ -39,7 +46,9 @@ def prepare(limits: Limits) -> None:
             thread.join()
 
 
-def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
+def prethread(
+    listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events
+) -> None:
     buffer: queue.SimpleQueue[tuple[socket.socket, Address, Handler] | None] = queue.SimpleQueue()
     places = min(limits.threads, capacity(limits, limits.threads))
     with AcceptLoop(listeners, stop, limits, events, places) as loop:
@@ -49,7 +58,9 @@ def prethread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits:
             while (arrival := buffer.get()) is not None:
                 calls.serve(*arrival)
 
-        threads = [threading.Thread(target=work, name=f"meari {i}", daemon=True) for i in range(places)]
+        threads = [
+            threading.Thread(target=work, name=f"meari {i}", daemon=True) for i in range(places)
+        ]
         try:
             for thread in threads:
                 thread.start()

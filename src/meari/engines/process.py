@@ -1,8 +1,9 @@
 """A process for each client (CS:APP 12.1.1, echoserverp.c).
 
-Who closes what: the parent its copy of the connection, or the client would never see the end of file; the child its
-copies of the listeners, or they would stay open as long as it lives. Each child is reaped through a descriptor of its
-own (pidfd_open(2)) instead of SIGCHLD and waitpid(-1), so no child that somebody else started is ever taken.
+Who closes what: the parent its copy of the connection, or the client would never see the end of
+file; the child its copies of the listeners, or they would stay open as long as it lives. Each child
+is reaped through a descriptor of its own (pidfd_open(2)) instead of SIGCHLD and waitpid(-1), so no
+child that somebody else started is ever taken.
 """
 
 from __future__ import annotations

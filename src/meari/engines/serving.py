@@ -1,4 +1,6 @@
-"""Serving one connection by blocking on it: what the iterative, process, thread and prethread engines share."""
+"""Serving one connection by blocking on it: what the iterative, process, thread and prethread
+engines share.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,22 @@ from ..stop import Stop
 from ..wire.protocol import Connection, Protocol, Service, Span
 from .accept_loop import AcceptLoop
 
-QUIET = 1.0  # seconds without a byte after which a connection is taken to have said all, once we are to stop
+# Seconds without a byte after which a connection is taken to have said all, once we are to stop.
+QUIET = 1.0
 NOT_TAKEN = "idle, and what was written was not taken"
-LINGER = 2.0  # seconds that we read on, after our FIN, so that what is still on its way does not turn it into a reset
+# Seconds that we read on, after our FIN, so that what is still on its way does not turn it into a
+# reset.
+LINGER = 2.0
 
-Handler = Callable[[Rio, Connection], None]  # blocking: what a textbook server calls for a connection
+# Blocking: what a textbook server calls for a connection.
+Handler = Callable[[Rio, Connection], None]
 
 
 class _MustReset(MeariError):
-    """The connection has to be reset: pending output cannot be sent. *kind* is the event of its end."""
+    """The connection has to be reset: pending output cannot be sent.
+
+    *kind* is the event of its end.
+    """
 
     def __init__(self, kind: Kind, detail: str) -> None:
         super().__init__(detail)
@@ -46,11 +55,12 @@ _NEVER = MeariError("a wait without an end has ended")
 
 
 class Patience:
-    """How long an engine waits for *sock*: the idle limit, and after the stop the rules of draining.
+    """How long an engine waits for *sock*: the idle limit, and after the stop the rules of
+    draining.
 
-    After the stop a read ends (Stopped) once no byte has moved for QUIET seconds, and everything ends at the drain
-    limit. While it waits, events are flushed in time; if *alone*, no other thread is at the porch, and it looks there
-    too.
+    After the stop a read ends (Stopped) once no byte has moved for QUIET seconds, and everything
+    ends at the drain limit. While it waits, events are flushed in time; if *alone*, no other thread
+    is at the porch, and it looks there too.
     """
 
     def __init__(self, sock: socket.socket, loop: AcceptLoop[Handler], alone: bool) -> None:
@@ -85,7 +95,8 @@ class Patience:
         others = tuple(fd for fd in (stop, loop) if fd >= 0)
         ready = self._readiness.wait(mask, min(until, self._events.due) - time.monotonic(), others)
         if stop in ready and self._stop is not None:
-            self._stopping, self._stop = self._stop, None  # a set stop is always ready: it is watched no more
+            # A set stop is always ready: it is watched no more.
+            self._stopping, self._stop = self._stop, None
             self._stopping.noticed()
         if loop in ready and self._loop is not None:
             self._loop.look()
@@ -97,7 +108,10 @@ class Patience:
         return math.inf if self._stopping is None else self._stopping.noticed() + self._limits.drain
 
     def _until(self, mask: int, deadline: float | None) -> tuple[float, MeariError]:
-        """When a wait is over, and what it then ends in. Raises _MustReset for what is over even if the socket is ready."""
+        """When a wait is over, and what it then ends in.
+
+        Raises _MustReset for what is over even if the socket is ready.
+        """
         if time.monotonic() >= self._cut():
             raise _MustReset(Kind.CUT, "the drain limit")
         found: list[tuple[float, MeariError]] = []
@@ -107,7 +121,11 @@ class Patience:
             found.append((deadline, DeadlineError("the deadline passed")))
         if (idle := self._limits.idle) is not None:
             late = _Idle(f"idle for {idle:g} s")
-            over = late if mask == select.POLLIN else _MustReset(Kind.FAILED, f"{late} with output pending")
+            over = (
+                late
+                if mask == select.POLLIN
+                else _MustReset(Kind.FAILED, f"{late} with output pending")
+            )
             found.append((self.moved + idle, over))
         if self._stopping is not None:
             found.append((self._cut(), _MustReset(Kind.CUT, "the drain limit")))
@@ -116,12 +134,14 @@ class Patience:
         return min(found, key=lambda one: one[0]) if found else (math.inf, _NEVER)
 
     def end(self, rio: Rio, patience: float | None = None) -> None:
-        """Send our FIN, then read on until the peer's, for a bounded time: a close never turns into a reset.
+        """Send our FIN, then read on until the peer's, for a bounded time: a close never turns into
+        a reset.
 
-        That is LINGER seconds, and for as long as the peer is still to take what we have written *patience*, or the time
-        to drain: a peer that has not taken it by then is reset.
+        That is LINGER seconds, and for as long as the peer is still to take what we have written
+        *patience*, or the time to drain: a peer that has not taken it by then is reset.
         """
-        if patience is not None and _owed(self._sock):  # before our FIN, which counts as a byte until it is acknowledged
+        # Before our FIN, which counts as a byte until it is acknowledged.
+        if patience is not None and _owed(self._sock):
             raise _MustReset(Kind.FAILED, NOT_TAKEN)
         rio.shutdown()
         patient, ended = self._limits.drain, rio.ended
@@ -197,7 +217,9 @@ class Client(Connection):
 
     __slots__ = ("_admit", "refused")
 
-    def __init__(self, peer: Address, loop: AcceptLoop[Handler], admit: Callable[[], None] | None) -> None:
+    def __init__(
+        self, peer: Address, loop: AcceptLoop[Handler], admit: Callable[[], None] | None
+    ) -> None:
         super().__init__(peer, loop.events)
         self.refused = False  # by our own rules
         self._admit = admit
@@ -217,7 +239,9 @@ def serve(
     *,
     alone: bool = False,
 ) -> Client:
-    """Serve one connection to its end, whatever that is: nothing is raised, one event tells it, the socket is closed."""
+    """Serve one connection to its end, whatever that is: nothing is raised, one event tells it, the
+    socket is closed.
+    """
     connection = Client(peer, loop, admit)
     began = time.monotonic()
     kind, detail = Kind.CLOSED, ""
@@ -242,9 +266,19 @@ def serve(
         except OSError as error:
             kind, detail = Kind.FAILED, error.strerror or str(error)
             rio.abort()  # it may have been a file's
-        except Exception as error:  # a fault of the handler's or the protocol's: this connection's, and no other's
+        except Exception as error:
+            # A fault of the handler's or the protocol's: this connection's, and no other's.
             kind, detail = Kind.FAILED, f"{type(error).__name__}: {error}"
             rio.abort()  # so that the peer does not take it for the end
     seconds = time.monotonic() - began
-    loop.events.report(Event(kind, (peer,), messages=connection.messages, bytes=connection.bytes, seconds=seconds, detail=detail))
+    loop.events.report(
+        Event(
+            kind,
+            (peer,),
+            messages=connection.messages,
+            bytes=connection.bytes,
+            seconds=seconds,
+            detail=detail,
+        )
+    )
     return connection

@@ -19,7 +19,9 @@ from .serving import LINGER, Handler, serve
 
 
 class Calls:
-    """What threads ask of the one at the door, which alone may touch it: calls, and an eventfd(2) that it watches."""
+    """What threads ask of the one at the door, which alone may touch it: calls, and an eventfd(2)
+    that it watches.
+    """
 
     def __init__(self, loop: AcceptLoop[Handler]) -> None:
         self._loop = loop
@@ -33,12 +35,16 @@ class Calls:
         acceptor = self._loop.acceptor
         admit = None if self._loop.limits.accept is None else partial(self._call, acceptor.admitted)
         client = serve(sock, peer, handler, self._loop, admit)
-        self._call(partial(acceptor.release, peer, admitted=client.admitted, refused=client.refused))
+        self._call(
+            partial(acceptor.release, peer, admitted=client.admitted, refused=client.refused)
+        )
 
     def _call(self, call: Callable[[], None]) -> None:
-        with self._lock:  # else the last could be made, and the eventfd closed, before it is written to
+        # Else the last could be made, and the eventfd closed, before it is written to.
+        with self._lock:
             self._calls.append(call)
-            if self._fd >= 0:  # else this was a handler that waited for something else than its connection
+            # Else this was a handler that waited for something else than its connection.
+            if self._fd >= 0:
                 os.eventfd_write(self._fd, 1)
 
     def _make(self) -> None:
@@ -55,12 +61,19 @@ class Calls:
             os.close(fd)
 
 
-def thread(listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events) -> None:
+def thread(
+    listeners: Sequence[tuple[Listener, Handler]], stop: Stop, limits: Limits, events: Events
+) -> None:
     with AcceptLoop(listeners, stop, limits, events, capacity(limits, MOST_SERVED)) as loop:
         calls = Calls(loop)
         for sock, peer, handler in loop.arrivals():
             try:
-                threading.Thread(target=calls.serve, args=(sock, peer, handler), name=f"meari {peer}", daemon=True).start()
+                threading.Thread(
+                    target=calls.serve,
+                    args=(sock, peer, handler),
+                    name=f"meari {peer}",
+                    daemon=True,
+                ).start()
             except RuntimeError as error:  # the system has no thread left
                 loop.hold((sock, peer, handler), str(error))
         loop.wait(patience=LINGER + 1)

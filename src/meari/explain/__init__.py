@@ -1,4 +1,5 @@
-"""What two programs ask of the kernel, call by call, and what it says of their connection just after each.
+"""What two programs ask of the kernel, call by call, and what it says of their connection just
+after each.
 
 row.py        a call that was made, as a value
 recorder.py   what takes the place of net.kernel, and makes a row of each call; recorded.py: its sockets and pollers

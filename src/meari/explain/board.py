@@ -1,4 +1,6 @@
-"""What the parts of a scene know of each other (a Board), and how each tells the stage what it does (its Wire)."""
+"""What the parts of a scene know of each other (a Board), and how each tells the stage what it does
+(its Wire).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from .row import Row
 
 SLOTS = 8  # parts of a scene, at the most
 LOOK = 0.0005  # seconds from one look at the board to the next
-_SLOT = struct.Struct("iI24s")  # a process, how often it has looked for a cue, and the call that it is in
+# A process, how often it has looked for a cue, and the call that it is in.
+_SLOT = struct.Struct("iI24s")
 _MARKS = 64
 
 
@@ -26,7 +29,9 @@ class Board:
 
     def calls(self, slot: int, name: str) -> None:
         """The process that has *slot* is in the call *name*; in none, if that is empty."""
-        _SLOT.pack_into(self._memory, slot * _SLOT.size, os.getpid(), self.looked(slot), name.encode())
+        _SLOT.pack_into(
+            self._memory, slot * _SLOT.size, os.getpid(), self.looked(slot), name.encode()
+        )
 
     def looks(self, slot: int) -> None:
         """It has looked for a cue."""

@@ -1,7 +1,9 @@
-"""What a scene's programs are written with: CS:APP's functions (11.4, 10.5), made through a recorder.
+"""What a scene's programs are written with: CS:APP's functions (11.4, 10.5), made through a
+recorder.
 
-They are as the book has them, one call after the other and blocking, without what net.open_listeners and net.open_client
-add for a program that has to last: that is for `serve --explain` and `talk --explain` to show.
+They are as the book has them, one call after the other and blocking, without what
+net.open_listeners and net.open_client add for a program that has to last: that is for `serve
+--explain` and `talk --explain` to show.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ MAXLINE = 8192
 class Book:
     """A part's program: the book's functions, and the part's cues."""
 
-    def __init__(self, kernel: Recorder, reporter: Reporter, slots: dict[str, int], port: int) -> None:
+    def __init__(
+        self, kernel: Recorder, reporter: Reporter, slots: dict[str, int], port: int
+    ) -> None:
         self.kernel = kernel
         self.port = port
         self._wire = reporter
@@ -30,14 +34,21 @@ class Book:
 
     # The book's functions
 
-    def open_listenfd(self, *, reuse: bool = True, room: int | None = None, note: str = "") -> socket.socket:
-        """open_listenfd: a socket that listens on the first address that can be bound. Raises the last's OSError.
+    def open_listenfd(
+        self, *, reuse: bool = True, room: int | None = None, note: str = ""
+    ) -> socket.socket:
+        """open_listenfd: a socket that listens on the first address that can be bound.
 
-        Without *reuse* no SO_REUSEADDR is set; *room* is the bytes of each connection's receive buffer; *note* is bind's.
+        Raises the last's OSError.
+
+        Without *reuse* no SO_REUSEADDR is set; *room* is the bytes of each connection's receive
+        buffer; *note* is bind's.
         """
         failed: OSError | None = None
         flags = socket.AI_PASSIVE | socket.AI_NUMERICSERV
-        for family, kind, protocol, _, where in self.kernel.getaddrinfo(None, str(self.port), 0, socket.SOCK_STREAM, 0, flags):
+        for family, kind, protocol, _, where in self.kernel.getaddrinfo(
+            None, str(self.port), 0, socket.SOCK_STREAM, 0, flags
+        ):
             listenfd = self.kernel.open(family, kind, protocol)
             if reuse:
                 listenfd.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,8 +65,12 @@ class Book:
             return listenfd
         raise failed or OSError(errno.EADDRNOTAVAIL, "no address")
 
-    def open_clientfd(self, host: str | None = "127.0.0.1", *, room: int | None = None, note: str = "") -> socket.socket:
-        """open_clientfd: a socket that is connected to the first address that answers. Raises the last's OSError.
+    def open_clientfd(
+        self, host: str | None = "127.0.0.1", *, room: int | None = None, note: str = ""
+    ) -> socket.socket:
+        """open_clientfd: a socket that is connected to the first address that answers.
+
+        Raises the last's OSError.
 
         *room* is the bytes of the send buffer; *note* is connect's.
         """

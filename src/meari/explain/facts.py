@@ -12,7 +12,9 @@ from .row import Row
 
 @functools.cache
 def _file() -> dict[str, typing.Any]:
-    return tomllib.loads(resources.files(__package__).joinpath("sentences.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(
+        resources.files(__package__).joinpath("sentences.toml").read_text(encoding="utf-8")
+    )
 
 
 _OPTIONS = {"setsockopt": 2, "shutdown": 1}  # which argument is one
@@ -20,8 +22,9 @@ _ENDS = ("recv", "read", "fork")  # calls for which returning 0 is something of 
 
 
 def saying(row: Row) -> str:
-    """The key of what can be said of a call, the most special that there is: its error, that it returned 0, its option, its
-    name; empty if there is nothing to say."""
+    """The key of what can be said of a call, the most special that there is: its error, that it
+    returned 0, its option, its name; empty if there is nothing to say.
+    """
     option = row.arguments[_OPTIONS[row.name]] if row.name in _OPTIONS else None
     zero = "0" if row.returned == 0 and row.name in _ENDS else None
     keys = [f"{row.name}-{each}" for each in (row.error, zero, option) if each is not None]

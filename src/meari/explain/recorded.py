@@ -1,4 +1,7 @@
-"""Sockets and pollers that record what is asked of them. Each method is the plain one, made through Recorder.call."""
+"""Sockets and pollers that record what is asked of them.
+
+Each method is the plain one, made through Recorder.call.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,13 @@ class Records(typing.Protocol):
 class RecordedSocket(socket.socket):
     """A socket whose calls are recorded.
 
-    With a timeout, Python makes several calls of one; here connect makes them one by one, so that each is a row.
+    With a timeout, Python makes several calls of one; here connect makes them one by one, so that
+    each is a row.
     """
 
-    def __init__(self, recorder: Records, family: int, kind: int, protocol: int, fileno: int | None = None) -> None:
+    def __init__(
+        self, recorder: Records, family: int, kind: int, protocol: int, fileno: int | None = None
+    ) -> None:
         super().__init__(family, kind, protocol, fileno)
         self._recorder = recorder
         self._patience: float | None = None  # seconds
@@ -47,11 +53,15 @@ class RecordedSocket(socket.socket):
     def __repr__(self) -> str:  # the plain one asks the kernel for both names
         return f"<RecordedSocket {self.fileno()}>"
 
-    def _call(self, name: str, arguments: tuple[object, ...], do: typing.Any, **more: typing.Any) -> typing.Any:
+    def _call(
+        self, name: str, arguments: tuple[object, ...], do: typing.Any, **more: typing.Any
+    ) -> typing.Any:
         return self._recorder.call(name, (self.fileno(), *arguments), do, sock=self, **more)
 
     def take(self) -> tuple[RecordedSocket, tuple[str, int]]:
-        """accept(2), not recorded: that is up to the recorder. (Python asks the new one for its name, getsockname(2), by itself.)"""
+        """accept(2), not recorded: that is up to the recorder. (Python asks the new one for its
+        name, getsockname(2), by itself.)
+        """
         fd, where = self._accept()  # type: ignore[attr-defined]
         return RecordedSocket(self._recorder, self.family, self.type, self.proto, fd), where
 
@@ -59,14 +69,20 @@ class RecordedSocket(socket.socket):
         return self._recorder.accept(self)
 
     def bind(self, address: typing.Any, /) -> None:
-        self._call("bind", (symbols.sockaddr(address),), lambda: super(RecordedSocket, self).bind(address))
+        self._call(
+            "bind", (symbols.sockaddr(address),), lambda: super(RecordedSocket, self).bind(address)
+        )
 
     def listen(self, backlog: int = 128, /) -> None:
         self._call("listen", (backlog,), lambda: super(RecordedSocket, self).listen(backlog))
 
     def connect(self, address: typing.Any, /) -> None:
         try:
-            self._call("connect", (symbols.sockaddr(address),), lambda: super(RecordedSocket, self).connect(address))
+            self._call(
+                "connect",
+                (symbols.sockaddr(address),),
+                lambda: super(RecordedSocket, self).connect(address),
+            )
         except BlockingIOError:
             if self._patience is None:
                 raise
@@ -102,13 +118,21 @@ class RecordedSocket(socket.socket):
         return sent
 
     def shutdown(self, how: int, /) -> None:
-        self._call("shutdown", (symbols.one(how, symbols.HOWS),), lambda: super(RecordedSocket, self).shutdown(how))
+        self._call(
+            "shutdown",
+            (symbols.one(how, symbols.HOWS),),
+            lambda: super(RecordedSocket, self).shutdown(how),
+        )
 
     def getsockname(self) -> typing.Any:
-        return self._call("getsockname", ("&addr", "&len"), super().getsockname, gave=symbols.sockaddr)
+        return self._call(
+            "getsockname", ("&addr", "&len"), super().getsockname, gave=symbols.sockaddr
+        )
 
     def getpeername(self) -> typing.Any:
-        return self._call("getpeername", ("&addr", "&len"), super().getpeername, gave=symbols.sockaddr)
+        return self._call(
+            "getpeername", ("&addr", "&len"), super().getpeername, gave=symbols.sockaddr
+        )
 
     def setsockopt(self, level: int, name: int, value: typing.Any, /) -> None:  # type: ignore[override]
         self._call(
@@ -119,16 +143,23 @@ class RecordedSocket(socket.socket):
 
     def getsockopt(self, level: int, name: int, size: int | None = None, /) -> typing.Any:
         def get() -> typing.Any:
-            return super(RecordedSocket, self).getsockopt(level, name, *(() if size is None else (size,)))
+            return super(RecordedSocket, self).getsockopt(
+                level, name, *(() if size is None else (size,))
+            )
 
-        if (level, name) == (socket.IPPROTO_TCP, socket.TCP_INFO):  # which is how the recorder looks, too
+        # Which is how the recorder looks, too.
+        if (level, name) == (socket.IPPROTO_TCP, socket.TCP_INFO):
             return get()
         gave = symbols.errno_of if name == socket.SO_ERROR else symbols.value
         return self._call("getsockopt", (*symbols.option(level, name), "&value"), get, gave=gave)
 
     def setblocking(self, flag: bool, /) -> None:
         self._patience = None
-        self._call("ioctl", ("FIONBIO", int(not flag)), lambda: super(RecordedSocket, self).setblocking(flag))
+        self._call(
+            "ioctl",
+            ("FIONBIO", int(not flag)),
+            lambda: super(RecordedSocket, self).setblocking(flag),
+        )
 
     def settimeout(self, value: float | None, /) -> None:
         self.setblocking(value is None)
@@ -156,7 +187,11 @@ class RecordedPoll:
         self._poll.modify(fd, mask)
 
     def poll(self, timeout: int | None = None, /) -> list[tuple[int, int]]:
-        asked = "{" + ", ".join(f"{fd} {symbols.polled(mask)}" for fd, mask in self._watched.items()) + "}"
+        asked = (
+            "{"
+            + ", ".join(f"{fd} {symbols.polled(mask)}" for fd, mask in self._watched.items())
+            + "}"
+        )
         return self._recorder.call(
             "poll",
             (asked, len(self._watched), -1 if timeout is None else timeout),
@@ -171,13 +206,20 @@ class RecordedEpoll:
 
     def __init__(self, recorder: Records) -> None:
         self._recorder = recorder
-        self._epoll = recorder.call("epoll_create1", ("EPOLL_CLOEXEC",), select.epoll, returned=lambda made: made.fileno())
+        self._epoll = recorder.call(
+            "epoll_create1", ("EPOLL_CLOEXEC",), select.epoll, returned=lambda made: made.fileno()
+        )
 
     def fileno(self) -> int:
         return self._epoll.fileno()
 
     def _control(self, how: str, fd: int, mask: int | None, do: typing.Any) -> None:
-        asked = (self.fileno(), f"EPOLL_CTL_{how}", fd, "NULL" if mask is None else symbols.epolled(mask))
+        asked = (
+            self.fileno(),
+            f"EPOLL_CTL_{how}",
+            fd,
+            "NULL" if mask is None else symbols.epolled(mask),
+        )
         self._recorder.call("epoll_ctl", asked, do, fd=fd)
 
     def register(self, fd: int, mask: int, /) -> None:

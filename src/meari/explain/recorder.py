@@ -1,9 +1,9 @@
 """What takes the place of net.kernel's calls and makes a row of each.
 
-Around the call itself nothing is done but reading the clock and the thread's count of voluntary context switches
-(getrusage(2), ru_nvcsw): if it has grown, the thread slept in the call, and the call blocked. After it the kernel is asked
-what has become of the socket. That asking (TCP_INFO, SIOCINQ, SIOCOUTQ, /proc/net/tcp, /proc/self/fd) is the recorder's
-own and makes no rows.
+Around the call itself nothing is done but reading the clock and the thread's count of voluntary
+context switches (getrusage(2), ru_nvcsw): if it has grown, the thread slept in the call, and the
+call blocked. After it the kernel is asked what has become of the socket. That asking (TCP_INFO,
+SIOCINQ, SIOCOUTQ, /proc/net/tcp, /proc/self/fd) is the recorder's own and makes no rows.
 """
 
 from __future__ import annotations
@@ -34,12 +34,20 @@ from .table import STATES, WITH_FIN, table
 
 T = typing.TypeVar("T")
 
-_LONGEST, _MOST = 500, 12  # characters of what a call gave, ends in a table: a row goes through a pipe in one piece
+# Characters of what a call gave, ends in a table: a row goes through a pipe in one piece.
+_LONGEST, _MOST = 500, 12
 
 
 # Calls that can wait; the first only on a socket that is not told not to.
 _AS_THE_SOCKET = frozenset({"accept", "connect", "recv", "send", "read", "write"})
-_MAY_BLOCK = _AS_THE_SOCKET | {"poll", "select", "epoll_wait", "waitpid", "getaddrinfo", "getnameinfo"}
+_MAY_BLOCK = _AS_THE_SOCKET | {
+    "poll",
+    "select",
+    "epoll_wait",
+    "waitpid",
+    "getaddrinfo",
+    "getnameinfo",
+}
 
 
 class Sink(typing.Protocol):
@@ -56,10 +64,20 @@ class Sink(typing.Protocol):
 
 
 class Recorder(Kernel):
-    """Records each call for *sink*. In a scene it is *part* of it that is recorded, and *port* the server's: the table of
-    all ends on it, but those that are *old* (a local and a remote name), is kept with each row."""
+    """Records each call for *sink*.
 
-    def __init__(self, sink: Sink, *, part: str = "", port: int | None = None, old: Collection[tuple[str, str]] = ()) -> None:
+    In a scene it is *part* of it that is recorded, and *port* the server's: the table of all ends
+    on it, but those that are *old* (a local and a remote name), is kept with each row.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        part: str = "",
+        port: int | None = None,
+        old: Collection[tuple[str, str]] = (),
+    ) -> None:
         self.sink = sink
         self.part = part
         self.port = port
@@ -67,11 +85,23 @@ class Recorder(Kernel):
         self._inherited = frozenset(() if port is None else holds())
         self.note = ""  # for the next row
         self.forked: Callable[[], None] = lambda: None  # called first in a child
-        self._sockets: weakref.WeakValueDictionary[int, RecordedSocket] = weakref.WeakValueDictionary()
+        self._sockets: weakref.WeakValueDictionary[int, RecordedSocket] = (
+            weakref.WeakValueDictionary()
+        )
 
     def install(self) -> None:
         """Take the place of the plain calls, in this process and those that it forks."""
-        for name in ("open", "accept", "poll", "epoll", "read", "write", "getaddrinfo", "fork", "exit"):
+        for name in (
+            "open",
+            "accept",
+            "poll",
+            "epoll",
+            "read",
+            "write",
+            "getaddrinfo",
+            "fork",
+            "exit",
+        ):
             setattr(kernel, name, getattr(self, name))
 
     def call(
@@ -88,14 +118,22 @@ class Recorder(Kernel):
     ) -> T:
         """Make the call *do*, which is about *sock* (or the socket that *fd* is), and record it.
 
-        *returned* and *gave* tell from its result what C's function returns and gives through a pointer; *of* the socket
-        that it made. An error is recorded and raised as it is.
+        *returned* and *gave* tell from its result what C's function returns and gives through a
+        pointer; *of* the socket that it made. An error is recorded and raised as it is.
         """
         if sock is None and fd is not None:
             sock = self._sockets.get(fd)
         asked = tuple(str(argument) for argument in arguments)
         whose = fd if sock is None else sock.fileno()
-        row = _Draft(name, asked, self.part, whose, inode(whose), view(sock) if name == "close" else None, self._take_note())
+        row = _Draft(
+            name,
+            asked,
+            self.part,
+            whose,
+            inode(whose),
+            view(sock) if name == "close" else None,
+            self._take_note(),
+        )
         row.blocks = name in _MAY_BLOCK and "MSG_DONTWAIT" not in asked
         if name in _AS_THE_SOCKET and sock is not None and sock.gettimeout() == 0:
             row.blocks = False
@@ -130,7 +168,9 @@ class Recorder(Kernel):
         self.sink.row(row.make(returned, after, ends(self.port, self._old), self._holds()))
 
     def _holds(self) -> tuple[tuple[int, int], ...]:
-        return () if self.port is None else tuple(one for one in holds() if one not in self._inherited)
+        return (
+            () if self.port is None else tuple(one for one in holds() if one not in self._inherited)
+        )
 
     def _take_note(self) -> str:
         note, self.note = self.note, ""
@@ -164,10 +204,23 @@ class Recorder(Kernel):
         return made, where
 
     def read(self, fd: int, size: int) -> bytes:
-        return self.call("read", (fd, "buf", size), lambda: os.read(fd, size), fd=fd, returned=len, gave=symbols.came)
+        return self.call(
+            "read",
+            (fd, "buf", size),
+            lambda: os.read(fd, size),
+            fd=fd,
+            returned=len,
+            gave=symbols.came,
+        )
 
     def write(self, fd: int, data: bytes | bytearray | memoryview) -> int:
-        return self.call("write", (fd, symbols.text(data), len(data)), lambda: os.write(fd, data), fd=fd, returned=lambda n: n)
+        return self.call(
+            "write",
+            (fd, symbols.text(data), len(data)),
+            lambda: os.write(fd, data),
+            fd=fd,
+            returned=lambda n: n,
+        )
 
     def poll(self) -> Poller:
         return RecordedPoll(self)
@@ -188,14 +241,21 @@ class Recorder(Kernel):
         return ready
 
     def getaddrinfo(
-        self, host: str | None, port: str, family: int = 0, kind: int = 0, protocol: int = 0, flags: int = 0
+        self,
+        host: str | None,
+        port: str,
+        family: int = 0,
+        kind: int = 0,
+        protocol: int = 0,
+        flags: int = 0,
     ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         hints = f"{{{symbols.of_addrinfo(flags)}, {symbols.one(family, symbols.FAMILIES)}, {symbols.one(kind, symbols.KINDS)}}}"
         return self.call(
             "getaddrinfo",
             ("NULL" if host is None else f'"{host}"', f'"{port}"', hints, "&list"),
             lambda: typing.cast(
-                list[tuple[int, int, int, str, tuple[str, int]]], socket.getaddrinfo(host, port, family, kind, protocol, flags)
+                list[tuple[int, int, int, str, tuple[str, int]]],
+                socket.getaddrinfo(host, port, family, kind, protocol, flags),
             ),
             gave=lambda found: ", ".join(symbols.sockaddr(each[4]) for each in found),
         )
@@ -233,7 +293,9 @@ class Recorder(Kernel):
     def kill(self, pid: int, number: signal.Signals) -> None:
         self.call("kill", (pid, number.name), lambda: os.kill(pid, number))
 
-    def signal(self, number: signal.Signals, handler: Callable[[int, object], None] | signal.Handlers) -> None:
+    def signal(
+        self, number: signal.Signals, handler: Callable[[int, object], None] | signal.Handlers
+    ) -> None:
         named = handler.name if isinstance(handler, signal.Handlers) else "handler"
         self.call("signal", (number.name, named), lambda: signal.signal(number, handler))
 
@@ -268,7 +330,14 @@ class _Draft:
     )
 
     def __init__(
-        self, name: str, arguments: tuple[str, ...], part: str, fd: int | None, inode: int, before: View | None, note: str
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        part: str,
+        fd: int | None,
+        inode: int,
+        before: View | None,
+        note: str,
     ) -> None:
         self.name, self.arguments, self.part, self.fd, self.inode = name, arguments, part, fd, inode
         self.before, self.note = before, note
@@ -279,8 +348,10 @@ class _Draft:
         self.gave = ""
 
     def over(self, slept: int, sink: Sink) -> None:
-        """It has returned: whether it had to wait shows in the thread's own count, *slept* before it. (That grows as well when a
-        thread waits for Python's lock, after the call; so no other call is taken for one that waited.)"""
+        """It has returned: whether it had to wait shows in the thread's own count, *slept* before
+        it. (That grows as well when a thread waits for Python's lock, after the call; so no other
+        call is taken for one that waited.)
+        """
         self.ended = time.monotonic_ns()
         self.waited = self.ended - self.called if self.blocks and _switches() > slept else 0
         sink.returned()
@@ -325,9 +396,19 @@ def ended(code: int) -> str:
 
 
 def ends(port: int | None, old: Collection[tuple[str, str]]) -> tuple[Entry, ...] | None:
-    """The table of the ends on *port*, but those that are *old*; None if there is no port, or the kernel does not tell."""
+    """The table of the ends on *port*, but those that are *old*; None if there is no port, or the
+    kernel does not tell.
+    """
     try:
-        return None if port is None else tuple(itertools.islice((end for end in table(port) if (end.local, end.remote) not in old), _MOST))
+        return (
+            None
+            if port is None
+            else tuple(
+                itertools.islice(
+                    (end for end in table(port) if (end.local, end.remote) not in old), _MOST
+                )
+            )
+        )
     except OSError:
         return None
 
@@ -361,6 +442,8 @@ def view(sock: RecordedSocket | None) -> View | None:
             return View(state, queue=info.unacked, limit=info.sacked)
         unread = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))[0]
         left = unsent(sock)
-        return View(state, unread, None if state == "CLOSED" else left - (left > 0 and state in WITH_FIN))
+        return View(
+            state, unread, None if state == "CLOSED" else left - (left > 0 and state in WITH_FIN)
+        )
     except OSError:
         return None

@@ -13,14 +13,19 @@ class View:
 
     state: str  # of TCP, as RFC 9293 names it (3.3.2): TCP_INFO of tcp(7)
     unread: int | None = None  # bytes that came and are not read: SIOCINQ
-    unsent: int | None = None  # bytes that were written and are not acknowledged: SIOCOUTQ, without the FIN that it counts as one
+    # Bytes that were written and are not acknowledged: SIOCOUTQ, without the FIN that it counts as
+    # one.
+    unsent: int | None = None
     queue: int | None = None  # of a listener: how many connections wait to be accepted
-    limit: int | None = None  # and how many may: the backlog of listen(2), net.core.somaxconn at the most
+    # And how many may: the backlog of listen(2), net.core.somaxconn at the most.
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the kernel's own table: one end of a connection, or a listener, whoever holds it, or nobody yet or any more."""
+    """A line of the kernel's own table: one end of a connection, or a listener, whoever holds it,
+    or nobody yet or any more.
+    """
 
     local: str  # host:port
     remote: str
@@ -41,7 +46,8 @@ class Row:
     gave: str = ""  # what came through a pointer
     began: int = 0
     ended: int = 0
-    waited: int = 0  # how long it blocked: all of the time that it took, if the thread slept in it, else 0
+    # How long it blocked: all of the time that it took, if the thread slept in it, else 0.
+    waited: int = 0
     process: int = 0
     thread: int = 0
     part: str = ""  # of a scene: "server", "client", "client 2", "child"
@@ -51,7 +57,8 @@ class Row:
     view: View | None = None
     table: tuple[Entry, ...] | None = None  # in a scene: every end on its port; None: not known
     looked: int = 0  # when that was asked for
-    holds: tuple[tuple[int, int], ...] = ()  # in a scene: the sockets that this process has open: (descriptor, inode)
+    # In a scene: the sockets that this process has open: (descriptor, inode).
+    holds: tuple[tuple[int, int], ...] = ()
     note: str = ""  # in a scene: what is to be said of it beside what is said of every such call
 
     @property

@@ -1,8 +1,8 @@
 """The stage: plays a scene, and reports the system calls of its parts in one order.
 
 A scene has parts: a server, a client, sometimes more of each. Every part is a forked process that
-runs the book's functions on a Recorder (recorder.py). The stage runs in the parent. It decides which
-part may go on, collects what each part recorded, and yields one Step per call.
+runs the book's functions on a Recorder (recorder.py). The stage runs in the parent. It decides
+which part may go on, collects what each part recorded, and yields one Step per call.
 
 The order must not depend on the speed of the machine, and the state that the kernel reports just
 after a call must not show effects of the next one. Three mechanisms provide this:
@@ -24,8 +24,8 @@ Example: the first calls of the scene "echo", after both parts have made their s
     server    accept(3)      begins; the process sleeps: blocked
     client    connect(3)     returns, is reported, and the client blocks on its gate
 
-The scene is quiescent: the server is blocked in accept, the client has reported. accept began before
-connect returned, so the steps are
+The scene is quiescent: the server is blocked in accept, the client has reported. accept began
+before connect returned, so the steps are
 
     Step(accept, waits=True)     the server waits in accept
     Step(connect)                the client's connect returned 0
@@ -213,7 +213,10 @@ class Stage:
         asleep = sorted((_asleep(one) for one in asleep), key=lambda one: one.began)
         for row, slot in sorted(self._held, key=lambda held: _place(held[0])):
             for one in asleep:
-                if one.began < _moment(row) and one.process not in (row.process, *self._waits_reported):
+                if one.began < _moment(row) and one.process not in (
+                    row.process,
+                    *self._waits_reported,
+                ):
                     self._waits_reported.add(one.process)
                     yield Step(one, waits=True)
             # Its wait, if it had one, is over.

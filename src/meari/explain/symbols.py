@@ -23,18 +23,37 @@ HOWS = _named("SHUT_RD", "SHUT_WR", "SHUT_RDWR")
 _LEVELS = _named("SOL_SOCKET", "IPPROTO_TCP", "IPPROTO_IPV6")
 _OPTIONS = {
     socket.SOL_SOCKET: _named(
-        "SO_REUSEADDR", "SO_REUSEPORT", "SO_KEEPALIVE", "SO_OOBINLINE", "SO_LINGER", "SO_ERROR", "SO_RCVBUF", "SO_SNDBUF"
+        "SO_REUSEADDR",
+        "SO_REUSEPORT",
+        "SO_KEEPALIVE",
+        "SO_OOBINLINE",
+        "SO_LINGER",
+        "SO_ERROR",
+        "SO_RCVBUF",
+        "SO_SNDBUF",
     )
     | {26: "SO_ATTACH_FILTER"},
     socket.IPPROTO_TCP: _named("TCP_NODELAY", "TCP_MAXSEG", "TCP_INFO", "TCP_QUICKACK"),
     socket.IPPROTO_IPV6: _named("IPV6_V6ONLY"),
 }
 _MESSAGES = _named("MSG_DONTWAIT", "MSG_PEEK", "MSG_WAITALL", "MSG_NOSIGNAL", "MSG_OOB")
-_ADDRINFO = _named("AI_PASSIVE", "AI_CANONNAME", "AI_NUMERICHOST", "AI_NUMERICSERV", "AI_ADDRCONFIG")
+_ADDRINFO = _named(
+    "AI_PASSIVE", "AI_CANONNAME", "AI_NUMERICHOST", "AI_NUMERICSERV", "AI_ADDRCONFIG"
+)
 _NAMEINFO = _named("NI_NUMERICHOST", "NI_NUMERICSERV")
 _RESOLVER = {int(getattr(socket, name)): name for name in dir(socket) if name.startswith("EAI_")}
 _POLL = _named("POLLIN", "POLLPRI", "POLLOUT", "POLLERR", "POLLHUP", "POLLNVAL", of=select)
-_EPOLL = _named("EPOLLIN", "EPOLLPRI", "EPOLLOUT", "EPOLLERR", "EPOLLHUP", "EPOLLRDHUP", "EPOLLET", "EPOLLONESHOT", of=select)
+_EPOLL = _named(
+    "EPOLLIN",
+    "EPOLLPRI",
+    "EPOLLOUT",
+    "EPOLLERR",
+    "EPOLLHUP",
+    "EPOLLRDHUP",
+    "EPOLLET",
+    "EPOLLONESHOT",
+    of=select,
+)
 
 
 def _flags(value: int, names: dict[int, str]) -> str:
@@ -92,13 +111,20 @@ def resolver(number: int | None) -> str:
 
 def sockaddr(where: typing.Any) -> str:
     """127.0.0.1:7007, [::1]:7007"""
-    return str(Address(where[0], where[1])).removeprefix("tcp://") if isinstance(where, tuple) and len(where) >= 2 else str(where)
+    return (
+        str(Address(where[0], where[1])).removeprefix("tcp://")
+        if isinstance(where, tuple) and len(where) >= 2
+        else str(where)
+    )
 
 
 def text(data: bytes | bytearray | memoryview) -> str:
     """The first bytes as a C string: "hello\\n"."""
     shown = bytes(data[:_SHOWN])
-    inside = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else _ESCAPES.get(b, f"\\{b:03o}") for b in shown)
+    inside = "".join(
+        chr(b) if 32 <= b < 127 and b not in b'"\\' else _ESCAPES.get(b, f"\\{b:03o}")
+        for b in shown
+    )
     return f'"{inside}"' + ("..." if len(data) > _SHOWN else "")
 
 

@@ -1,7 +1,9 @@
-"""The kernel's table of TCP's connections, as ss(8) gets it (sock_diag(7)): both ends of one on this machine, and also those
-that no descriptor is open on: not accepted yet, or closed already (TIME_WAIT).
+"""The kernel's table of TCP's connections, as ss(8) gets it (sock_diag(7)): both ends of one on
+this machine, and also those that no descriptor is open on: not accepted yet, or closed already
+(TIME_WAIT).
 
-/proc/net/tcp has the same, and takes it 17 times as long: 3.3 ms beside 0.19, on a machine whose table has room for 500,000.
+/proc/net/tcp has the same, and takes it 17 times as long: 3.3 ms beside 0.19, on a machine whose
+table has room for 500,000.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from collections.abc import Iterator
 
 from .row import Entry
 
-# <net/tcp_states.h>, the names as RFC 9293 has them; 12 is a handshake that is not done, which tcp(7) calls so as well.
+# <net/tcp_states.h>, the names as RFC 9293 has them; 12 is a handshake that is not done, which
+# tcp(7) calls so as well.
 STATES = {
     1: "ESTABLISHED",
     2: "SYN_SENT",
@@ -29,16 +32,21 @@ STATES = {
     11: "CLOSING",
     12: "SYN_RECV",
 }
-WITH_FIN = frozenset({"FIN_WAIT1", "LAST_ACK", "CLOSING"})  # our FIN is not acknowledged, and counts as a byte that is not
+# Our FIN is not acknowledged, and counts as a byte that is not.
+WITH_FIN = frozenset({"FIN_WAIT1", "LAST_ACK", "CLOSING"})
 _SOCK_DIAG, _BY_FAMILY, _DONE, _ERROR = 4, 20, 3, 2  # <linux/netlink.h>, <linux/sock_diag.h>
 _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-_ASKED = struct.Struct("=BBBBI48s")  # struct inet_diag_req_v2: family, protocol, 0, 0, states, any socket
+# Struct inet_diag_req_v2: family, protocol, 0, 0, states, any socket.
+_ASKED = struct.Struct("=BBBBI48s")
 _ENTRY = struct.Struct("=BBBB2s2s16s16s12sIIIII")  # struct inet_diag_msg
 
 
 def table(port: int) -> Iterator[Entry]:
-    """Every end that has *port*, its own or its peer's. Raises OSError where the kernel does not tell."""
+    """Every end that has *port*, its own or its peer's.
+
+    Raises OSError where the kernel does not tell.
+    """
     for family in (socket.AF_INET, socket.AF_INET6):
         yield from _of_family(family, port.to_bytes(2, "big"))
 
@@ -46,7 +54,9 @@ def table(port: int) -> Iterator[Entry]:
 def _of_family(family: int, port: bytes) -> Iterator[Entry]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as asking:
         asked = _ASKED.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF, bytes(48))
-        asking.send(_HEADER.pack(_HEADER.size + len(asked), _BY_FAMILY, _REQUEST_DUMP, 1, 0) + asked)
+        asking.send(
+            _HEADER.pack(_HEADER.size + len(asked), _BY_FAMILY, _REQUEST_DUMP, 1, 0) + asked
+        )
         while True:
             data = asking.recv(1 << 16)
             while data:
@@ -55,9 +65,18 @@ def _of_family(family: int, port: bytes) -> Iterator[Entry]:
                     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
                 if kind in (_DONE, _ERROR):  # a kernel may lack IPv6
                     return
-                _, state, _, _, local, remote, source, target, _, _, unread, unsent, _, inode = _ENTRY.unpack_from(data, _HEADER.size)
+                _, state, _, _, local, remote, source, target, _, _, unread, unsent, _, inode = (
+                    _ENTRY.unpack_from(data, _HEADER.size)
+                )
                 if port in (local, remote):
-                    yield Entry(_name(family, source, local), _name(family, target, remote), STATES[state], unsent, unread, inode)
+                    yield Entry(
+                        _name(family, source, local),
+                        _name(family, target, remote),
+                        STATES[state],
+                        unsent,
+                        unread,
+                        inode,
+                    )
                 data = data[(length + 3) & ~3 :]
 
 

@@ -1,10 +1,11 @@
-"""What was seen, in one order: each step with the ends of every connection as they were just after it, and the segments that
-must have crossed.
+"""What was seen, in one order: each step with the ends of every connection as they were just after
+it, and the segments that must have crossed.
 
-Nothing is captured on the way. That a segment crossed is told from what the kernel says afterwards: a connect that returned
-0 has had its handshake; bytes have crossed that the other end's kernel has (read, or in its queue), or has acknowledged; a
-FIN has, once the other end is in CLOSE_WAIT or TIME_WAIT; a reset, once an end is gone that nobody closed. Acknowledgements
-are not told, but for the handshake's.
+Nothing is captured on the way. That a segment crossed is told from what the kernel says afterwards:
+a connect that returned 0 has had its handshake; bytes have crossed that the other end's kernel has
+(read, or in its queue), or has acknowledged; a FIN has, once the other end is in CLOSE_WAIT or
+TIME_WAIT; a reset, once an end is gone that nobody closed. Acknowledgements are not told, but for
+the handshake's.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from .stage import Step
 from .table import WITH_FIN
 
 CLIENT, SERVER = "client", "server"
-_HAVE_FIN = frozenset({"CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT"})  # states of who has got the other's FIN
-_ENDED_BY_RESET = frozenset({"ESTABLISHED", "CLOSE_WAIT", "SYN_SENT"})  # states that only a reset, or the end's own doing, ends
+# States of who has got the other's FIN.
+_HAVE_FIN = frozenset({"CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT"})
+# States that only a reset, or the end's own doing, ends.
+_ENDED_BY_RESET = frozenset({"ESTABLISHED", "CLOSE_WAIT", "SYN_SENT"})
 _OWN_DOING = frozenset({"close", "exit", "killed"})
 _READS, _WRITES = frozenset({"recv", "read"}), frozenset({"send", "write"})
 
@@ -37,7 +40,9 @@ class Segment:
 
 @dataclass(slots=True)
 class End:
-    """One end of a connection, as the kernel's table has it; *state* is None when it is in it no more, or not yet."""
+    """One end of a connection, as the kernel's table has it; *state* is None when it is in it no
+    more, or not yet.
+    """
 
     state: str | None = None
     unread: int = 0  # bytes
@@ -70,7 +75,8 @@ class Moment:
     ends: tuple[Ends, ...]
     changed: tuple[str, ...]  # names of the connections whose ends are not what they were
     queue: tuple[int, int] | None  # of the listener: how many wait, how many may
-    explained: str  # the key of what there is to say of this call, the first time that it appears; else ""
+    # The key of what there is to say of this call, the first time that it appears; else "".
+    explained: str
     note: str  # the key of what is special in the scene
 
     def to_json(self) -> dict[str, typing.Any]:
@@ -94,11 +100,14 @@ class Timeline:
         self._began: int | None = None
         self._number = 0
         self._said: set[str] = set()
-        self._noted: set[int] = set()  # processes that wait, and what is special in that has been said
+        # Processes that wait, and what is special in that has been said.
+        self._noted: set[int] = set()
         self._names: dict[str, str] = {}  # the client's address -> the part that connected
-        self._connection: dict[int, str] = {}  # a socket's inode -> the client's address of its connection
+        # A socket's inode -> the client's address of its connection.
+        self._connection: dict[int, str] = {}
         self._ends: dict[str, Ends] = {}  # by the client's address
-        self._counts: dict[tuple[str, str, str], int] = {}  # bytes: (client's address, side, "read" or "crossed")
+        # Bytes: (client's address, side, "read" or "crossed").
+        self._counts: dict[tuple[str, str, str], int] = {}
         self._written: dict[tuple[str, str], int] = {}
         self._asked: dict[tuple[str, str], int] = {}  # by a write that is under way
         self._looked = 0  # when the newest table was asked for
@@ -109,9 +118,14 @@ class Timeline:
         self._number += 1
         side = row.part.split()[0] if row.part else SERVER
         moment = row.began if step.waits or not row.waited else row.ended
-        if step.waits and row.name in _WRITES and (address := self._connection.get(row.inode)) is not None:
+        if (
+            step.waits
+            and row.name in _WRITES
+            and (address := self._connection.get(row.inode)) is not None
+        ):
             self._asked[address, side] = int(row.arguments[2])
-        if row.table is None or row.looked < self._looked:  # nothing is known, or less than already is
+        # Nothing is known, or less than already is.
+        if row.table is None or row.looked < self._looked:
             self._count(row, side)
             return self._moment(step, moment, side, self._handshake(row), ())
         self._looked = row.looked
@@ -119,19 +133,42 @@ class Timeline:
         self._look(row)
         self._count(row, side)
         segments = (*self._handshake(row), *self._crossed(), *self._endings(row, side, before))
-        changed = tuple(ends.name for address, ends in self._ends.items() if before.get(address) != ends)
+        changed = tuple(
+            ends.name for address, ends in self._ends.items() if before.get(address) != ends
+        )
         result = self._moment(step, moment, side, segments, changed)
-        for address in [address for address, ends in self._ends.items() if ends.client.state is None and ends.server.state is None]:
+        for address in [
+            address
+            for address, ends in self._ends.items()
+            if ends.client.state is None and ends.server.state is None
+        ]:
             del self._ends[address]
         return result
 
-    def _moment(self, step: Step, at: int, side: str, segments: tuple[Segment, ...], changed: tuple[str, ...]) -> Moment:
+    def _moment(
+        self,
+        step: Step,
+        at: int,
+        side: str,
+        segments: tuple[Segment, ...],
+        changed: tuple[str, ...],
+    ) -> Moment:
         listeners = [entry for entry in step.row.table or () if entry.state == "LISTEN"]
         queue = (listeners[0].unread, listeners[0].unsent) if listeners else None
         ends = tuple(_copy(ends) for ends in self._ends.values())
         began = self._began if self._began is not None else at
         return Moment(
-            self._number, at - began, step.row, step.waits, side, segments, ends, changed, queue, self._report(step.row), self._note(step)
+            self._number,
+            at - began,
+            step.row,
+            step.waits,
+            side,
+            segments,
+            ends,
+            changed,
+            queue,
+            self._report(step.row),
+            self._note(step),
         )
 
     def _report(self, row: Row) -> str:
@@ -142,7 +179,9 @@ class Timeline:
         return key
 
     def _note(self, step: Step) -> str:
-        """What is about a wait is told when it begins, if it is seen to; all else when the call has returned."""
+        """What is about a wait is told when it begins, if it is seen to; all else when the call has
+        returned.
+        """
         note, process = step.row.note, step.row.process
         if step.waits and note.startswith("for-"):
             self._noted.add(process)
@@ -197,7 +236,11 @@ class Timeline:
             return (syn, Segment(SERVER, "RST", name=row.part))
         if row.failed:
             return (syn,)
-        return (syn, Segment(SERVER, "SYN ACK", name=row.part), Segment(CLIENT, "ACK", name=row.part))
+        return (
+            syn,
+            Segment(SERVER, "SYN ACK", name=row.part),
+            Segment(CLIENT, "ACK", name=row.part),
+        )
 
     def _crossed(self) -> tuple[Segment, ...]:
         """Bytes that the other end's kernel has by now."""
@@ -229,14 +272,17 @@ class Timeline:
                     found.append(Segment(source, "FIN", name=ends.name))
                 own = row.name in _OWN_DOING and side == target
                 if new is None and old in _ENDED_BY_RESET and not own:
-                    if row.name in _WRITES and side == target and row.returned and row.returned > 0:  # that is what was answered so
+                    # That is what was answered so.
+                    if row.name in _WRITES and side == target and row.returned and row.returned > 0:
                         found.append(Segment(target, "data", row.returned, ends.name))
                     found.append(Segment(source, "RST", name=ends.name))
         return tuple(found)
 
 
 def _copy(ends: Ends) -> Ends:
-    return dataclasses.replace(ends, client=dataclasses.replace(ends.client), server=dataclasses.replace(ends.server))
+    return dataclasses.replace(
+        ends, client=dataclasses.replace(ends.client), server=dataclasses.replace(ends.server)
+    )
 
 
 def _end(entry: Entry) -> End:

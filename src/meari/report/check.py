@@ -19,7 +19,8 @@ _CAUSES = 3  # shown; JSON has all
 _SHOWN = 200  # characters of a server's output
 _BESIDE = {"en": "beside", "ko": "비교"}
 _LABEL = {Verdict.UNKNOWN: "?"}
-UNTRIED = frozenset({"needs", "needs-more", "path-gone", "no-time"})  # seen of what was not judged, for a reason of others
+# Seen of what was not judged, for a reason of others.
+UNTRIED = frozenset({"needs", "needs-more", "path-gone", "no-time"})
 _WORDS = {
     "likely": {"en": "likely", "ko": "추정 원인"},
     "or": {"en": "or", "ko": "또는"},
@@ -70,25 +71,40 @@ def _printable(text: str) -> str:
 
 def interrupted(tried: int, chosen: int, language: str) -> str:
     """The last line where a signal ended the check."""
-    return f"중단됨: 속성 {chosen}개 중 {tried}개 시험" if language == "ko" else f"interrupted: {tried} of {chosen} tried"
+    return (
+        f"중단됨: 속성 {chosen}개 중 {tried}개 시험"
+        if language == "ko"
+        else f"interrupted: {tried} of {chosen} tried"
+    )
 
 
 def closing(results: Sequence[Result], seconds: float, language: str) -> str:
     """The last line: how many do not hold, and how long it took."""
     counts = Counter(result.finding.verdict for result in results)
     said = _in_korean if language == "ko" else _in_english
-    return said(len(results), counts, int(seconds) // 60, f"{seconds % 60:.0f}" if seconds >= 60 else f"{seconds:.1f}")
+    return said(
+        len(results),
+        counts,
+        int(seconds) // 60,
+        f"{seconds % 60:.0f}" if seconds >= 60 else f"{seconds:.1f}",
+    )
 
 
 def _in_english(n: int, counts: Counter[Verdict], minutes: int, seconds: str) -> str:
     failed, warned, unknown = counts[Verdict.FAIL], counts[Verdict.WARN], counts[Verdict.UNKNOWN]
     if failed:
-        first = f"{failed} of {n} properties {'does' if failed == 1 else 'do'} not hold" if n > 1 else "the property does not hold"
+        first = (
+            f"{failed} of {n} properties {'does' if failed == 1 else 'do'} not hold"
+            if n > 1
+            else "the property does not hold"
+        )
     elif unknown:
         first = f"none of {n} properties fails"
     else:
         first = f"all {n} properties hold" if n > 1 else "the property holds"
-    rest = [f"{warned} with a warning"] * bool(warned) + [f"{unknown} can't be told"] * bool(unknown)
+    rest = [f"{warned} with a warning"] * bool(warned) + [f"{unknown} can't be told"] * bool(
+        unknown
+    )
     return f"{', '.join([first, *rest])} ({f'{minutes} min ' if minutes else ''}{seconds} s)"
 
 
@@ -121,7 +137,9 @@ def document(
         "quick": plan.quick,
         "seconds": round(seconds, 3),
         "holds": not any(result.finding.verdict is Verdict.FAIL for result in results),
-        "unjudged": [result.name for result in results if result.finding.verdict is Verdict.UNKNOWN],
+        "unjudged": [
+            result.name for result in results if result.finding.verdict is Verdict.UNKNOWN
+        ],
         "interrupted": interrupted,
         "properties": [_property(result, language, spawned) for result in results],
     }
@@ -135,38 +153,67 @@ def _property(result: Result, language: str, spawned: bool) -> dict[str, typing.
         "seen": result.finding.seen,
         "sentence": sentence(result, language),
         "evidence": result.finding.evidence,
-        "causes": [{"name": c.name, "cause": c.cause, "do": c.remedy, "source": c.title, "url": c.url} for c in likely],
+        "causes": [
+            {"name": c.name, "cause": c.cause, "do": c.remedy, "source": c.title, "url": c.url}
+            for c in likely
+        ],
         "seconds": round(result.seconds, 3),
         "server": None if result.watched is None else dataclasses.asdict(result.watched),
     }
 
 
-def cases(results: Iterable[Result], language: str, *, spawned: bool, lenient: bool = False) -> list[Case]:
-    """A case a property: what does not hold has failed; what cannot be judged is an error, or skipped if *lenient*."""
+def cases(
+    results: Iterable[Result], language: str, *, spawned: bool, lenient: bool = False
+) -> list[Case]:
+    """A case a property: what does not hold has failed; what cannot be judged is an error, or
+    skipped if *lenient*.
+    """
     found = []
     for result in results:
         said, verdict = sentence(result, language), result.finding.verdict
-        more = "\n".join([said, *(text.strip() for text in behind(result, language, spawned=spawned))])
+        more = "\n".join(
+            [said, *(text.strip() for text in behind(result, language, spawned=spawned))]
+        )
         note = said if verdict is Verdict.OK else more if verdict is Verdict.WARN else ""
-        case = Case(result.name, result.seconds, more if verdict is Verdict.FAIL else None, note=note)
+        case = Case(
+            result.name, result.seconds, more if verdict is Verdict.FAIL else None, note=note
+        )
         if verdict is Verdict.UNKNOWN:
             case = Case(result.name, result.seconds, **{"skipped" if lenient else "error": said})
         found.append(case)
     return found
 
 
-def added(through: Sequence[Result], direct: Sequence[Result], first: str, second: str, language: str) -> Iterator[str]:
+def added(
+    through: Sequence[Result], direct: Sequence[Result], first: str, second: str, language: str
+) -> Iterator[str]:
     """What *first* does to a connection that *second* does not, and what it costs."""
     beside = {result.name: result for result in direct}
-    worse = [result for result in through if result.name in beside and _rank(result) > _rank(beside[result.name])]
+    worse = [
+        result
+        for result in through
+        if result.name in beside and _rank(result) > _rank(beside[result.name])
+    ]
     if language == "ko":
-        yield f"{first}에서만 나타난 것 (비교: {second}):" if worse else f"{first}에서 더 나빠진 속성은 없습니다 (비교: {second})"
+        yield (
+            f"{first}에서만 나타난 것 (비교: {second}):"
+            if worse
+            else f"{first}에서 더 나빠진 속성은 없습니다 (비교: {second})"
+        )
     else:
         yield f"what {first} adds to {second}:" if worse else f"{first} adds nothing to {second}"
     yield from (line(result, language) for result in worse)
     names = {"echo_s": {"en": "round trip", "ko": "왕복"}, "rate": {"en": "rate", "ko": "속도"}}
-    for name, key, shown in (("middle", "echo_s", duration), ("bytes", "rate", lambda rate: f"{size(rate)}/s")):
-        figures = [r.finding.evidence.get(key) for results in (through, direct) for r in results if r.name == name]
+    for name, key, shown in (
+        ("middle", "echo_s", duration),
+        ("bytes", "rate", lambda rate: f"{size(rate)}/s"),
+    ):
+        figures = [
+            r.finding.evidence.get(key)
+            for results in (through, direct)
+            for r in results
+            if r.name == name
+        ]
         if len(figures) == 2 and isinstance(figures[0], float) and isinstance(figures[1], float):
             ratio = figures[0] / figures[1]
             yield f"  {'':4}  {names[key][language]:11}  {shown(figures[0])} ({_BESIDE[language]} {shown(figures[1])}): {ratio:.2f}x"

@@ -1,4 +1,6 @@
-"""A scene as text: a timeline in three columns, the client's calls, what the kernel did, the server's calls."""
+"""A scene as text: a timeline in three columns, the client's calls, what the kernel did, the
+server's calls.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,25 @@ _BOTH = 24  # columns of two states side by side
 
 
 class Teller:
-    """Tells the moments of one *scene*, in *language*, for a terminal of *width* columns; *colour* if it has any.
+    """Tells the moments of one *scene*, in *language*, for a terminal of *width* columns; *colour*
+    if it has any.
 
     Arrows are drawn with *line*.
     """
 
-    def __init__(self, scene: str, language: str, width: int, *, colour: bool, line: str = "─") -> None:
+    def __init__(
+        self, scene: str, language: str, width: int, *, colour: bool, line: str = "─"
+    ) -> None:
         self._scene, self._language = scene, language
         self._narrow = width < _NARROW
         width = max(width, _LEAST)
         self._console = Console(
-            width=width, file=io.StringIO(), force_terminal=colour, no_color=not colour, highlight=False, legacy_windows=False
+            width=width,
+            file=io.StringIO(),
+            force_terminal=colour,
+            no_color=not colour,
+            highlight=False,
+            legacy_windows=False,
         )
         room = width - _TIME
         self._kernel = room - 1 if self._narrow else max(_BOTH, room // 4)
@@ -45,11 +55,18 @@ class Teller:
         """The scene's question, and what the columns are."""
         word = facts.word
         table = self._grid()
-        heads = [Text(word(name, self._language), style="bold") for name in (CLIENT, "kernel", SERVER)]
+        heads = [
+            Text(word(name, self._language), style="bold") for name in (CLIENT, "kernel", SERVER)
+        ]
         table.add_row(
-            Text("ms".rjust(_TIME - 1), style="dim"), heads[0], Text(heads[1].plain.center(self._kernel).rstrip(), style="bold"), heads[2]
+            Text("ms".rjust(_TIME - 1), style="dim"),
+            heads[0],
+            Text(heads[1].plain.center(self._kernel).rstrip(), style="bold"),
+            heads[2],
         )
-        question = Text.assemble((self._scene, "bold cyan"), "  ", (facts.question(self._scene, self._language), "bold"))
+        question = Text.assemble(
+            (self._scene, "bold cyan"), "  ", (facts.question(self._scene, self._language), "bold")
+        )
         return self._render(question) + "\n" + ("" if self._narrow else self._render(table))
 
     def moment(self, moment: Moment) -> str:
@@ -60,7 +77,9 @@ class Teller:
             return self._stacked(moment, cell)
         table = self._grid()
         client, server = (cell, Text()) if moment.side == CLIENT else (Text(), cell)
-        table.add_row(Text(f"{moment.at / 1e6:8.1f}", style="dim"), client, self._in_between(moment), server)
+        table.add_row(
+            Text(f"{moment.at / 1e6:8.1f}", style="dim"), client, self._in_between(moment), server
+        )
         return self._render(table) + self._said(moment, _TIME + 2)
 
     def _stacked(self, moment: Moment, call: Text) -> str:
@@ -75,10 +94,15 @@ class Teller:
         return found + self._said(moment, _TIME)
 
     def _said(self, moment: Moment, indent: int) -> str:
-        return "".join(self._render(Padding(Text(text, style=style), (0, 2, 0, indent))) for text, style in self._sayings(moment))
+        return "".join(
+            self._render(Padding(Text(text, style=style), (0, 2, 0, indent)))
+            for text, style in self._sayings(moment)
+        )
 
     def closing(self) -> str:
-        return "\n" + self._render(Padding(Text(facts.answer(self._scene, self._language), style="bold"), (0, 2, 0, 2)))
+        return "\n" + self._render(
+            Padding(Text(facts.answer(self._scene, self._language), style="bold"), (0, 2, 0, 2))
+        )
 
     def _sayings(self, moment: Moment) -> Iterator[tuple[str, str]]:
         if moment.explained:
@@ -97,7 +121,10 @@ class Teller:
             return text
         text.append(f" {row.result}" if row.result else "", style="red" if row.failed else "green")
         if row.waited:
-            text.append(f"  ({facts.word('waited', self._language, time=duration(row.waited))})", style="yellow")
+            text.append(
+                f"  ({facts.word('waited', self._language, time=duration(row.waited))})",
+                style="yellow",
+            )
         if self._forked and row.name in ("fork", "close", "accept"):
             fds = ", ".join(str(fd) for fd, _ in row.holds) or "-"
             text.append(f"  [{facts.word('open', self._language, fds=fds)}]", style="dim")
@@ -117,7 +144,9 @@ class Teller:
     def _arrow(self, segment: Segment) -> str:
         label = segment.kind
         if segment.kind == "data":
-            label = facts.word("byte" if segment.size == 1 else "data", self._language, n=segment.size)
+            label = facts.word(
+                "byte" if segment.size == 1 else "data", self._language, n=segment.size
+            )
         if len(self._names) > 1:
             label = f"{segment.name}: {label}"
         line = f" {label} "
@@ -128,7 +157,9 @@ class Teller:
     def _states(self, ends: Ends) -> Iterator[str]:
         if len(self._names) > 1:
             yield f"{ends.name}:".center(self._kernel).rstrip()
-        left, right = (end.state or facts.word("gone", self._language) for end in (ends.client, ends.server))
+        left, right = (
+            end.state or facts.word("gone", self._language) for end in (ends.client, ends.server)
+        )
         yield left + " " * max(1, self._kernel - cell_len(left) - cell_len(right)) + right
         for who, end in ((CLIENT, ends.client), (SERVER, ends.server)):
             for text in self._queues(who, end):
@@ -160,10 +191,16 @@ def duration(nanoseconds: int) -> str:
 
 
 def line(row: Row, language: str) -> str:
-    """One row of a program of its own, on one line: who, the call, what it returned, and what the kernel says after it."""
+    """One row of a program of its own, on one line: who, the call, what it returned, and what the
+    kernel says after it.
+    """
     who = str(row.process) if row.process == row.thread else f"{row.process}/{row.thread}"
     waited = f"  {facts.word('waited', language, time=duration(row.waited))}" if row.waited else ""
-    return f"[{who}] {row.call} {row.result}".rstrip() + waited + (f"  | {_seen(row.view, language)}" if row.view is not None else "")
+    return (
+        f"[{who}] {row.call} {row.result}".rstrip()
+        + waited
+        + (f"  | {_seen(row.view, language)}" if row.view is not None else "")
+    )
 
 
 def _seen(view: View, language: str) -> str:

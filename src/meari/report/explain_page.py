@@ -1,8 +1,9 @@
-"""Scenes as one page that needs nothing else: sequence diagrams in inline SVG, in both languages, light and dark.
+"""Scenes as one page that needs nothing else: sequence diagrams in inline SVG, in both languages,
+light and dark.
 
-Each step is a row of three: the client's call, the two life lines with what crossed between them, the server's call. So the
-calls wrap as text does, on a phone too, and the rows' pieces of SVG stand one under the other as one diagram. It reads
-without a script; the script adds the slider.
+Each step is a row of three: the client's call, the two life lines with what crossed between them,
+the server's call. So the calls wrap as text does, on a phone too, and the rows' pieces of SVG stand
+one under the other as one diagram. It reads without a script; the script adds the slider.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from .explain import duration
 
 _LANGUAGES = ("en", "ko")
 _X = {CLIENT: 6, SERVER: 94}  # of the life lines, in percent of the width
-_TOP, _LINE, _TWO, _BAR = 20, 24, 24, 34  # pixels: the first line of a row, the height of one, of two states, of a bar with its text
+# Pixels: the first line of a row, the height of one, of two states, of a bar with its text.
+_TOP, _LINE, _TWO, _BAR = 20, 24, 24, 34
 _LONGEST = 42  # percent of the width, of a bar
 _TEXTS = {
     "title": {"en": "meari explain: what the kernel does", "ko": "meari explain: 커널이 하는 일"},
@@ -39,7 +41,10 @@ _TEXTS = {
 
 def page(scenes: Mapping[str, Sequence[Moment]], language: str) -> str:
     """The whole page; *language* is the one that it opens in."""
-    style, script = (resources.files(__package__).joinpath(f"explain.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    style, script = (
+        resources.files(__package__).joinpath(f"explain.{kind}").read_text(encoding="utf-8")
+        for kind in ("css", "js")
+    )
     chosen = "".join(
         f'<input type="radio" name="language" id="in-{each}"{" checked" if each == language else ""} aria-label="{label}">'
         for each, label in (("en", "English"), ("ko", "한국어"))
@@ -68,8 +73,14 @@ def _word(key: str, **values: object) -> dict[str, str]:
 
 
 def _scene(name: str, moments: Sequence[Moment]) -> str:
-    words = {key: _TEXTS[key] for key in ("unread", "unsent", "queue")} | {key: _word(key) for key in ("gone", CLIENT, SERVER)}
-    data = "".join(f' data-{key}-{each}="{escape(texts[each])}"' for key, texts in words.items() for each in _LANGUAGES)
+    words = {key: _TEXTS[key] for key in ("unread", "unsent", "queue")} | {
+        key: _word(key) for key in ("gone", CLIENT, SERVER)
+    }
+    data = "".join(
+        f' data-{key}-{each}="{escape(texts[each])}"'
+        for key, texts in words.items()
+        for each in _LANGUAGES
+    )
     heads = "".join(f"<div>{_spans(_word(each))}</div>" for each in (CLIENT, "kernel", SERVER))
     asleep: dict[str, set[int]] = {CLIENT: set(), SERVER: set()}
     rows = "".join(_row(name, moment, asleep) for moment in moments)
@@ -92,7 +103,10 @@ def _facts(moment: Moment) -> dict[str, object]:
     return {
         "ends": [
             {"name": ends.name}
-            | {side: [ends.side(side).state, ends.side(side).unread, ends.side(side).unsent] for side in (CLIENT, SERVER)}
+            | {
+                side: [ends.side(side).state, ends.side(side).unread, ends.side(side).unsent]
+                for side in (CLIENT, SERVER)
+            }
             for ends in moment.ends
         ],
         "queue": moment.queue,
@@ -100,7 +114,9 @@ def _facts(moment: Moment) -> dict[str, object]:
 
 
 def _row(scene: str, moment: Moment, asleep: dict[str, set[int]]) -> str:
-    """*asleep* are the processes of each side that are in a call and wait; it is brought up to date."""
+    """*asleep* are the processes of each side that are in a call and wait; it is brought up to
+    date.
+    """
     if moment.waits:
         asleep[moment.side].add(moment.row.process)
     else:
@@ -117,16 +133,25 @@ def _row(scene: str, moment: Moment, asleep: dict[str, set[int]]) -> str:
 
 def _call(moment: Moment) -> str:
     row = moment.row
-    parts = [f"<b>{escape(row.part)}</b>" if row.part not in (CLIENT, SERVER) else "", escape(row.call)]
+    parts = [
+        f"<b>{escape(row.part)}</b>" if row.part not in (CLIENT, SERVER) else "",
+        escape(row.call),
+    ]
     if moment.waits:
         parts.append(f' <span class="wait">… {_spans(_word("waits"))}</span>')
         return "".join(parts)
     if row.result:
-        parts.append(f' <span class="{"failed" if row.failed else "result"}">{escape(row.result)}</span>')
+        parts.append(
+            f' <span class="{"failed" if row.failed else "result"}">{escape(row.result)}</span>'
+        )
     if row.waited:
-        parts.append(f' <span class="wait">({_spans(_word("waited", time=duration(row.waited)))})</span>')
+        parts.append(
+            f' <span class="wait">({_spans(_word("waited", time=duration(row.waited)))})</span>'
+        )
     if row.name in ("fork", "close") and row.holds:
-        parts.append(f' <span class="mute">[{_spans(_word("open", fds=", ".join(str(fd) for fd, _ in row.holds)))}]</span>')
+        parts.append(
+            f' <span class="mute">[{_spans(_word("open", fds=", ".join(str(fd) for fd, _ in row.holds)))}]</span>'
+        )
     return "".join(parts)
 
 
@@ -134,7 +159,10 @@ def _call(moment: Moment) -> str:
 
 
 def _between(moment: Moment, asleep: set[str]) -> str:
-    drawn = [f'<line class="life{" asleep" if side in asleep else ""}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>' for side, x in _X.items()]
+    drawn = [
+        f'<line class="life{" asleep" if side in asleep else ""}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>'
+        for side, x in _X.items()
+    ]
     y = _TOP
     for segment in moment.segments:
         drawn.append(_arrow(segment, y, named=len({ends.name for ends in moment.ends}) > 1))
@@ -145,7 +173,15 @@ def _between(moment: Moment, asleep: set[str]) -> str:
                 drawn.append(piece)
                 y += height
     if moment.queue is not None and moment.queue[0]:
-        drawn.append(_text(_word("queue", n=moment.queue[0], limit=moment.queue[1]), "50%", y, "queue", "middle"))
+        drawn.append(
+            _text(
+                _word("queue", n=moment.queue[0], limit=moment.queue[1]),
+                "50%",
+                y,
+                "queue",
+                "middle",
+            )
+        )
         y += _LINE
     explained = ", ".join(segment.kind for segment in moment.segments) or "nothing crosses"
     return f'<div class="between" style="min-height:{y}px"><svg role="img" aria-label="{escape(explained)}">{"".join(drawn)}</svg></div>'
@@ -161,7 +197,10 @@ def _arrow(segment: Segment, y: int, *, named: bool) -> str:
     start, end = (_X[CLIENT], _X[SERVER]) if segment.source == CLIENT else (_X[SERVER], _X[CLIENT])
     back = -9 if segment.source == CLIENT else 9
     head = f'<svg x="{end}%" y="{y}" overflow="visible"><path class="head {kind}" d="M0 0L{back} -5L{back} 5Z"/></svg>'
-    return f'<line class="arrow {kind}" x1="{start}%" x2="{end}%" y1="{y}" y2="{y}"/>{head}' + _text(label, "50%", y - 7, "", "middle")
+    return (
+        f'<line class="arrow {kind}" x1="{start}%" x2="{end}%" y1="{y}" y2="{y}"/>{head}'
+        + _text(label, "50%", y - 7, "", "middle")
+    )
 
 
 def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
@@ -169,8 +208,18 @@ def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
     gone = _word("gone")
     yield (
         "".join(
-            _text({each: ends.side(side).state or gone[each] for each in _LANGUAGES}, f"{x}%", y, f"state {side}", anchor, shift)
-            for side, x, anchor, shift in ((CLIENT, _X[CLIENT], "start", 6), (SERVER, _X[SERVER], "end", -6))
+            _text(
+                {each: ends.side(side).state or gone[each] for each in _LANGUAGES},
+                f"{x}%",
+                y,
+                f"state {side}",
+                anchor,
+                shift,
+            )
+            for side, x, anchor, shift in (
+                (CLIENT, _X[CLIENT], "start", 6),
+                (SERVER, _X[SERVER], "end", -6),
+            )
         ),
         _TWO,
     )

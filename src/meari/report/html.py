@@ -1,4 +1,6 @@
-"""A result as one page that needs nothing else: inline SVG, no script, light and dark, readable on a phone."""
+"""A result as one page that needs nothing else: inline SVG, no script, light and dark, readable on
+a phone.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,11 @@ def _figures(result: Result) -> str:
         ("max", text.duration(h.greatest)),
         ("faults", f"{result.faults:,}"),
     ]
-    return '<div class="figures">' + "".join(f"<div><b>{escape(v)}</b>{escape(k)}</div>" for k, v in shown) + "</div>"
+    return (
+        '<div class="figures">'
+        + "".join(f"<div><b>{escape(v)}</b>{escape(k)}</div>" for k, v in shown)
+        + "</div>"
+    )
 
 
 # Drawings
@@ -104,13 +110,17 @@ class Axes:
         for value, label in ticks:
             x, y = self.at(at_x, value)
             self._parts.append(f'<path class="grid" d="M{x} {y}H{_WIDTH - _RIGHT}"/>')
-            self._parts.append(f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
+            self._parts.append(
+                f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{escape(label)}</text>'
+            )
 
     def columns(self, ticks: Sequence[tuple[float, str]], at_y: float) -> None:
         for value, label in ticks:
             x, y = self.at(value, at_y)
             self._parts.append(f'<path class="grid" d="M{x} {_TOP}V{y}"/>')
-            self._parts.append(f'<text x="{x}" y="{_HEIGHT - 12}" text-anchor="middle">{escape(label)}</text>')
+            self._parts.append(
+                f'<text x="{x}" y="{_HEIGHT - 12}" text-anchor="middle">{escape(label)}</text>'
+            )
 
     def line(self, points: Sequence[tuple[float, float]], classes: str) -> None:
         path = "L".join("{} {}".format(*self.at(x, y)) for x, y in points)
@@ -134,7 +144,10 @@ def _curve(result: Result) -> Iterator[str]:
     """Latency by percentile, the last nines drawn as wide as the first."""
     curves = [("round trip", result.count.times["round_trip"], "a")]
     if result.plan.rate is not None:
-        curves = [("from when it was due", result.count.times["from_due"], "a"), ("from when it was sent", curves[0][1], "b dash")]
+        curves = [
+            ("from when it was due", result.count.times["from_due"], "a"),
+            ("from when it was sent", curves[0][1], "b dash"),
+        ]
     if not curves[0][1].total:
         return
     nines = max(2.0, math.log10(curves[0][1].total))
@@ -151,10 +164,19 @@ def _curve(result: Result) -> Iterator[str]:
 
 
 def _table(curves: Sequence[tuple[str, Histogram, str]]) -> str:
-    columns = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999), ("max", 1.0))
+    columns = (
+        ("p50", 0.5),
+        ("p90", 0.9),
+        ("p99", 0.99),
+        ("p99.9", 0.999),
+        ("p99.99", 0.9999),
+        ("max", 1.0),
+    )
     head = "".join(f'<th class="n">{name}</th>' for name, _ in columns)
     rows = "".join(
-        f"<tr><td>{escape(name)}</td>" + "".join(f'<td class="n">{text.duration(h.quantile(q))}</td>' for _, q in columns) + "</tr>"
+        f"<tr><td>{escape(name)}</td>"
+        + "".join(f'<td class="n">{text.duration(h.quantile(q))}</td>' for _, q in columns)
+        + "</tr>"
         for name, h, _ in curves
     )
     return f'<div class="scroll"><table><tr><th></th>{head}</tr>{rows}</table></div>'
@@ -174,21 +196,36 @@ def _over_time(result: Result) -> Iterator[str]:
     name = "round_trip" if result.plan.rate is None else "from_due"
     end = points[-1].at + points[-1].seconds
 
-    def draw(heading: str, label: str, lines: list[tuple[str, list[float], str]], tick: Callable[[float], str]) -> Iterator[str]:
+    def draw(
+        heading: str,
+        label: str,
+        lines: list[tuple[str, list[float], str]],
+        tick: Callable[[float], str],
+    ) -> Iterator[str]:
         rows = nice(max((max(values) for _, values, _ in lines), default=1.0) or 1.0)
         axes = Axes(lambda t: t / end, lambda v: v / rows[-1])
         axes.rows([(v, tick(v)) for v in rows], 0)
         axes.columns([(t, f"{t:g} s") for t in nice(end) if t <= end], 0)
         for _, values, classes in lines:
-            axes.line([(p.at + p.seconds / 2, v) for p, v in zip(points, values, strict=True)], classes)
+            axes.line(
+                [(p.at + p.seconds / 2, v) for p, v in zip(points, values, strict=True)], classes
+            )
         yield f"<h2>{heading}</h2>"
         yield f"<figure>{axes.svg(label)}<figcaption>{_legend([(n, c) for n, _, c in lines])}</figcaption></figure>"
 
     rates = [p.count.messages / p.seconds for p in points]
-    yield from draw("Rate over time", "messages a second over time", [("messages a second", rates, "a")], lambda v: f"{v:,.0f}")
+    yield from draw(
+        "Rate over time",
+        "messages a second over time",
+        [("messages a second", rates, "a")],
+        lambda v: f"{v:,.0f}",
+    )
     p50, p99 = ([p.count.times[name].quantile(q) for p in points] for q in (0.5, 0.99))
     yield from draw(
-        "Latency over time", "latency over time", [("p99", p99, "b"), ("p50", p50, "a")], lambda v: text.duration(v) if v else "0"
+        "Latency over time",
+        "latency over time",
+        [("p99", p99, "b"), ("p50", p50, "a")],
+        lambda v: text.duration(v) if v else "0",
     )
 
 
@@ -202,8 +239,12 @@ def _faults(result: Result) -> Iterator[str]:
     for fault in result.count.faults[:_FAULTS]:
         detail = escape(fault.detail)
         if fault.returned:
-            detail += f"<br><code>sent {fault.sent.hex(' ')}<br>came {fault.returned.hex(' ')}</code>"
-        numbers = "".join(f'<td class="n">{n:,}</td>' for n in (fault.connection, fault.offset, fault.length))
+            detail += (
+                f"<br><code>sent {fault.sent.hex(' ')}<br>came {fault.returned.hex(' ')}</code>"
+            )
+        numbers = "".join(
+            f'<td class="n">{n:,}</td>' for n in (fault.connection, fault.offset, fault.length)
+        )
         yield f"<tr><td>{escape(fault.kind)}</td>{numbers}<td>{detail}</td></tr>"
     yield "</table></div>"
     if result.faults > _FAULTS:
@@ -218,10 +259,19 @@ def _how(result: Result) -> Iterator[str]:
         ("far end", result.far_end),
         ("asked for", plan.address),
         ("load", str(plan)),
-        ("measured", f"{result.seconds:.2f} s, after {plan.warmup:g} s of warming up, by {plan.processes} process(es)"),
-        ("connections", f"{result.count.opened:,} opened, {result.count.lost:,} lost, {result.count.unserved:,} unserved"),
+        (
+            "measured",
+            f"{result.seconds:.2f} s, after {plan.warmup:g} s of warming up, by {plan.processes} process(es)",
+        ),
+        (
+            "connections",
+            f"{result.count.opened:,} opened, {result.count.lost:,} lost, {result.count.unserved:,} unserved",
+        ),
         ("network", text.network(result.count) if result.over_a_network else "a Unix socket: none"),
-        ("near end", f"busy {100 * result.busy:.0f} % of the time; was the limit: {'yes' if result.near_end_was_the_limit else 'no'}"),
+        (
+            "near end",
+            f"busy {100 * result.busy:.0f} % of the time; was the limit: {'yes' if result.near_end_was_the_limit else 'no'}",
+        ),
         ("run", f"{result.run:08x}"),
     ]
     for name, value in rows:

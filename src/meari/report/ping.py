@@ -20,8 +20,14 @@ def line(event: PingEvent) -> str:
     """One thing that happened."""
     match event:
         case Connected(far_end, took, outage, handshake, layer):
-            again = f" again in {duration(took)}, after an outage of {outage / 1e6:.1f} ms" if outage else f" in {duration(took)}"
-            secure = f"; handshake {duration(handshake)}, {_secure(layer)}" if layer is not None else ""
+            again = (
+                f" again in {duration(took)}, after an outage of {outage / 1e6:.1f} ms"
+                if outage
+                else f" in {duration(took)}"
+            )
+            secure = (
+                f"; handshake {duration(handshake)}, {_secure(layer)}" if layer is not None else ""
+            )
             return f"connected to {far_end}{again}{secure}"
         case Reply(seq, size, far_end, took, intact):
             return f"{amount(size, 'byte')} from {far_end}: seq={seq} time={duration(took)}{'' if intact else ' DIFFERS'}"
@@ -81,21 +87,43 @@ def _tls(layer: Layer) -> dict[str, object]:
 
 def _secure(layer: Layer) -> str:
     found = _tls(layer)
-    return f"{found['version']}, {found['cipher']}" + (f", ALPN {found['alpn']}" if found["alpn"] else "")
+    return f"{found['version']}, {found['cipher']}" + (
+        f", ALPN {found['alpn']}" if found["alpn"] else ""
+    )
 
 
 def _connect(times: Histogram) -> str:
-    return duration(times.greatest) if times.total == 1 else f"p50 {duration(times.quantile(0.5))}, max {duration(times.greatest)}"
+    return (
+        duration(times.greatest)
+        if times.total == 1
+        else f"p50 {duration(times.quantile(0.5))}, max {duration(times.greatest)}"
+    )
 
 
 def of(event: PingEvent) -> dict[str, object]:
     """One thing that happened, as a JSON object."""
     match event:
         case Connected(far_end, took, outage, handshake, layer):
-            found = {"type": "connected", "far_end": str(far_end), "connect_us": took / 1000, "outage_ms": outage / 1e6}
-            return found if layer is None else found | {"handshake_us": handshake / 1000, "tls": _tls(layer)}
+            found = {
+                "type": "connected",
+                "far_end": str(far_end),
+                "connect_us": took / 1000,
+                "outage_ms": outage / 1e6,
+            }
+            return (
+                found
+                if layer is None
+                else found | {"handshake_us": handshake / 1000, "tls": _tls(layer)}
+            )
         case Reply(seq, size, far_end, took, intact):
-            return {"type": "reply", "seq": seq, "bytes": size, "far_end": str(far_end), "round_trip_us": took / 1000, "intact": intact}
+            return {
+                "type": "reply",
+                "seq": seq,
+                "bytes": size,
+                "far_end": str(far_end),
+                "round_trip_us": took / 1000,
+                "intact": intact,
+            }
         case Lost(seq, why):
             return {"type": "lost", "seq": seq, "reason": why}
         case Broken(why):
@@ -104,8 +132,19 @@ def of(event: PingEvent) -> dict[str, object]:
 
 
 def _of_fault(fault: Fault) -> dict[str, object]:
-    place = {"kind": fault.kind, "connection": fault.connection, "offset": fault.offset, "length": fault.length}
-    return {"type": "fault", **place, "detail": fault.detail, "sent": fault.sent.hex(), "returned": fault.returned.hex()}
+    place = {
+        "kind": fault.kind,
+        "connection": fault.connection,
+        "offset": fault.offset,
+        "length": fault.length,
+    }
+    return {
+        "type": "fault",
+        **place,
+        "detail": fault.detail,
+        "sent": fault.sent.hex(),
+        "returned": fault.returned.hex(),
+    }
 
 
 def summary_of(summary: Summary) -> dict[str, object]:
@@ -125,7 +164,11 @@ def summary_of(summary: Summary) -> dict[str, object]:
         },
         "connect_us": summed(summary.connect),
         "network": {name: getattr(summary, name) for name in NETWORK},
-        **({} if summary.layer is None else {"handshake_us": summed(summary.handshake), "tls": _tls(summary.layer)}),
+        **(
+            {}
+            if summary.layer is None
+            else {"handshake_us": summed(summary.handshake), "tls": _tls(summary.layer)}
+        ),
         "connections": summary.connections,
         "outage_ms": summary.outage / 1e6,
         "nearer": summary.nearer,

@@ -25,7 +25,10 @@ def duration(nanoseconds: float) -> str:
 
 
 def quantiles(histogram: Histogram) -> str:
-    return "  ".join(f"{name} {duration(histogram.quantile(q)) if histogram.total else '-'}" for name, q in _QUANTILES)
+    return "  ".join(
+        f"{name} {duration(histogram.quantile(q)) if histogram.total else '-'}"
+        for name, q in _QUANTILES
+    )
 
 
 def lines(result: Result) -> Iterator[str]:
@@ -76,7 +79,11 @@ def network(count: Count | Summary) -> str:
     again = f"{amount(count.retransmitted, 'segment')} sent again"
     again += f" ({count.duplicates:,} had arrived: DSACK)" if count.duplicates else ""
     order = f", out of order: {count.out_of_order:,} here" if count.out_of_order else ""
-    return again + order + (f", {amount(count.reorderings, 'reordering')} there" if count.reorderings else "")
+    return (
+        again
+        + order
+        + (f", {amount(count.reorderings, 'reordering')} there" if count.reorderings else "")
+    )
 
 
 def warnings(result: Result) -> list[str]:
@@ -85,11 +92,15 @@ def warnings(result: Result) -> list[str]:
     if rate is not None and not result.kept_its_rate:
         late = result.near_end_was_the_limit or result.sent_late
         whose = "the near end was late" if late else "the far end, or the path, did not keep up"
-        found.append(f"RATE NOT KEPT: {result.messages_per_second:,.0f}/s of {rate:,.10g}/s; {whose}")
+        found.append(
+            f"RATE NOT KEPT: {result.messages_per_second:,.0f}/s of {rate:,.10g}/s; {whose}"
+        )
     if result.count.shed:
         found.append(f"not sent     {amount(result.count.shed, 'message')} that were due")
     if result.count.paused:
-        found.append(f"paused       {result.count.paused:.1f} s, by a signal: that time is not counted")
+        found.append(
+            f"paused       {result.count.paused:.1f} s, by a signal: that time is not counted"
+        )
     if result.count.no_port:
         found.append(
             f"near end     was the limit: {amount(result.count.no_port, 'time')} no local port was free for a connection"
@@ -97,11 +108,17 @@ def warnings(result: Result) -> list[str]:
         )
     elif result.sent_late and not result.near_end_was_the_limit:
         lag = f"messages sent late: {quantiles(result.count.times['lag'])}"
-        found.append(f"near end     waited for the processor, though it was busy only {100 * result.busy:.0f} % of the time; {lag}")
+        found.append(
+            f"near end     waited for the processor, though it was busy only {100 * result.busy:.0f} % of the time; {lag}"
+        )
     elif result.near_end_was_the_limit:
-        lag = "" if rate is None else f", messages sent late: {quantiles(result.count.times['lag'])}"
+        lag = (
+            "" if rate is None else f", messages sent late: {quantiles(result.count.times['lag'])}"
+        )
         busy = f"busy {100 * result.busy:.0f} % of the time{lag}"
-        found.append(f"near end     was the limit ({busy}): these figures are its own, the far end may do better")
+        found.append(
+            f"near end     was the limit ({busy}): these figures are its own, the far end may do better"
+        )
     return found
 
 

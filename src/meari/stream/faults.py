@@ -1,18 +1,20 @@
-"""Naming what a path did to a keyed stream: each stretch that differs, where it is, and what became of it.
+"""Naming what a path did to a keyed stream: each stretch that differs, where it is, and what became
+of it.
 
-While bytes are as they were sent, they are compared with what was sent, and nothing else is done. At the first that is
-not, a *case* is opened. It has three numbers, and they name the fault:
+While bytes are as they were sent, they are compared with what was sent, and nothing else is done.
+At the first that is not, a *case* is opened. It has three numbers, and they name the fault:
 
     ours until   the place where the bytes stop to be what was expected
     ours from    the place from which they are ours again, found by decrypting (pattern.find)
     shift        by how much places and offsets differ from there on: bytes too many, or (negative) too few
 
-A place counts the bytes that came, so that before the case it is the offset. With shift 0 the bytes between the two were
-altered where they lie; a shift above 0 is bytes put in, below 0 bytes lost. A stretch between them that names an origin
-of its own (another connection, another run, an earlier offset) is followed to its end, however long that is.
+A place counts the bytes that came, so that before the case it is the offset. With shift 0 the bytes
+between the two were altered where they lie; a shift above 0 is bytes put in, below 0 bytes lost. A
+stretch between them that names an origin of its own (another connection, another run, an earlier
+offset) is followed to its end, however long that is.
 
-Where several offsets explain the same bytes, the earliest is told. Bytes before "ours until" may fit both what was
-expected and what came instead, so a few that came before are kept.
+Where several offsets explain the same bytes, the earliest is told. Bytes before "ours until" may
+fit both what was expected and what came instead, so a few that came before are kept.
 """
 
 from __future__ import annotations
@@ -24,12 +26,25 @@ from dataclasses import dataclass, field
 from . import pattern
 from .pattern import Origin, Stream
 
-KINDS = ("flipped", "dropped", "inserted", "duplicated", "reordered", "foreign", "replayed", "truncated", "excess")
+KINDS = (
+    "flipped",
+    "dropped",
+    "inserted",
+    "duplicated",
+    "reordered",
+    "foreign",
+    "replayed",
+    "truncated",
+    "excess",
+)
 BEFORE = 64  # bytes that came before a place, kept to find the earliest explanation
 _UNNAMED = 1 << 16  # bytes that name no origin, kept; of more only the number is
-_OPEN = 64  # holes, and the bytes after them, within which what is missing may still come: then it was reordered
+# Holes, and the bytes after them, within which what is missing may still come: then it was
+# reordered.
+_OPEN = 64
 _SETTLED = 1 << 16
-_STRETCHES = 64  # in a row that name origins of their own, kept until it is known what they stand for
+# In a row that name origins of their own, kept until it is known what they stand for.
+_STRETCHES = 64
 _CHANCE = 16  # bytes that may fit by chance where two explanations meet
 
 
@@ -37,8 +52,9 @@ _CHANCE = 16  # bytes that may fit by chance where two explanations meet
 class Fault:
     """A stretch of a connection that differs: *length* bytes at *offset* of what was sent.
 
-    For what was put in, *offset* is that of the byte before which it stands; for what came twice, or out of order, that
-    of its first byte. *sent* and *returned* are bytes around the place, from *shown* on.
+    For what was put in, *offset* is that of the byte before which it stands; for what came twice,
+    or out of order, that of its first byte. *sent* and *returned* are bytes around the place, from
+    *shown* on.
     """
 
     kind: str
@@ -96,14 +112,18 @@ class FaultClassifier:
         self.made = 0  # the offset up to which there is something to expect
         self.case: Case | None = None
         self.resumed = 0  # the offset to expect, once a case is closed
-        self._holes: deque[tuple[Fault, int]] = deque()  # what was dropped, with the latest offset that explains it
+        # What was dropped, with the latest offset that explains it.
+        self._holes: deque[tuple[Fault, int]] = deque()
 
     def open(self, until: int) -> None:
         """From the offset *until* on, what came is not what was expected."""
         self.case = Case(until, self._stream_at(max(0, until - BEFORE), min(until, BEFORE)), until)
 
     def take(self, data: bytes) -> bytes:
-        """*data* came. What is left of it once the case is closed, which is to be expected from `resumed` on."""
+        """*data* came.
+
+        What is left of it once the case is closed, which is to be expected from `resumed` on.
+        """
         case = self.case
         assert case is not None
         case.data += data
@@ -120,8 +140,12 @@ class FaultClassifier:
         return bytes(case.data)
 
     def settle(self, front: int | None = None) -> None:
-        """Tell what was dropped so long before *front* that it will not come any more; None: all of it."""
-        while self._holes and (front is None or len(self._holes) > _OPEN or front - self._holes[0][0].offset > _SETTLED):
+        """Tell what was dropped so long before *front* that it will not come any more; None: all of
+        it.
+        """
+        while self._holes and (
+            front is None or len(self._holes) > _OPEN or front - self._holes[0][0].offset > _SETTLED
+        ):
             self.report(self._holes.popleft()[0])
 
     def lost(self, kind: str, front: int) -> None:
@@ -130,9 +154,16 @@ class FaultClassifier:
 
     @property
     def progress(self) -> int | None:
-        """The offset up to which the far end has answered: every byte counts as one. None: as far as before the case."""
+        """The offset up to which the far end has answered: every byte counts as one.
+
+        None: as far as before the case.
+        """
         case = self.case
-        return None if case is None or case.fault is not None else min(self.made, case.place + len(case.data))
+        return (
+            None
+            if case is None or case.fault is not None
+            else min(self.made, case.place + len(case.data))
+        )
 
     def _examine(self, case: Case) -> bytes:
         """Account for what came in *case*, as far as can be told; what is left once it is closed."""
@@ -167,10 +198,16 @@ class FaultClassifier:
 
     def _ours(self, origin: Origin) -> bool:
         """Whether the bytes are of this connection, and were sent already."""
-        return (origin.run, origin.connection, origin.direction) == (self.run, self.connection, 0) and origin.offset < self.made
+        return (origin.run, origin.connection, origin.direction) == (
+            self.run,
+            self.connection,
+            0,
+        ) and origin.offset < self.made
 
     def _extended(self, case: Case, place: int, origin: Origin) -> int:
-        """How many bytes before *place* in the case fit as well, those that came before it included."""
+        """How many bytes before *place* in the case fit as well, those that came before it
+        included.
+        """
         came = (case.before + case.data[max(0, place - BEFORE) : place])[-BEFORE:]
         n = min(len(came), origin.offset)
         stream = Stream(origin.run, origin.connection, origin.direction).read(origin.offset - n, n)
@@ -184,7 +221,10 @@ class FaultClassifier:
         origin = case.following
         assert origin is not None
         data = bytes(case.data[: case.limit - origin.offset] if case.limit else case.data)
-        n = common(data, Stream(origin.run, origin.connection, origin.direction).read(origin.offset, len(data)))
+        n = common(
+            data,
+            Stream(origin.run, origin.connection, origin.direction).read(origin.offset, len(data)),
+        )
         case.pass_over(n)
         if case.stretches:
             case.stretches[-1].length += n
@@ -195,7 +235,9 @@ class FaultClassifier:
             case.following, case.limit, case.fault = None, 0, None
 
     def _return(self, case: Case, at: int, origin: Origin) -> None:
-        """From *at* in the data on (below 0: in what came before) the bytes are ours, and begin with *origin*."""
+        """From *at* in the data on (below 0: in what came before) the bytes are ours, and begin
+        with *origin*.
+        """
         start = case.place + at  # "ours from"
         shift = start - origin.offset
         extra = start > case.until
@@ -213,13 +255,17 @@ class FaultClassifier:
             if extra:
                 self._altered(case, case.until, start)
             if shift < 0:
-                lost = self._make("dropped", min(start, case.until) if not extra else start, -shift, case=case)
+                lost = self._make(
+                    "dropped", min(start, case.until) if not extra else start, -shift, case=case
+                )
                 self._holes.append((lost, case.until))
         case.pass_over(max(0, at))
         self._resume(case, origin.offset + max(0, -at))
 
     def _jump_back(self, case: Case, start: int, shift: int) -> None:
-        """What came before comes again, or what was missing comes late: it is followed, to where that ends."""
+        """What came before comes again, or what was missing comes late: it is followed, to where
+        that ends.
+        """
         origin = Origin(self.run, self.connection, 0, case.place - shift)
         for hole, latest in self._holes:
             first = max(hole.offset, start - shift)
@@ -276,21 +322,29 @@ class FaultClassifier:
         changed = [x ^ y for x, y in zip(sent, came, strict=True)]
         detail = f"{sum(x.bit_count() for x in changed)} bits"
         if len(changed) == 1:
-            detail = "bit " + ", ".join(str(i) for i in range(8) if changed[0] >> i & 1) + f": 0x{sent[0]:02x} came back as 0x{came[0]:02x}"
+            detail = (
+                "bit "
+                + ", ".join(str(i) for i in range(8) if changed[0] >> i & 1)
+                + f": 0x{sent[0]:02x} came back as 0x{came[0]:02x}"
+            )
         self._fault("flipped", start, end - start, detail, case=case)
 
     def _put_in(self, case: Case, start: int, shift: int) -> None:
         """*shift* bytes were put in; ours go on at the place *start*."""
         earliest = max(start - shift, 0)
         if len(case.stretches) == 1 and case.stretches[0].place <= case.until + _CHANCE:
-            self._stretch(case, case.stretches[0], earliest, shift, moved=earliest - case.stretches[0].place)
+            self._stretch(
+                case, case.stretches[0], earliest, shift, moved=earliest - case.stretches[0].place
+            )
         elif case.stretches:
             self._named(case, earliest, shift)
         else:
             self._fault("inserted", earliest, shift, case=case)
 
     def _named(self, case: Case, offset: int, shift: int) -> None:
-        """Every stretch of the case as a fault of its own at *offset*, and what is between them as bytes put in."""
+        """Every stretch of the case as a fault of its own at *offset*, and what is between them as
+        bytes put in.
+        """
         at = max(case.until, case.reported)
         for stretch in case.stretches:
             if stretch.place > at:
@@ -301,10 +355,15 @@ class FaultClassifier:
         if rest > 0:
             self._fault("inserted", offset, rest, case=case)
 
-    def _stretch(self, case: Case, stretch: _Stretch, offset: int, length: int, moved: int = 0) -> None:
+    def _stretch(
+        self, case: Case, stretch: _Stretch, offset: int, length: int, moved: int = 0
+    ) -> None:
         origin = stretch.origin.moved(max(moved, -stretch.origin.offset))
         if origin.run != self.run:
-            kind, detail = "replayed", f"of run {origin.run:08x}, connection {origin.connection} at {origin.offset:,}"
+            kind, detail = (
+                "replayed",
+                f"of run {origin.run:08x}, connection {origin.connection} at {origin.offset:,}",
+            )
         elif origin.connection != self.connection:
             kind, detail = "foreign", f"of connection {origin.connection} at {origin.offset:,}"
         else:
@@ -351,15 +410,33 @@ class FaultClassifier:
         return bytes((case.before + case.data)[start - first : end - first])
 
     def _make(
-        self, kind: str, offset: int, length: int, detail: str = "", *, case: Case | None = None, origin: Origin | None = None
+        self,
+        kind: str,
+        offset: int,
+        length: int,
+        detail: str = "",
+        *,
+        case: Case | None = None,
+        origin: Origin | None = None,
     ) -> Fault:
         first = max(0, (offset if case is None else min(case.until, offset)) - 8)
-        returned = b"" if case is None else self._stream_at(first, case.until - first) + case.returned
+        returned = (
+            b"" if case is None else self._stream_at(first, case.until - first) + case.returned
+        )
         sent = self._stream_at(first, min(32, self.made - first))
-        return Fault(kind, self.connection, offset, length, detail, origin, first, sent, returned[:32])
+        return Fault(
+            kind, self.connection, offset, length, detail, origin, first, sent, returned[:32]
+        )
 
     def _fault(
-        self, kind: str, offset: int, length: int, detail: str = "", *, case: Case | None = None, origin: Origin | None = None
+        self,
+        kind: str,
+        offset: int,
+        length: int,
+        detail: str = "",
+        *,
+        case: Case | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.report(self._make(kind, offset, length, detail, case=case, origin=origin))
 
@@ -368,7 +445,9 @@ class FaultClassifier:
 
 
 def common(a: bytes | bytearray, b: bytes | bytearray) -> int:
-    """How many bytes *a* and *b* begin with alike: found by halving, since comparing bytes is a memcmp."""
+    """How many bytes *a* and *b* begin with alike: found by halving, since comparing bytes is a
+    memcmp.
+    """
     low, high = 0, min(len(a), len(b))
     if a[:high] == b[:high]:
         return high

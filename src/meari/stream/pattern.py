@@ -1,7 +1,7 @@
 """The keyed stream: every byte knows where it came from.
 
-What a near end sends is AES-128 in counter mode (NIST SP 800-38A, 6.5) over zeros, with a key that is published below.
-The counter of a block of 16 bytes says whose it is:
+What a near end sends is AES-128 in counter mode (NIST SP 800-38A, 6.5) over zeros, with a key that
+is published below. The counter of a block of 16 bytes says whose it is:
 
     byte   0      "m"
            1-4    the run
@@ -9,10 +9,12 @@ The counter of a block of 16 bytes says whose it is:
            9      the direction: 0 from the near end to the far end
            10-15  the number of the block in the stream, from 0 to 2**40  (all big-endian)
 
-So any byte can be made without those before it, and a block that is *decrypted* names its origin: of any 31 bytes in a
-row 16 are a whole block, at one of 16 alignments. Nothing is stored and nothing is searched for.
+So any byte can be made without those before it, and a block that is *decrypted* names its origin:
+of any 31 bytes in a row 16 are a whole block, at one of 16 alignments. Nothing is stored and
+nothing is searched for.
 
-The key keeps no secret. It is there because AES makes 10 GB/s on a common processor, and no two blocks alike.
+The key keeps no secret. It is there because AES makes 10 GB/s on a common processor, and no two
+blocks alike.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ KEY = b"meari echoes you"
 BLOCK = 16  # bytes
 SURE = 31  # bytes in a row that hold a whole block, whatever the alignment
 _MARK = b"m"
-_CONFIRMED = 8  # bytes beside a block of another run that have to fit: a block alone is one of 2**15 by chance
+# Bytes beside a block of another run that have to fit: a block alone is one of 2**15 by chance.
+_CONFIRMED = 8
 _ZEROS = memoryview(bytes(1 << 16))
 _AES = algorithms.AES(KEY)
 
@@ -41,7 +44,12 @@ class Origin:
 
     def counter(self) -> bytes:
         """The counter of the block that the byte is in."""
-        head = _MARK + self.run.to_bytes(4, "big") + self.connection.to_bytes(4, "big") + self.direction.to_bytes(1, "big")
+        head = (
+            _MARK
+            + self.run.to_bytes(4, "big")
+            + self.connection.to_bytes(4, "big")
+            + self.direction.to_bytes(1, "big")
+        )
         return head + (self.offset // BLOCK).to_bytes(6, "big")
 
     def moved(self, n: int) -> Origin:
@@ -50,7 +58,10 @@ class Origin:
 
 
 class Stream:
-    """What one connection carries in one direction. Reads that follow on each other cost the least."""
+    """What one connection carries in one direction.
+
+    Reads that follow on each other cost the least.
+    """
 
     __slots__ = ("_at", "_cipher", "connection", "direction", "run")
 
@@ -69,27 +80,40 @@ class Stream:
         return self._cipher.update(_ZEROS[:n] if n <= len(_ZEROS) else bytes(n))
 
     def read_into(self, offset: int, buffer: bytearray) -> None:
-        """Fill *buffer* with the bytes from *offset* on: memory that is in the processor's caches stays there."""
+        """Fill *buffer* with the bytes from *offset* on: memory that is in the processor's caches
+        stays there.
+        """
         if offset != self._at:
             self.read(offset, 0)
         self._at = offset + len(buffer)
-        self._cipher.update_into(_ZEROS[: len(buffer)] if len(buffer) <= len(_ZEROS) else bytes(len(buffer)), buffer)
+        self._cipher.update_into(
+            _ZEROS[: len(buffer)] if len(buffer) <= len(_ZEROS) else bytes(len(buffer)), buffer
+        )
 
 
 def origin(block: bytes) -> Origin | None:
-    """Whose block these 16 bytes would be, or None if they are nobody's; one in 2**15 is somebody's by chance."""
+    """Whose block these 16 bytes would be, or None if they are nobody's; one in 2**15 is somebody's
+    by chance.
+    """
     return _read_counter(Cipher(_AES, modes.ECB()).decryptor().update(block))
 
 
 def _read_counter(counter: bytes) -> Origin | None:
-    if counter[:1] != _MARK or counter[9] > 1 or counter[10:11] != b"\0":  # nobody sends 16 TB on one connection
+    # Nobody sends 16 TB on one connection.
+    if counter[:1] != _MARK or counter[9] > 1 or counter[10:11] != b"\0":
         return None
     number = int.from_bytes
-    return Origin(number(counter[1:5], "big"), number(counter[5:9], "big"), counter[9], number(counter[10:], "big") * BLOCK)
+    return Origin(
+        number(counter[1:5], "big"),
+        number(counter[5:9], "big"),
+        counter[9],
+        number(counter[10:], "big") * BLOCK,
+    )
 
 
 def find(data: bytes, start: int, run: int) -> tuple[int, Origin] | None:
-    """The first place from *start* on in *data* where a whole block of any stream lies, and its origin.
+    """The first place from *start* on in *data* where a whole block of any stream lies, and its
+    origin.
 
     A block of *run* is taken at its word; of another, when the bytes beside it fit too.
     """
@@ -108,9 +132,13 @@ def find(data: bytes, start: int, run: int) -> tuple[int, Origin] | None:
 def _marked(data: bytes, start: int, width: int) -> list[tuple[int, bytes]]:
     """The (place, counter) of what begins like a block in the *width* bytes from *start* on."""
     found = []
-    decrypt = Cipher(_AES, modes.ECB()).decryptor().update  # whole blocks go in, so nothing is carried from call to call
+    # Whole blocks go in, so nothing is carried from call to call.
+    decrypt = Cipher(_AES, modes.ECB()).decryptor().update
     for alignment in range(start, min(start + BLOCK, len(data) - BLOCK + 1)):
-        whole = min((len(data) - alignment) // BLOCK, (start + width - alignment + BLOCK - 1) // BLOCK) * BLOCK
+        whole = (
+            min((len(data) - alignment) // BLOCK, (start + width - alignment + BLOCK - 1) // BLOCK)
+            * BLOCK
+        )
         counters = decrypt(data[alignment : alignment + whole])
         at = counters.find(_MARK)
         while at >= 0:
@@ -121,9 +149,13 @@ def _marked(data: bytes, start: int, width: int) -> list[tuple[int, bytes]]:
 
 
 def _fits(data: bytes, place: int, found: Origin) -> bool:
-    """Whether the bytes beside the block of *data* at *place* are those of the stream that it names."""
+    """Whether the bytes beside the block of *data* at *place* are those of the stream that it
+    names.
+    """
     before = min(BLOCK - 1, place, found.offset)
-    stream = Stream(found.run, found.connection, found.direction).read(found.offset - before, before + 2 * BLOCK)
+    stream = Stream(found.run, found.connection, found.direction).read(
+        found.offset - before, before + 2 * BLOCK
+    )
     fit = 0
     while fit < before and stream[before - 1 - fit] == data[place - 1 - fit]:
         fit += 1

@@ -1,7 +1,8 @@
 """What one connection sends, and whether it came back.
 
-While bytes are as they were sent, they are compared with what was sent, and nothing else is done: bytes with bytes, which
-is a memcmp. From the first that is not, what comes is given to naming.py, until it is what was expected again.
+While bytes are as they were sent, they are compared with what was sent, and nothing else is done:
+bytes with bytes, which is a memcmp. From the first that is not, what comes is given to naming.py,
+until it is what was expected again.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ _RECYCLED = 1 << 14  # bytes of a chunk from which on its memory is used again: 
 
 
 class Verifier:
-    """Makes what one connection sends, and compares what comes back; each fault goes to *tell*, once it is certain.
+    """Makes what one connection sends, and compares what comes back; each fault goes to *tell*,
+    once it is certain.
 
-    The loader reads `chunk` and `position` itself: what came is as expected if chunk.startswith(data, position).
+    The loader reads `chunk` and `position` itself: what came is as expected if
+    chunk.startswith(data, position).
     """
 
     __slots__ = (
@@ -30,14 +33,18 @@ class Verifier:
         "front", "position", "run", "size",
     )  # fmt: skip
 
-    def __init__(self, run: int, connection: int, report: Callable[[Fault], None], size: int = _CHUNK) -> None:
+    def __init__(
+        self, run: int, connection: int, report: Callable[[Fault], None], size: int = _CHUNK
+    ) -> None:
         self.run, self.connection, self.size = run, connection, size
         self.front = 0  # offset up to which bytes came back, or are told as lost
-        self.damage: list[tuple[int, int]] = []  # the stretches of offsets of which not all did, as far as not settled
+        # The stretches of offsets of which not all did, as far as not settled.
+        self.damage: list[tuple[int, int]] = []
         self.chunk: bytes | bytearray = b""  # what is expected next
         self.position = 0  # how much of it came
         self._chunks: deque[bytes | bytearray] = deque()  # made, and expected after chunk
-        self._queued = 0  # the offset where the first of them begins; what lies before it can be made again
+        # The offset where the first of them begins; what lies before it can be made again.
+        self._queued = 0
         self._ahead: bytes | bytearray | None = None  # made, and not yet asked for
         self._spare: bytearray | None = None
         self._made = 0  # the offset where the last chunk ends
@@ -85,7 +92,9 @@ class Verifier:
         self._namer.settle()
 
     def harmed(self, start: int, end: int) -> bool:
-        """Whether what was sent from *start* to *end* did not come back as it was; what lies before *end* is not asked for again."""
+        """Whether what was sent from *start* to *end* did not come back as it was; what lies before
+        *end* is not asked for again.
+        """
         found = any(first < end and last > start for first, last in self.damage)
         self.damage = [(first, last) for first, last in self.damage if last > end]
         return found
@@ -156,7 +165,9 @@ class Verifier:
             self._spare = self.chunk
         self.position = 0
         if self.front < self._queued:
-            self.chunk = Stream(self.run, self.connection).read(self.front, min(self.size, self._queued - self.front))
+            self.chunk = Stream(self.run, self.connection).read(
+                self.front, min(self.size, self._queued - self.front)
+            )
         elif self._chunks:
             self.chunk = self._chunks.popleft()
             self._queued += len(self.chunk)

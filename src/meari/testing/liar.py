@@ -1,9 +1,10 @@
 """Liar: a far end that returns almost every byte.
 
-It lies on a seed: the same bytes in the same reads on the same connection, by the order of accepting, are lied about
-alike (but a swap needs another connection that has bytes just then). Each lie is written down as it is told, so whoever
-looks for them can be held to all of them. A lie is made of the bytes that are there in one read, so the far end never
-waits for more to lie about: what is too short for it is returned as it came.
+It lies on a seed: the same bytes in the same reads on the same connection, by the order of
+accepting, are lied about alike (but a swap needs another connection that has bytes just then). Each
+lie is written down as it is told, so whoever looks for them can be held to all of them. A lie is
+made of the bytes that are there in one read, so the far end never waits for more to lie about: what
+is too short for it is returned as it came.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Reset(MeariError):
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """What was done to *length* bytes at *offset* of what *peer* sent; *put* are bytes that took their place, or were put before.
+    """What was done to *length* bytes at *offset* of what *peer* sent; *put* are bytes that took
+    their place, or were put before.
 
     *connection* is the liar's number of it, from 0; a peer may come again with the same port.
     """
@@ -68,14 +70,28 @@ class Lie:
     put: bytes = b""
 
     def __str__(self) -> str:
-        who = f"{self.peer.host}, pid {self.peer.port}" if self.peer.scheme == "unix" else f"{self.peer.host}, {self.peer.port}"
-        return f"lied to ({who}): {LIES[self.kind]}, {amount(self.length, 'byte')} at {self.offset:,}"
+        who = (
+            f"{self.peer.host}, pid {self.peer.port}"
+            if self.peer.scheme == "unix"
+            else f"{self.peer.host}, {self.peer.port}"
+        )
+        return (
+            f"lied to ({who}): {LIES[self.kind]}, {amount(self.length, 'byte')} at {self.offset:,}"
+        )
 
 
 class Lies:
-    """What the connections of one Liar share; calling it makes the Protocol of one, so it is a Service."""
+    """What the connections of one Liar share; calling it makes the Protocol of one, so it is a
+    Service.
+    """
 
-    def __init__(self, kinds: Sequence[str], every: int = EVERY, seed: int = 0, report: Callable[[Lie], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        every: int = EVERY,
+        seed: int = 0,
+        report: Callable[[Lie], None] = lambda _: None,
+    ) -> None:
         for kind in kinds:
             if kind not in LIES:
                 raise UsageError(f"there is no lie {kind!r}; there are {', '.join(LIES)}")
@@ -96,7 +112,9 @@ class Lies:
         return _Lying(connection, self, number)
 
     def swap(self, whose: _Lying, data: bytes, length: int) -> bytes | None:
-        """Bytes of another connection, in exchange for the first of *data*; None if no other wants to swap now."""
+        """Bytes of another connection, in exchange for the first of *data*; None if no other wants
+        to swap now.
+        """
         with self._lock:
             other = self._swap
             if other is not None and other.whose is not whose and len(other.mine) <= len(data):
@@ -124,7 +142,19 @@ class _Swap:
 class _Lying(StreamEcho):
     """The echo of one connection. It may wait, so it runs on an engine with a thread for each."""
 
-    __slots__ = ("_appends", "_before", "_began", "_kind", "_lies", "_next", "_offset", "_random", "_stalled", "done", "number")
+    __slots__ = (
+        "_appends",
+        "_before",
+        "_began",
+        "_kind",
+        "_lies",
+        "_next",
+        "_offset",
+        "_random",
+        "_stalled",
+        "done",
+        "number",
+    )
     reflects = False
 
     def __init__(self, connection: Connection, lies: Lies, number: int) -> None:
@@ -140,7 +170,9 @@ class _Lying(StreamEcho):
     def _plan(self) -> None:
         """When the next lie is due, and which."""
         self._kind = self._random.choice(self._lies.kinds)
-        self._next = self._offset + self._random.randint(APART, max(APART, 2 * self._lies.every - APART))
+        self._next = self._offset + self._random.randint(
+            APART, max(APART, 2 * self._lies.every - APART)
+        )
 
     def receive(self, data: bytes, /) -> bytes:
         self.connection.received(len(data))
@@ -174,7 +206,11 @@ class _Lying(StreamEcho):
         return put
 
     def _report(self, length: int, put: bytes) -> None:
-        self._lies.report(Lie(self._kind, self.number, self.connection.peer, self._offset, length or len(put), put))
+        self._lies.report(
+            Lie(
+                self._kind, self.number, self.connection.peer, self._offset, length or len(put), put
+            )
+        )
 
     def _pass(self, data: bytes) -> bytes:
         self._offset += len(data)
@@ -199,7 +235,8 @@ class _Lying(StreamEcho):
     def _insert(self, data: bytes) -> tuple[int, bytes] | None:
         put = bytearray(self._random.randbytes(self._length(LONGEST, one=True) or 1))
         beside = (self._before[-1:], data[:1])
-        while put[:1] in beside or put[-1:] in beside:  # such a byte could also be one that came twice
+        # Such a byte could also be one that came twice.
+        while put[:1] in beside or put[-1:] in beside:
             put[0] = self._random.randrange(256)
             put[-1] = put[0] if len(put) == 1 else self._random.randrange(256)
         return 0, bytes(put)
@@ -219,12 +256,15 @@ class _Lying(StreamEcho):
         length = self._length(len(data))
         put = None if length is None else self._lies.swap(self, data, length)
         if put is None:
-            self._plan()  # nobody wants to: once more at the next lie's place, since to wait at each read would be one
+            # Nobody wants to: once more at the next lie's place, since to wait at each read would
+            # be one.
+            self._plan()
             return None
         return len(put), put
 
     def _replay(self, data: bytes) -> tuple[int, bytes] | None:
-        length = self._length(len(self._before) - 2 * SHORTEST)  # not the last bytes: those would be duplicates
+        # Not the last bytes: those would be duplicates.
+        length = self._length(len(self._before) - 2 * SHORTEST)
         if length is None:
             return None
         start = self._random.randint(0, len(self._before) - SHORTEST - length)
@@ -249,7 +289,8 @@ class _Lying(StreamEcho):
         return 0, b""
 
     def _reset(self, data: bytes) -> tuple[int, bytes] | None:
-        if self._offset > self._began:  # as for a delay: what was passed on of this read is still to be returned
+        # As for a delay: what was passed on of this read is still to be returned.
+        if self._offset > self._began:
             return None
         self._report(0, b"")
         raise Reset("the lie was a reset")
@@ -275,7 +316,16 @@ class Liar(Server):
     ) -> None:
         self.lies: list[Lie] = []
         self._lies = Lies(lies, every, seed, self._lied)
-        super().__init__(*addresses, engine="thread", service=self._lies, limits=limits, events=events, family=family, mode=mode, tls=tls)
+        super().__init__(
+            *addresses,
+            engine="thread",
+            service=self._lies,
+            limits=limits,
+            events=events,
+            family=family,
+            mode=mode,
+            tls=tls,
+        )
 
     def _lied(self, lie: Lie) -> None:
         self.lies.append(lie)

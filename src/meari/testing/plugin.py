@@ -1,4 +1,7 @@
-"""pytest's fixtures: a far end that is right, and far ends that lie. Installed with meari, they are simply there."""
+"""pytest's fixtures: a far end that is right, and far ends that lie.
+
+Installed with meari, they are simply there.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,12 @@ def meari_server() -> Iterator[Server]:
 
 @pytest.fixture
 def meari_liar() -> Iterator[Callable[..., Liar]]:
-    """Makes far ends that lie, each until the test ends: meari_liar("drop", every=10_000, seed=1).addresses[0]."""
+    """Makes far ends that lie, each until the test ends: meari_liar("drop", every=10_000,
+    seed=1).addresses[0].
+    """
     from .liar import LIES, Liar
 
     with contextlib.ExitStack() as stack:
-        yield lambda *lies, **options: stack.enter_context(Liar("127.0.0.1:0", lies=lies or tuple(LIES), **options))
+        yield lambda *lies, **options: stack.enter_context(
+            Liar("127.0.0.1:0", lies=lies or tuple(LIES), **options)
+        )

@@ -20,14 +20,17 @@ def parse_network(text: str) -> Network:
 
 
 def allowing(networks: Sequence[Network], service: Service) -> Service:
-    """A service that raises Refused for a peer outside *networks*; an IPv4 peer seen as ::ffff:a.b.c.d is unmapped first."""
+    """A service that raises Refused for a peer outside *networks*; an IPv4 peer seen as
+    ::ffff:a.b.c.d is unmapped first.
+    """
 
     def admit(connection: Connection) -> Protocol:
         if connection.peer.scheme == "unix":
             raise Refused("a Unix socket's peer is of no network")
         ip = ip_address(connection.peer.host or "")
         if isinstance(ip, IPv6Address):
-            ip = ip.ipv4_mapped or IPv6Address(int(ip))  # without the zone of fe80::1%eth0, which no network has
+            # Without the zone of fe80::1%eth0, which no network has.
+            ip = ip.ipv4_mapped or IPv6Address(int(ip))
         if any(ip in network for network in networks):
             return service(connection)
         raise Refused("not allowed")

@@ -27,8 +27,8 @@ class StreamEcho(_Echo):
 class LineEcho(_Echo):
     """A line at a time (CS:APP 11.4.9): each is a message, also of five that came in one read.
 
-    A line over *limit* bytes, its newline counted in, goes back in pieces of *limit*; what has no newline yet is held,
-    at most *limit* - 1 bytes, and goes back at the end of file.
+    A line over *limit* bytes, its newline counted in, goes back in pieces of *limit*; what has no
+    newline yet is held, at most *limit* - 1 bytes, and goes back at the end of file.
     """
 
     __slots__ = ("_held", "_limit")

@@ -1,8 +1,11 @@
-"""What lies between a stream and what is said on it: TLS. No I/O: wire bytes in, plaintext out, and back.
+"""What lies between a stream and what is said on it: TLS.
 
-A Layer serves either end, and any driver: Layered makes a Protocol of it for the engines, Channel uses it on the near
-end. feed() returns all the plaintext that its argument completes. (A layer that keeps some inside needs a driver that
-asks for it again: with edge-triggered epoll one forgotten record hangs a connection for ever.)
+No I/O: wire bytes in, plaintext out, and back.
+
+A Layer serves either end, and any driver: Layered makes a Protocol of it for the engines, Channel
+uses it on the near end. feed() returns all the plaintext that its argument completes. (A layer that
+keeps some inside needs a driver that asks for it again: with edge-triggered epoll one forgotten
+record hangs a connection for ever.)
 """
 
 from __future__ import annotations
@@ -14,11 +17,15 @@ from .protocol import Connection, Protocol, Span
 
 
 class Layer(typing.Protocol):
-    """One end of one connection's layer. No call raises for what the peer did: that is `error`, and the layer's end."""
+    """One end of one connection's layer.
+
+    No call raises for what the peer did: that is `error`, and the layer's end.
+    """
 
     ready: bool  # the handshake is over: data may flow
     ended: bool  # the peer has ended its direction properly (close_notify)
-    error: Exception | None  # why the layer is over, if that was not proper; what take() returns is still to be sent
+    # Why the layer is over, if that was not proper; what take() returns is still to be sent.
+    error: Exception | None
     within: float | None  # seconds from the last call until wake() is due
 
     def feed(self, wire: bytes, /) -> bytes:
@@ -52,7 +59,17 @@ class Layered(Protocol):
     Of a protocol that reflects, the messages are counted here: what came in one read.
     """
 
-    __slots__ = ("_closed", "_connection", "_last", "_layer", "_protocol", "_started", "done", "error", "within")
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_last",
+        "_layer",
+        "_protocol",
+        "_started",
+        "done",
+        "error",
+        "within",
+    )
 
     def __init__(self, layer: Layer, protocol: Protocol, connection: Connection) -> None:
         self._layer, self._protocol, self._connection = layer, protocol, connection
@@ -111,7 +128,10 @@ class Layered(Protocol):
         self._last = True
 
     def _output(self) -> bytes:
-        """What is to be sent now. With nothing left of the last output, our direction of the layer is ended."""
+        """What is to be sent now.
+
+        With nothing left of the last output, our direction of the layer is ended.
+        """
         layer, protocol = self._layer, self._protocol
         self._last |= self._started and protocol.done
         out = layer.take()
@@ -121,5 +141,7 @@ class Layered(Protocol):
             out = layer.take()
         self.error = layer.error or protocol.error
         self.done = self._last or layer.error is not None
-        self.within = layer.within if layer.within is not None or not self._started else protocol.within
+        self.within = (
+            layer.within if layer.within is not None or not self._started else protocol.within
+        )
         return out

@@ -25,7 +25,8 @@ from ..address import Address
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """*count* bytes of the file open as *fd*, from *offset* on; an engine sends them by sendfile(2).
+    """*count* bytes of the file open as *fd*, from *offset* on; an engine sends them by
+    sendfile(2).
 
     The protocol owns the descriptor: it stays open until the next call of the protocol, or its end.
     """
@@ -64,7 +65,9 @@ class Protocol(typing.Protocol):
         return b""
 
     def wake(self) -> bytes:
-        """Return what is to be sent now that `within` seconds have passed: a ping, or a last word and `done`."""
+        """Return what is to be sent now that `within` seconds have passed: a ping, or a last word
+        and `done`.
+        """
         return b""
 
     def eof(self) -> bytes:
@@ -72,7 +75,9 @@ class Protocol(typing.Protocol):
         return b""
 
     def close(self) -> bytes:
-        """Return the last output: the engine ends the connection, and the peer has not sent its FIN."""
+        """Return the last output: the engine ends the connection, and the peer has not sent its
+        FIN.
+        """
         return self.eof()
 
 
@@ -86,7 +91,16 @@ class Meter(typing.Protocol):
 class Connection:
     """What is known about a connection, apart from its bytes."""
 
-    __slots__ = ("_meter", "admitted", "bytes", "messages", "peer", "reported", "reported_bytes", "via")
+    __slots__ = (
+        "_meter",
+        "admitted",
+        "bytes",
+        "messages",
+        "peer",
+        "reported",
+        "reported_bytes",
+        "via",
+    )
 
     def __init__(self, peer: Address, meter: Meter) -> None:
         self.peer = peer  # as announced, once something announced it
@@ -106,4 +120,5 @@ class Connection:
         self._meter.received(self, n)
 
 
-Service = Callable[[Connection], Protocol]  # one a listener, a new Protocol for each connection; may raise Refused
+# One a listener, a new Protocol for each connection; may raise Refused.
+Service = Callable[[Connection], Protocol]

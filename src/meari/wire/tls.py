@@ -1,11 +1,11 @@
 """TLS as a Layer (RFC 8446, RFC 5246), either end, over the ssl module's memory BIOs: no socket.
 
-- feed() reads on until OpenSSL has nothing left: it asks the incoming BIO's `pending` and SSLObject.pending() instead of
-  catching SSLWantReadError after every read.
-- Each direction ends by itself. close() sends our close_notify, and reading goes on; data and a close_notify that came
-  together are both taken, the data first. A stream that ends without close_notify may have been cut by anybody: Truncated.
-- A TLS 1.3 client has finished its handshake before the server has judged its certificate: a rejection is an alert that
-  comes with the first data.
+- feed() reads on until OpenSSL has nothing left: it asks the incoming BIO's `pending` and
+SSLObject.pending() instead of catching SSLWantReadError after every read. - Each direction ends by
+itself. close() sends our close_notify, and reading goes on; data and a close_notify that came
+together are both taken, the data first. A stream that ends without close_notify may have been cut
+by anybody: Truncated. - A TLS 1.3 client has finished its handshake before the server has judged
+its certificate: a rejection is an alert that comes with the first data.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class TlsError(MeariError, ConnectionError):
 
 
 class Tls:
-    """One end of one connection under *context*; a client names the *host* that it wants (SNI), and verifies it.
+    """One end of one connection under *context*; a client names the *host* that it wants (SNI), and
+    verifies it.
 
-    With *pin*, the SHA-256 of a certificate, no other certificate is accepted. The handshake as a whole has *patience*
-    seconds, by the *clock*; without one each silence in it has.
+    With *pin*, the SHA-256 of a certificate, no other certificate is accepted. The handshake as a
+    whole has *patience* seconds, by the *clock*; without one each silence in it has.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class Tls:
         self._pin = pin
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._client = context.protocol == ssl.PROTOCOL_TLS_CLIENT
-        self._tls = context.wrap_bio(self._in, self._out, server_side=not self._client, server_hostname=host)
+        self._tls = context.wrap_bio(
+            self._in, self._out, server_side=not self._client, server_hostname=host
+        )
         self._early = b""  # to be sent once the handshake is over
         self._closed = False
         self.ready = self.ended = False
@@ -95,7 +98,8 @@ class Tls:
                     self.ended = True
                     break
                 pieces.append(piece)
-        except ssl.SSLWantReadError:  # part of a record, or a record without data: a ticket, a key update
+        except ssl.SSLWantReadError:
+            # Part of a record, or a record without data: a ticket, a key update.
             pass
         except ssl.SSLZeroReturnError:
             self.ended = True
@@ -105,7 +109,11 @@ class Tls:
 
     def eof(self) -> None:
         if not self.ended and self.error is None:
-            what = "after the handshake, without close_notify: what came may be truncated" if self.ready else "in the handshake"
+            what = (
+                "after the handshake, without close_notify: what came may be truncated"
+                if self.ready
+                else "in the handshake"
+            )
             self.error = TlsError(f"TLS: the stream ended {what}")
             self.within = None
 
@@ -151,9 +159,14 @@ class Tls:
         except (ssl.SSLError, ssl.CertificateError) as error:
             self._fail(error)
             return
-        if self._pin is not None and (found := hashlib.sha256(self.certificate() or b"").digest()) != self._pin:
+        if (
+            self._pin is not None
+            and (found := hashlib.sha256(self.certificate() or b"").digest()) != self._pin
+        ):
             self.within = None
-            self.error = TlsError(f"TLS: another certificate than the pinned one: its SHA-256 is {found.hex()}")
+            self.error = TlsError(
+                f"TLS: another certificate than the pinned one: its SHA-256 is {found.hex()}"
+            )
             return
         self.ready, self.within = True, None
         early, self._early = self._early, b""
@@ -169,7 +182,9 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """How a near end verifies a far end: by *context*, or by the *pin* of its certificate (SHA-256)."""
+    """How a near end verifies a far end: by *context*, or by the *pin* of its certificate
+    (SHA-256).
+    """
 
     context: ssl.SSLContext
     pin: bytes | None = None
@@ -178,10 +193,19 @@ class ClientTls:
         return Tls(self.context, host=host, pin=self.pin)
 
 
-def secured(context: ssl.SSLContext, service: Service, patience: float = PATIENCE, clock: Callable[[], float] | None = None) -> Service:
-    """The service that *service* is over TLS: the handshake runs inside the connection, and has *patience* seconds."""
+def secured(
+    context: ssl.SSLContext,
+    service: Service,
+    patience: float = PATIENCE,
+    clock: Callable[[], float] | None = None,
+) -> Service:
+    """The service that *service* is over TLS: the handshake runs inside the connection, and has
+    *patience* seconds.
+    """
 
     def make(connection: Connection) -> Protocol:
-        return Layered(Tls(context, patience=patience, clock=clock), service(connection), connection)
+        return Layered(
+            Tls(context, patience=patience, clock=clock), service(connection), connection
+        )
 
     return make

@@ -1,4 +1,6 @@
-"""The far end can be reached from the beginning of the check to its end. (reachability.py notices when it cannot.)"""
+"""The far end can be reached from the beginning of the check to its end. (reachability.py notices
+when it cannot.)
+"""
 
 from __future__ import annotations
 
@@ -24,5 +26,7 @@ def check(path: Path) -> Finding:
     ended = [(outage.since, outage.until) for outage in known.outages if outage.until is not None]
     if ended:
         since, until = max(ended, key=lambda one: one[1] - one[0])
-        return fail("outage", outages=len(ended), since_s=since - known.began, lasted_s=until - since)
+        return fail(
+            "outage", outages=len(ended), since_s=since - known.began, lasted_s=until - since
+        )
     return ok("ok", seconds_s=time.monotonic() - known.began)

@@ -1,4 +1,6 @@
-"""Every byte comes back, identical and in order: all 256 values, and then as much of the keyed stream as there is time for."""
+"""Every byte comes back, identical and in order: all 256 values, and then as much of the keyed
+stream as there is time for.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from ..finding import Finding, fail, ok, unknown
 from ..path import Path
 
 _VALUES = bytes(value for value in range(256) if value != 0x0A) + b"\n"  # one line
-_WINDOW = 1 << 17  # bytes under way at the most: what buffers do when they are full, other properties ask
+# Bytes under way at the most: what buffers do when they are full, other properties ask.
+_WINDOW = 1 << 17
 _MOST = 10**9
 _SEARCH = 5.0  # seconds
 _SHOWN = 8  # values
@@ -34,7 +37,11 @@ def check(path: Path) -> Finding:
         if path.returns(connection) and not connection.faults:
             pump(
                 [connection],
-                lambda: _asked(connection, until) or connection.end is not None or bool(connection.faults),
+                lambda: (
+                    _asked(connection, until)
+                    or connection.end is not None
+                    or bool(connection.faults)
+                ),
                 path.stop,
                 quiet=path.patience,
             )
@@ -49,8 +56,17 @@ def check(path: Path) -> Finding:
     if not faults:
         path.known.rate = sent / took
         return ok("ok", sent=sent, took_s=took, rate=sent / took)
-    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(fault.kind for fault in faults).most_common())
-    return fail("faults", sent=sent, faults=len(faults), kinds=kinds, first=str(faults[0]), ended=connection.end or "")
+    kinds = ", ".join(
+        f"{n} {kind}" for kind, n in Counter(fault.kind for fault in faults).most_common()
+    )
+    return fail(
+        "faults",
+        sent=sent,
+        faults=len(faults),
+        kinds=kinds,
+        first=str(faults[0]),
+        ended=connection.end or "",
+    )
 
 
 def _asked(connection: Connection, until: float) -> bool:
@@ -85,7 +101,9 @@ def _values(path: Path) -> Finding | None:
         return fail("different", sent=len(_VALUES), returned=len(came), came=repr(came[:24])[1:])
     values = [f"0x{value:02x}" for value in damaged]
     some = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
-    return fail("values", values=values, some=some, first=damaged[0], number=len(damaged), tried=tried)
+    return fail(
+        "values", values=values, some=some, first=damaged[0], number=len(damaged), tried=tried
+    )
 
 
 def _search(path: Path) -> tuple[list[int], int]:

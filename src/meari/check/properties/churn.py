@@ -1,4 +1,6 @@
-"""Connections come and go by the hundred, and each is served: connect, one line and its echo, FIN both ways."""
+"""Connections come and go by the hundred, and each is served: connect, one line and its echo, FIN
+both ways.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,21 @@ def check(path: Path) -> Finding:
         tried += at_once
         reasons += come_and_go(path, at_once)
     took = time.monotonic() - began
-    found = {"connections": tried, "failed": reasons.total(), "forgotten": reasons["silence"], "rate": tried / took}
+    found = {
+        "connections": tried,
+        "failed": reasons.total(),
+        "forgotten": reasons["silence"],
+        "rate": tried / took,
+    }
     if reasons[_MIXED]:
         return unknown("mixed")  # that is concurrency's to tell
     if reasons:
-        return fail("failed", **found, first=tried - reasons.total() + 1, reason=reasons.most_common(1)[0][0])
+        return fail(
+            "failed",
+            **found,
+            first=tried - reasons.total() + 1,
+            reason=reasons.most_common(1)[0][0],
+        )
     return ok("ok", **found)
 
 
@@ -48,9 +60,12 @@ def come_and_go(path: Path, n: int) -> Counter[str]:
                 reasons["; ".join(error.reasons)] += 1
         path.returns(*connections)
         reasons += Counter(
-            _MIXED if mixes(path, connection) else (f"no-echo-{connection.end}" if connection.end else "silence")
+            _MIXED
+            if mixes(path, connection)
+            else (f"no-echo-{connection.end}" if connection.end else "silence")
             for connection in connections
             if connection.missing or mixes(path, connection)
         )
-        path.ends(*connections, quiet=path.margin + 0.1)  # whether the far end's FIN comes is another property's
+        # Whether the far end's FIN comes is another property's.
+        path.ends(*connections, quiet=path.margin + 0.1)
     return reasons

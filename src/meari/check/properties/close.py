@@ -1,4 +1,6 @@
-"""The end arrives: after our FIN on a connection that owes nothing, the far end's FIN, soon, and no reset (RFC 9293, 3.6)."""
+"""The end arrives: after our FIN on a connection that owes nothing, the far end's FIN, soon, and no
+reset (RFC 9293, 3.6).
+"""
 
 from __future__ import annotations
 

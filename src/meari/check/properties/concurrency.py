@@ -1,7 +1,8 @@
 """Many clients are served together (CS:APP 12): all are connected, and each says one line.
 
-An iterative server answers the first, and the others wait in the accept queue, connected, until it has ended (CS:APP
-11.4). So those that were answered are ended, and then it shows who was only waiting.
+An iterative server answers the first, and the others wait in the accept queue, connected, until it
+has ended (CS:APP 11.4). So those that were answered are ended, and then it shows who was only
+waiting.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from ..connection import Connection, pump
 from ..finding import Finding, fail, ok, unknown, warn
 from ..path import Path
 
-_SYN_AGAIN = 0.9  # seconds: a SYN that finds no room in the accept queue is dropped, and sent again after 1 (RFC 6298)
+# Seconds: a SYN that finds no room in the accept queue is dropped, and sent again after 1 (RFC
+# 6298).
+_SYN_AGAIN = 0.9
 
 
 def check(path: Path) -> Finding:
@@ -38,10 +41,18 @@ def check(path: Path) -> Finding:
             return fail("mixed", clients=len(connections), wrong=len(mixed), first=str(mixed[0]))
         if len(served) == wanted:
             path.ends(*connections)
-            late = [connection.took for connection in connections if connection.took > _SYN_AGAIN + base]
-            return warn("queue", clients=wanted, late=len(late), most_s=max(late)) if late else ok("ok", clients=wanted)
+            late = [
+                connection.took for connection in connections if connection.took > _SYN_AGAIN + base
+            ]
+            return (
+                warn("queue", clients=wanted, late=len(late), most_s=max(late))
+                if late
+                else ok("ok", clients=wanted)
+            )
         path.known.capacity = max(1, len(served))
-        turned_away = sum(connection.end is not None for connection in connections if connection not in served)
+        turned_away = sum(
+            connection.end is not None for connection in connections if connection not in served
+        )
         later = _later(path, connections, served)
         path.ends(*(connection for connection in connections if connection.end is None))
     unconnected = wanted - len(connections)
@@ -66,7 +77,9 @@ def check(path: Path) -> Finding:
 
 
 def mixes(path: Path, connection: Connection) -> bool:
-    """True if *line* got bytes of another connection, or wrong ones from a far end that returns a single client's."""
+    """True if *line* got bytes of another connection, or wrong ones from a far end that returns a
+    single client's.
+    """
     alone_is_right = path.known.held.get("bytes", True)
     return any(alone_is_right or fault.kind == "foreign" for fault in connection.faults)
 
@@ -75,7 +88,9 @@ def _served(path: Path, connections: list[Connection]) -> list[Connection]:
     """Those of *lines* that are answered within a while of the last that was."""
     pump(
         connections,
-        lambda: all(not connection.missing or connection.end is not None for connection in connections),
+        lambda: all(
+            not connection.missing or connection.end is not None for connection in connections
+        ),
         path.stop,
         quiet=path.patience,
     )
@@ -87,13 +102,17 @@ def _later(path: Path, connections: list[Connection], served: list[Connection]) 
     later = 0
     while served:
         path.ends(*served)
-        waiting = [connection for connection in connections if connection.missing and connection.end is None]
+        waiting = [
+            connection
+            for connection in connections
+            if connection.missing and connection.end is None
+        ]
         if not waiting:
             break
         connections = waiting
         pump(
             waiting,
-            lambda: any(not connection.missing or connection.end is not None for connection in waiting),
+            lambda: any(not each.missing or each.end is not None for each in waiting),  # noqa: B023
             path.stop,
             quiet=path.patience,
         )

@@ -1,4 +1,6 @@
-"""Every address of the name answers: each is tried, with the time it took or the reason why not (RFC 6724, RFC 8305)."""
+"""Every address of the name answers: each is tried, with the time it took or the reason why not
+(RFC 6724, RFC 8305).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from ..finding import Evidence, Finding, fail, ok, warn
 from ..path import Path
 
 # This machine's own lack: no route, or no address of that family (connect(2), ip(7)).
-_NO_ROUTE = tuple(os.strerror(number) for number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
+_NO_ROUTE = tuple(
+    os.strerror(number) for number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+)
 
 _RESET = os.strerror(errno.ECONNRESET)
 
@@ -28,7 +32,8 @@ def check(path: Path) -> Finding:
             sock, _, nanoseconds = connect([target], path.patience, path.stop)
         except ConnectError as error:
             each += error.reasons
-            if all(_RESET in reason for reason in error.reasons):  # the handshake was over before: other properties judge that
+            # The handshake was over before: other properties judge that.
+            if all(_RESET in reason for reason in error.reasons):
                 answering.append(target)
             elif any(word in reason for reason in error.reasons for word in _NO_ROUTE):
                 unrouted += error.reasons
@@ -41,7 +46,12 @@ def check(path: Path) -> Finding:
     reported = "; ".join(each)
     if not answering:
         return fail("none", each=each, reasons="; ".join(each))
-    found: dict[str, Evidence] = {"each": each, "answers": reported, "number": len(each), "refused": len(reasons)}
+    found: dict[str, Evidence] = {
+        "each": each,
+        "answers": reported,
+        "number": len(each),
+        "refused": len(reasons),
+    }
     # An address of this machine that cannot be tried says nothing of the far end.
     families = {target.family for target in answering}
     apart = families.isdisjoint(target.family for target in path.targets if target not in answering)

@@ -1,4 +1,6 @@
-"""Each connection's descriptor is closed at its end (CS:APP 11.4; in the parent too, 12.1.1): clients come and go, none is left."""
+"""Each connection's descriptor is closed at its end (CS:APP 11.4; in the parent too, 12.1.1):
+clients come and go, none is left.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Both directions at once, without a deadlock; and how much is taken before anything is read.
 
-First much is written and nothing read: the far end, and whatever is between, can take what its buffers hold, and then has
-to stop reading (TCP's window closes; RFC 9293, 3.8.6). Then it is read, while more is written, and all has to come back.
+First much is written and nothing read: the far end, and whatever is between, can take what its
+buffers hold, and then has to stop reading (TCP's window closes; RFC 9293, 3.8.6). Then it is read,
+while more is written, and all has to come back.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from ..finding import Finding, fail, ok, unknown, warn
 from ..path import Path
 
-_HELD = 72 << 20  # bytes: the buffers of four ends, with a proxy between, of the 32 and 4 MiB that Linux has at the most
+# Bytes: the buffers of four ends, with a proxy between, of the 32 and 4 MiB that Linux has at the
+# most.
+_HELD = 72 << 20
 _UNREAD = 128 << 20
 _MORE = 8 << 20
 
@@ -26,9 +29,11 @@ def check(path: Path) -> Finding:
         missing, sent = connection.missing, connection.asked
         faults = connection.conclude()
     found = {"sent": sent, "taken": taken, "missing": missing}
-    dropped = taken > _HELD and not complete and connection.end is None  # it went on reading: nothing waits there to be read
+    # It went on reading: nothing waits there to be read.
+    dropped = taken > _HELD and not complete and connection.end is None
     if dropped or any(fault.kind != "truncated" for fault in faults):
-        return unknown("lost", **found, first=str(faults[0]) if faults else f"{missing:,}")  # whoever reads slowly is asked that
+        # Whoever reads slowly is asked that.
+        return unknown("lost", **found, first=str(faults[0]) if faults else f"{missing:,}")
     if connection.end is not None and not complete:
         return fail("ended", **found, how=connection.end)
     if not complete:

@@ -1,4 +1,6 @@
-"""A server that could not start says so with its exit code: a second one on the same port fails, and not with 0 (exit(3))."""
+"""A server that could not start says so with its exit code: a second one on the same port fails,
+and not with 0 (exit(3)).
+"""
 
 from __future__ import annotations
 

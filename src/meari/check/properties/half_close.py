@@ -1,9 +1,11 @@
-"""After our FIN the far end still owes us what was under way, and then its own FIN (RFC 9293, 3.6; shutdown(2)).
+"""After our FIN the far end still owes us what was under way, and then its own FIN (RFC 9293, 3.6;
+shutdown(2)).
 
-Five ways: a FIN right behind a few bytes, a FIN at once, and behind data that is under way; and a FIN that comes while
-the far end is blocked, because we read slowly, or nothing for a while. A reset in place of the FIN loses what was still
-in the kernel's buffers. Where much data cannot pass at all (slow-reader), only the first two are tried; where the end of
-a connection is wrong in any case (close), only the bytes are judged.
+Five ways: a FIN right behind a few bytes, a FIN at once, and behind data that is under way; and a
+FIN that comes while the far end is blocked, because we read slowly, or nothing for a while. A reset
+in place of the FIN loses what was still in the kernel's buffers. Where much data cannot pass at all
+(slow-reader), only the first two are tried; where the end of a connection is wrong in any case
+(close), only the bytes are judged.
 """
 
 from __future__ import annotations
@@ -18,17 +20,22 @@ from ..finding import Evidence, Finding, fail, ok, unknown
 from ..path import Path
 
 _UNDER_WAY = 1 << 20
-_BLOCKING, _BLOCKING_QUICKLY = 40 << 20, 24 << 20  # what the buffers of four ends and a proxy or two hold is less
+# What the buffers of four ends and a proxy or two hold is less.
+_BLOCKING, _BLOCKING_QUICKLY = 40 << 20, 24 << 20
 _SLOWLY = 2.0  # seconds until our FIN is acknowledged, at the most
 _SHARES = (0.75, 0.5, 0.25, 0.12)  # of what is left then, at which we read nothing for a while
-_HOLD = 0.7  # seconds: longer than half a second, after which some do not wait any more (socat's -t)
+# Seconds: longer than half a second, after which some do not wait any more (socat's -t).
+_HOLD = 0.7
 
 
 def check(path: Path) -> Finding:
     held = path.known.held
     closes = held.get("close", True)
     much = held.get("slow-reader", True) and held.get("bytes", True) and not path.known.large_lost
-    ways: list[tuple[str, Callable[[Path, Connection], bool]]] = [("few", _with_few), ("nothing", _at_once)]
+    ways: list[tuple[str, Callable[[Path, Connection], bool]]] = [
+        ("few", _with_few),
+        ("nothing", _at_once),
+    ]
     if much and closes:
         ways += [("data", _with_data), ("slowly", _read_slowly), ("blocked", _while_blocked)]
     sent = filled = 0
@@ -42,7 +49,12 @@ def check(path: Path) -> Finding:
             faults = connection.conclude()
             found: dict[str, Evidence] = {"way": way, "sent": connection.asked, "missing": missing}
             if missing:
-                return fail("lost" if ended else "stuck", **found, how=connection.end or "", patience_s=path.patience)
+                return fail(
+                    "lost" if ended else "stuck",
+                    **found,
+                    how=connection.end or "",
+                    patience_s=path.patience,
+                )
             if faults and not few:
                 return fail("faults", **found, first=str(faults[0]))
             if not ended and closes:
@@ -50,7 +62,9 @@ def check(path: Path) -> Finding:
             if connection.end != FIN and closes:
                 return fail("reset", **found, how=connection.end or "")
     if not (much and closes):
-        failed = [name for name in ("close", "bytes", "slow-reader", "large") if not held.get(name, True)]
+        failed = [
+            name for name in ("close", "bytes", "slow-reader", "large") if not held.get(name, True)
+        ]
         return unknown("few-alone", sent=sent, property=", ".join(failed))
     return ok("ok" if filled else "not-blocked", sent=sent)
 
@@ -71,7 +85,9 @@ def _at_once(path: Path, connection: Connection) -> bool:
 
 
 def _read_slowly(path: Path, connection: Connection) -> bool:
-    """Our FIN comes to whoever is between, and to the far end, while what they owe us goes out slowly, to the last byte."""
+    """Our FIN comes to whoever is between, and to the far end, while what they owe us goes out
+    slowly, to the last byte.
+    """
     connection.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
     blocked = path.fills(connection)
     connection.parting = True
@@ -83,8 +99,9 @@ def _read_slowly(path: Path, connection: Connection) -> bool:
 def _while_blocked(path: Path, connection: Connection) -> bool:
     """The same while it cannot go out at all.
 
-    A FIN waits behind the data before it. So we read, slowly, until it is acknowledged, and then stop some more times:
-    wherever it is just then, who has seen it has to wait for us, and keep what is not written.
+    A FIN waits behind the data before it. So we read, slowly, until it is acknowledged, and then
+    stop some more times: wherever it is just then, who has seen it has to wait for us, and keep
+    what is not written.
     """
     connection.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
     blocked = path.fills(connection)

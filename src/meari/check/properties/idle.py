@@ -1,8 +1,10 @@
-"""An idle connection stays: many are left idle at once, for rising times, and then each is asked for a line.
+"""An idle connection stays: many are left idle at once, for rising times, and then each is asked
+for a line.
 
-What is lost has been closed (a FIN came, and when), reset (at once, or at the first byte), or dropped in silence: what we
-send is not even acknowledged. The longest that lived and the shortest that did not bracket the limit. There is no keepalive
-on ours: what is sent to keep a connection is no idleness.
+What is lost has been closed (a FIN came, and when), reset (at once, or at the first byte), or
+dropped in silence: what we send is not even acknowledged. The longest that lived and the shortest
+that did not bracket the limit. There is no keepalive on ours: what is sent to keep a connection is
+no idleness.
 """
 
 from __future__ import annotations
@@ -18,14 +20,20 @@ from ..connection import Connection, pump
 from ..finding import Finding, fail, ok, unknown
 from ..path import Path
 
-# Of the longest. Where it is long, the times stand close together: what limits there are (60 s, 300 s, 350 s) differ by less.
+# Of the longest. Where it is long, the times stand close together: what limits there are (60 s, 300
+# s, 350 s) differ by less.
 _SHARES = (1, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
 _FIRST = 0.5  # seconds; shorter times are not worth a connection
 
 
 def check(path: Path) -> Finding:
-    room = path.known.capacity or max(1, path.plan.clients // 2)  # the other half is for what runs beside them
-    times = [share * path.plan.idle for share in _SHARES if share * path.plan.idle >= _FIRST or share == 1][:room]
+    # The other half is for what runs beside them.
+    room = path.known.capacity or max(1, path.plan.clients // 2)
+    times = [
+        share * path.plan.idle
+        for share in _SHARES
+        if share * path.plan.idle >= _FIRST or share == 1
+    ][:room]
     with contextlib.ExitStack() as opened:
         connections: list[tuple[float, Connection]] = []
         for seconds in times:
@@ -51,23 +59,46 @@ def check(path: Path) -> Finding:
     return _judge(times, ended)
 
 
-def _wait(path: Path, connections: list[tuple[float, Connection]]) -> dict[float, tuple[str, float]]:
+def _wait(
+    path: Path, connections: list[tuple[float, Connection]]
+) -> dict[float, tuple[str, float]]:
     """How each idle time ended that did not end well, and after how long."""
     ended: dict[float, tuple[str, float]] = {}
     for seconds, connection in sorted(connections, key=lambda item: item[0]):
         due = connection.moved + seconds
         watched = [other for _, other in connections if other.end is None]
-        pump(watched, lambda: time.monotonic() >= due or connection.end is not None, path.stop, quiet=math.inf, most=math.inf)  # noqa: B023
+        pump(
+            watched,
+            lambda: time.monotonic() >= due or connection.end is not None,  # noqa: B023
+            path.stop,
+            quiet=math.inf,
+            most=math.inf,
+        )
         if connection.end is not None:
-            ended[seconds] = ("closed" if connection.end == FIN else "reset", connection.ended_at - connection.moved)
+            ended[seconds] = (
+                "closed" if connection.end == FIN else "reset",
+                connection.ended_at - connection.moved,
+            )
             continue
         idled = time.monotonic() - connection.moved
         connection.ask(1)
         watched = [other for _, other in connections if other.end is None]
-        pump(watched, lambda: not connection.missing or connection.end is not None, path.stop, quiet=path.patience)  # noqa: B023
+        pump(
+            watched,
+            lambda: not connection.missing or connection.end is not None,  # noqa: B023
+            path.stop,
+            quiet=path.patience,
+        )
         if connection.missing:
             unacked = connection.end is None and not path.unix and tcp_info(connection.sock).unacked
-            ended[seconds] = ("reset-when-used" if connection.end is not None else "silence" if unacked else "no-answer", idled)
+            ended[seconds] = (
+                "reset-when-used"
+                if connection.end is not None
+                else "silence"
+                if unacked
+                else "no-answer",
+                idled,
+            )
     return ended
 
 

@@ -1,8 +1,9 @@
 """A large write passes where small ones do: segments of full size are not lost.
 
-A path whose packets may be no longer than it says, and whose "too big" messages (ICMP) are lost, takes small segments and
-swallows full ones for ever: a black hole (RFC 2923, 2.1). Loss takes some of any size, and the rest gets through. If
-nothing moves, the same is tried with segments of 536 bytes (TCP_MAXSEG, tcp(7)), which any path takes.
+A path whose packets may be no longer than it says, and whose "too big" messages (ICMP) are lost,
+takes small segments and swallows full ones for ever: a black hole (RFC 2923, 2.1). Loss takes some
+of any size, and the rest gets through. If nothing moves, the same is tried with segments of 536
+bytes (TCP_MAXSEG, tcp(7)), which any path takes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def check(path: Path) -> Finding:
     if complete:
         most = max(3, _LOSS * found["segments"])
         if found["retransmitted"] > most:
-            # What had arrived already was only late. Not each is reported: an ACK has room for one (RFC 2883).
+            # What had arrived already was only late. Not each is reported: an ACK has room for one
+            # (RFC 2883).
             lost = max(0, found["retransmitted"] - found["duplicates"])
             reordered = lost <= most or found["duplicates"] > lost
             return warn("reordered" if reordered else "loss", **found, lost=lost)
@@ -49,7 +51,8 @@ def _large(path: Path, connection: Connection) -> tuple[bool, dict[str, int]]:
     before = tcp_info(connection.sock)
     asked = connection.asked
     complete = True
-    while complete and connection.asked - asked < path.amount(_AMOUNT):  # in steps: what buffers do when they are full is not asked
+    # In steps: what buffers do when they are full is not asked.
+    while complete and connection.asked - asked < path.amount(_AMOUNT):
         connection.ask(_STEP)
         complete = path.returns(connection)
     path.wait(_SETTLE * connection.took)  # the last DSACKs are still on their way
@@ -63,12 +66,15 @@ def _large(path: Path, connection: Connection) -> tuple[bool, dict[str, int]]:
         "duplicates": info.duplicates - before.duplicates,
         "reorderings": info.reorderings - before.reorderings,
         "unacked": info.unacked,
-        "ours": int(info.unacked > 0 and info.retransmitting > 0),  # it is our segments that are lost
+        # It is our segments that are lost.
+        "ours": int(info.unacked > 0 and info.retransmitting > 0),
     }
 
 
 def _passes(path: Path, mss: int | None) -> bool:
-    """Whether some segments come back, of *mss* bytes at the most, or as long as the path is said to take."""
+    """Whether some segments come back, of *mss* bytes at the most, or as long as the path is said
+    to take.
+    """
     try:
         with path.connect(mss) as connection:
             connection.ask(_STEP)

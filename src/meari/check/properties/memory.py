@@ -1,5 +1,6 @@
-"""A peer that never reads costs the server a buffer, not all that it sends: whoever cannot write stops reading. And what a
-connection took is given back at its end."""
+"""A peer that never reads costs the server a buffer, not all that it sends: whoever cannot write
+stops reading. And what a connection took is given back at its end.
+"""
 
 from __future__ import annotations
 

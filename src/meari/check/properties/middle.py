@@ -1,7 +1,8 @@
-"""Who answers the handshake answers the bytes: connecting takes one round trip, and so does an echo.
+"""Who answers the handshake answers the bytes: connecting takes one round trip, and so does an
+echo.
 
-Where an echo takes much longer, the connection is split in the middle, or the far end takes its time. The least of some
-is compared: a busy machine lengthens most of them, not all.
+Where an echo takes much longer, the connection is split in the middle, or the far end takes its
+time. The least of some is compared: a busy machine lengthens most of them, not all.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def check(path: Path) -> Finding:
         for _ in range(_CONNECTS):
             with path.connect() as connection:
                 connects.append(connection.took)
-                path.ends(connection, quiet=0.2)  # one after the other: a far end that serves one at a time has served it
+                # One after the other: a far end that serves one at a time has served it.
+                path.ends(connection, quiet=0.2)
         with path.rio() as rio:
             until = time.monotonic() + _LONG_ENOUGH
             while len(echoes) < 2 or (len(echoes) < _ECHOES and time.monotonic() < until):
@@ -44,7 +46,13 @@ def check(path: Path) -> Finding:
     if info is None:
         return ok("unix", echo_s=base.echo, typical_s=base.typical, worst_s=base.worst)
     kernel = info.least_round_trip or info.round_trip
-    found = {"connect_s": base.connect, "echo_s": base.echo, "kernel_s": kernel, "typical_s": base.typical, "worst_s": base.worst}
+    found = {
+        "connect_s": base.connect,
+        "echo_s": base.echo,
+        "kernel_s": kernel,
+        "typical_s": base.typical,
+        "worst_s": base.worst,
+    }
     if base.echo > _MUCH * max(base.connect, kernel) and base.echo - base.connect > _DIFFERENCE:
         return warn("nearer", **found)
     return ok("ok", **found)

@@ -1,7 +1,9 @@
-"""One client's manners are no other's business: some send half a line and wait, some never read, and a newcomer is served.
+"""One client's manners are no other's business: some send half a line and wait, some never read,
+and a newcomer is served.
 
-A server that waits in a read for the rest of a line (CS:APP 11.4, echo), or in a write for room, serves nobody else
-meanwhile; one with a pool of threads serves until all of them wait (CS:APP 12.5.5).
+A server that waits in a read for the rest of a line (CS:APP 11.4, echo), or in a write for room,
+serves nobody else meanwhile; one with a pool of threads serves until all of them wait (CS:APP
+12.5.5).
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def _beside(path: Path) -> Finding:
     alone = _newcomer(path)
     if isinstance(alone, str):
         return unknown("alone")
-    clients = (path.known.capacity or 1) if path.known.turns_away else path.plan.clients  # too many are another's question
+    # Too many are another's question.
+    clients = (path.known.capacity or 1) if path.known.turns_away else path.plan.clients
     readers = min(_NEVER_READ, (clients - 1) // 2)
     if path.known.forgets:
         return unknown("forgotten")
@@ -58,7 +61,11 @@ def _beside(path: Path) -> Finding:
         path.ends(*connections)  # all of them end well: they are not this property's to break
     found = {"neighbours": len(connections), "alone_s": alone, "patience_s": path.patience}
     if isinstance(beside, str):
-        return fail("starved", **found) if beside == _SILENCE else fail("turned-away", **found, how=beside)
+        return (
+            fail("starved", **found)
+            if beside == _SILENCE
+            else fail("turned-away", **found, how=beside)
+        )
     found["beside_s"] = beside
     if beside > _SLOWED * alone and beside > alone + path.margin:
         return warn("slowed", **found)
@@ -66,7 +73,10 @@ def _beside(path: Path) -> Finding:
 
 
 def _newcomer(path: Path) -> float | str:
-    """What a round trip takes a client that connects now, or why it is not served. Raises Different."""
+    """What a round trip takes a client that connects now, or why it is not served.
+
+    Raises Different.
+    """
     try:
         with path.rio() as rio:
             times = [path.round_trip(rio) for _ in range(_TIMES)]

@@ -1,4 +1,6 @@
-"""A byte without a newline comes back alone: TCP carries bytes, not lines (RFC 9293, 3.8; RFC 862 echoes any data)."""
+"""A byte without a newline comes back alone: TCP carries bytes, not lines (RFC 9293, 3.8; RFC 862
+echoes any data).
+"""
 
 from __future__ import annotations
 

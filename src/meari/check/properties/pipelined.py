@@ -1,6 +1,8 @@
-"""Many messages in one segment all come back: whoever reads one line of what came has to look for the next in its buffer.
+"""Many messages in one segment all come back: whoever reads one line of what came has to look for
+the next in its buffer.
 
-CS:APP 10.5 and 12.2: a select server whose descriptors are ready only in its own buffer, or that copies the buffer.
+CS:APP 10.5 and 12.2: a select server whose descriptors are ready only in its own buffer, or that
+copies the buffer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""With nothing to do it does nothing: an idle connection and one that has ended cost no processor time (CS:APP 12.2)."""
+"""With nothing to do it does nothing: an idle connection and one that has ended cost no processor
+time (CS:APP 12.2).
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def check(path: Path) -> Finding:
                     raise IncompleteRead(b"", len(_MESSAGE))
                 answered += 1
                 rio.deadline = time.monotonic() + _REST + path.margin
-                with contextlib.suppress(DeadlineError):  # an answer may be shorter than its message
+                # An answer may be shorter than its message.
+                with contextlib.suppress(DeadlineError):
                     rio.readn(len(_MESSAGE) - came)
         except DeadlineError:
             if not answered:

@@ -1,7 +1,8 @@
-"""One client's reset is its own: others are still served, those there before and those that come after.
+"""One client's reset is its own: others are still served, those there before and those that come
+after.
 
-A server that writes to a connection that was reset gets EPIPE, and a SIGPIPE that ends it (CS:APP 11.6; send(2)); one
-whose wrapper exits at any error ends at ECONNRESET.
+A server that writes to a connection that was reset gets EPIPE, and a SIGPIPE that ends it (CS:APP
+11.6; send(2)); one whose wrapper exits at any error ends at ECONNRESET.
 """
 
 from __future__ import annotations
@@ -68,15 +69,21 @@ def _in_mid_echo(path: Path, amount: int) -> None:
 
 
 def _while_blocked(path: Path, *, fin: bool) -> None:
-    """A reset that comes to a far end that waits in a write, perhaps with our FIN behind what it has not read.
+    """A reset that comes to a far end that waits in a write, perhaps with our FIN behind what it
+    has not read.
 
-    With the FIN the kernel answers the write with EPIPE, and SIGPIPE. The FIN only gets there if there is room for it: so
-    no more is sent once the window shows that the far end has stopped to read.
+    With the FIN the kernel answers the write with EPIPE, and SIGPIPE. The FIN only gets there if
+    there is room for it: so no more is sent once the window shows that the far end has stopped to
+    read.
     """
     with path.connect() as connection:
         widest = 0
         until = time.monotonic() + 0.5 + path.margin
-        while connection.end is None and connection.asked < path.amount(_MUCH) and time.monotonic() < until:
+        while (
+            connection.end is None
+            and connection.asked < path.amount(_MUCH)
+            and time.monotonic() < until
+        ):
             connection.ask(_STEP)
             path.fills(connection, most=0.1)
             _acknowledged(path, connection, until)

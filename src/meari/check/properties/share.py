@@ -1,7 +1,8 @@
-"""Every new connection is served: a balancer with one dead backend, or a pool with one dead worker, serves most of them.
+"""Every new connection is served: a balancer with one dead backend, or a pool with one dead worker,
+serves most of them.
 
-Connections are opened one after the other, each sends a line and waits for a byte of the answer. What the answer is,
-other properties judge.
+Connections are opened one after the other, each sends a line and waits for a byte of the answer.
+What the answer is, other properties judge.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from ..path import Path
 _CONNECTIONS, _MORE = 16, 48  # the latter once one was not served: the share is to be known
 _NOBODY = 4  # not served, and none that was: then it is no share
 _LATE = 10  # times the longest answer so far is too late
-_NEAR = 1  # connections more or fewer than "1 of n" are that still: somebody else's in between shift a balancer's turns
+# Connections more or fewer than "1 of n" are that still: somebody else's in between shift a
+# balancer's turns.
+_NEAR = 1
 
 
 def check(path: Path) -> Finding:
@@ -37,7 +40,11 @@ def check(path: Path) -> Finding:
         return ok("ok", connections=len(reasons))
     last = max(i for i, reason in enumerate(reasons) if not reason)
     reason = Counter(filter(None, reasons)).most_common(1)[0][0]
-    found: dict[str, Evidence] = {"connections": len(reasons), "unserved": unserved, "reason": reason}
+    found: dict[str, Evidence] = {
+        "connections": len(reasons),
+        "unserved": unserved,
+        "reason": reason,
+    }
     found["forgotten"] = reasons.count("silence")
     if unserved == len(reasons) - 1 - last:
         return fail("stops", **found, served=served)
@@ -58,7 +65,12 @@ def _one(path: Path, longest: float) -> tuple[str, float]:
         least = 0.5 if path.plan.quick else 1.0
         quiet = max(least, 20 * connection.took, _LATE * longest)
         began = connection.moved
-        pump([connection], lambda: connection.returned > 0 or connection.end is not None, path.stop, quiet=quiet)
+        pump(
+            [connection],
+            lambda: connection.returned > 0 or connection.end is not None,
+            path.stop,
+            quiet=quiet,
+        )
         took = connection.moved - began
         answered, end = connection.returned > 0, connection.end
         path.ends(connection, quiet=path.margin + 0.1)

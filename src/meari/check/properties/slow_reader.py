@@ -1,4 +1,6 @@
-"""Whoever reads slowly loses nothing: the far end, and whatever is between, waits (flow control, RFC 9293, 3.8.6)."""
+"""Whoever reads slowly loses nothing: the far end, and whatever is between, waits (flow control,
+RFC 9293, 3.8.6).
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,26 @@ def check(path: Path) -> Finding:
             path.fills(connection, quiet=_EVERY, most=_EVERY)
             connection.reading = True
             before = connection.returned
-            pump([connection], lambda: connection.returned > before or connection.end is not None, path.stop, quiet=_EVERY, most=_EVERY)  # noqa: B023
+            pump(
+                [connection],
+                lambda: connection.returned > before or connection.end is not None,  # noqa: B023
+                path.stop,
+                quiet=_EVERY,
+                most=_EVERY,
+            )
         slowly = connection.returned
         complete = path.returns(connection)
         sent, missing = connection.asked, connection.missing
-        faults = [fault for fault in connection.conclude() if fault.kind != "truncated"]  # that is told as what it comes from
+        # That is told as what it comes from.
+        faults = [fault for fault in connection.conclude() if fault.kind != "truncated"]
     found = {"sent": sent, "slowly": slowly, "missing": missing}
     if faults:
         return fail("faults", **found, faults=len(faults), first=str(faults[0]))
     if not complete:
-        return fail("ended" if connection.end else "stuck", **found, how=connection.end or "", patience_s=path.patience)
+        return fail(
+            "ended" if connection.end else "stuck",
+            **found,
+            how=connection.end or "",
+            patience_s=path.patience,
+        )
     return ok("ok", **found)

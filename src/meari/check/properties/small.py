@@ -1,10 +1,11 @@
 """Small writes come back as soon as they are sent.
 
-Where the far end, or something between, leaves Nagle's algorithm on (RFC 896; RFC 1122, 4.2.3.4), the second of two small
-segments waits for the acknowledgement of the first, which our kernel delays (RFC 1122, 4.2.3.2; 40 ms on Linux) when it
-has nothing to send with it. What a far end writes in more than one piece shows it: two lines, if it returns line by line;
-more than its buffer holds; two writes of ours, if the path is longer than the time between them. Each is timed with our
-delay and without (tcp(7), TCP_QUICKACK), and only where the two differ it is Nagle's doing.
+Where the far end, or something between, leaves Nagle's algorithm on (RFC 896; RFC 1122, 4.2.3.4),
+the second of two small segments waits for the acknowledgement of the first, which our kernel delays
+(RFC 1122, 4.2.3.2; 40 ms on Linux) when it has nothing to send with it. What a far end writes in
+more than one piece shows it: two lines, if it returns line by line; more than its buffer holds; two
+writes of ours, if the path is longer than the time between them. Each is timed with our delay and
+without (tcp(7), TCP_QUICKACK), and only where the two differ it is Nagle's doing.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def check(path: Path) -> Finding:
                 delayed = _times(lambda: _pieces(path, rio, pieces, gap, 0), _EACH)  # noqa: B023
                 prompt = _times(lambda: _pieces(path, rio, pieces, gap, 1), _EACH)  # noqa: B023
                 waited, usual = statistics.median(delayed), statistics.median(prompt)
-                if waited - usual > max(_DELAYED, statistics.pstdev(prompt)) and min(delayed[1:]) > usual:
+                if (
+                    waited - usual > max(_DELAYED, statistics.pstdev(prompt))
+                    and min(delayed[1:]) > usual
+                ):
                     slow = _Waits(waited, usual, gap)
                     worst = slow if worst is None or slow.delayed > worst.delayed else worst
         except Different as error:
@@ -61,7 +65,9 @@ def check(path: Path) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Waits:
-    """Seconds until all is back, with our ACKs delayed and without, of two writes *gap* seconds apart."""
+    """Seconds until all is back, with our ACKs delayed and without, of two writes *gap* seconds
+    apart.
+    """
 
     delayed: float
     prompt: float
@@ -74,8 +80,9 @@ class _Waits:
 def _ways(path: Path) -> list[tuple[tuple[bytes, ...], float]]:
     """What is written, and the seconds between two writes.
 
-    Where a round trip takes some milliseconds, a far end or a proxy holds the second of two writes only if it gets it
-    after it has passed on the first, and before our ACK of that: some gaps are shorter than a round trip.
+    Where a round trip takes some milliseconds, a far end or a proxy holds the second of two writes
+    only if it gets it after it has passed on the first, and before our ACK of that: some gaps are
+    shorter than a round trip.
     """
     pieces = _PIECES[:-1] if path.known.large_lost else _PIECES
     round_trip = path.known.base.echo if path.known.base is not None else 0.0

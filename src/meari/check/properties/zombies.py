@@ -1,4 +1,6 @@
-"""Children that have ended are waited for (CS:APP 8.4.3, 8.5.5): signals do not queue, so the handler waits for all there are."""
+"""Children that have ended are waited for (CS:APP 8.4.3, 8.5.5): signals do not queue, so the
+handler waits for all there are.
+"""
 
 from __future__ import annotations
 

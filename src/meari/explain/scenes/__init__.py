@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from ..stage import Part
-from . import blocking, echo, eof, fork, in_use, lines, queue, refused, reset, select, short_count, two_descriptors
+from . import (
+    blocking,
+    echo,
+    eof,
+    fork,
+    in_use,
+    lines,
+    queue,
+    refused,
+    reset,
+    select,
+    short_count,
+    two_descriptors,
+)
 
 SCENES: dict[str, tuple[Part, ...]] = {
     "echo": echo.PARTS,

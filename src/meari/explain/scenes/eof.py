@@ -1,4 +1,6 @@
-"""How the end of file is learned, and half-close: one direction ends, the other goes on (CS:APP 11.4.9; tcp's FIN)."""
+"""How the end of file is learned, and half-close: one direction ends, the other goes on (CS:APP
+11.4.9; tcp's FIN).
+"""
 
 from __future__ import annotations
 

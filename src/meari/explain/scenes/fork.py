@@ -1,4 +1,6 @@
-"""Who holds which descriptor before and after fork, and what happens if the parent forgets to close (CS:APP 12.1)."""
+"""Who holds which descriptor before and after fork, and what happens if the parent forgets to close
+(CS:APP 12.1).
+"""
 
 from __future__ import annotations
 

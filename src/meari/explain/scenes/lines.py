@@ -1,4 +1,6 @@
-"""A stream has no lines: two come in one segment, and one that is longer than MAXLINE comes in pieces (CS:APP 10.5.2)."""
+"""A stream has no lines: two come in one segment, and one that is longer than MAXLINE comes in
+pieces (CS:APP 10.5.2).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The second client of an iterative server: connected, and waiting in the accept queue (CS:APP 11.4.9)."""
+"""The second client of an iterative server: connected, and waiting in the accept queue (CS:APP
+11.4.9).
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from ..stage import Part
 
 def client(book: Book) -> None:
     try:
-        book.open_clientfd(None).close()  # no host and no AI_PASSIVE: this machine's own addresses, of both families
+        # No host and no AI_PASSIVE: this machine's own addresses, of both families.
+        book.open_clientfd(None).close()
     except ConnectionRefusedError:
         return
     raise LocalError("somebody has begun to listen on that port")

@@ -1,4 +1,6 @@
-"""Why the book's server dies: a write to a connection that was reset is SIGPIPE, or EPIPE if that is ignored (CS:APP 11.6)."""
+"""Why the book's server dies: a write to a connection that was reset is SIGPIPE, or EPIPE if that
+is ignored (CS:APP 11.6).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One loop, many connections: select says which descriptor has something, and no other is waited on (CS:APP 12.2)."""
+"""One loop, many connections: select says which descriptor has something, and no other is waited on
+(CS:APP 12.2).
+"""
 
 from __future__ import annotations
 

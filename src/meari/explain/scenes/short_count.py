@@ -1,4 +1,6 @@
-"""Short counts: a write takes what fits, a read gives what is there; so rio_writen and rio_readn loop (CS:APP 10.5)."""
+"""Short counts: a write takes what fits, a read gives what is there; so rio_writen and rio_readn
+loop (CS:APP 10.5).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def client(book: Book) -> None:
     book.note("short")
     sent = clientfd.send(data)
     rio = book.rio(clientfd)
-    rio.deadline = time.monotonic() + 3600  # with one, Rio writes what fits and waits for room in poll: the loop is seen
+    # With one, Rio writes what fits and waits for room in poll: the loop is seen.
+    rio.deadline = time.monotonic() + 3600
     book.note("the-rest")
     rio.writen(data[sent:])
     clientfd.close()
