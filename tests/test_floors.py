@@ -21,19 +21,18 @@ FLOORS = [
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 # What is read to understand the far end: one engine, and what engines share.
-CORE = tuple(
-    [
-        "rio",
-        "stop",
-        "net",
-        "listeners",
-        "wire.protocol",
-        "wire.echo",
-        "engines.event",
-        "engines.serving",
-        "engines.acceptor",
-        "engines.accept_loop",
-    ]
+CORE = (
+    "rio",
+    "stop",
+    "net",
+    "listeners",
+    "wire.protocol",
+    "wire.echo",
+    "engines.event",
+    "engines.transitions",
+    "engines.serving",
+    "engines.acceptor",
+    "engines.accept_loop",
 )
 
 
@@ -131,7 +130,7 @@ def test_the_far_end_can_be_read_in_an_evening() -> None:
     tops = {path: name(path).split(".")[0] for path in MODULES}
     lines = {name(path): code(path) for path in tops}
     core = {module: lines[module] for module in CORE}
-    assert sum(core.values()) <= 1450, core
+    assert sum(core.values()) <= 1680, core
     others = {
         module: n
         for module, n in lines.items()

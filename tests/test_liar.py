@@ -12,7 +12,8 @@ import pytest
 
 from meari import Stop, UsageError, open_client
 from meari.client import tally
-from meari.client.flows import Flow, Flows
+from meari.client.flow import Flow
+from meari.client.flows import Flows
 from meari.client.load import Load
 from meari.client.plan import Plan
 from meari.client.tally import Count

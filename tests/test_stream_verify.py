@@ -139,7 +139,7 @@ def test_a_far_end_that_is_no_echo_is_one_fault_in_bounded_memory() -> None:
     source = random.Random(1)
     for _ in range(300):
         verifier.receive(source.randbytes(10_000))
-    case = verifier._namer.case
+    case = verifier._classifier.case
     assert case is not None and len(case.data) <= 1 << 17
     verifier.finish()
     assert of(faults) == [("flipped", 0, 4096), ("excess", 4096, 3_000_000 - 4096)]

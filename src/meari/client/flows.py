@@ -6,92 +6,19 @@ import contextlib
 import errno
 import socket
 import time
-from collections import deque
-from collections.abc import Callable
 
 from ..channel import Channel, open_channel
 from ..net import Endpoint, begin, kernel, trouble
 from ..sockets import tcp_info
 from ..stop import Stop
-from ..stream.verify import Fault, Verifier
+from ..stream.verify import Fault
+from .flow import IN, NEVER, OUT, SECOND, Flow
 from .plan import Plan
 from .tally import NETWORK, Tally
 
-SECOND = 1_000_000_000  # all times are nanoseconds of time.monotonic_ns()
-NEVER = 1 << 62
-IN, OUT = 1, 4  # EPOLLIN, EPOLLOUT
 _PIECE = 65536  # bytes that are made, and written, at once
 _ASKED = 1000  # connections, up to which the kernel is asked about each, each interval: some 5 us
 _RETRY = SECOND // 10  # from one attempt to connect anew to the next
-
-
-class Flow(Verifier):
-    """One connection, and where its messages are."""
-
-    __slots__ = (
-        "answered",
-        "armed",
-        "at",
-        "channel",
-        "closing",
-        "connecting",
-        "due",
-        "end",
-        "fd",
-        "heard",
-        "network",
-        "nudges",
-        "out",
-        "owed",
-        "plain",
-        "queue",
-        "sent",
-        "since",
-        "sock",
-    )
-
-    def __init__(
-        self,
-        run: int,
-        number: int,
-        report: Callable[[Fault], None],
-        chunk: int,
-        sock: socket.socket,
-    ) -> None:
-        super().__init__(run, number, report, chunk)
-        self.sock, self.fd = sock, sock.fileno()
-        self.channel = Channel(sock)
-        self.plain = True  # no layer: the hot path reads and writes the descriptor itself
-        self.out: bytes | bytearray = b""  # what is sent next
-        self.at = 0  # how much of it is
-        self.owed = 0  # bytes of messages under way that the kernel has not taken
-        self.sent = 0  # the offset where the last message under way ends
-        # The offset where the first one ends, when it was sent, and when due.
-        self.end, self.since, self.due = NEVER, 0, 0
-        self.queue: deque[tuple[int, int, int]] = deque()  # the same three of those after it
-        self.heard = 0  # when bytes came last
-        self.network = [0] * len(NETWORK)  # what the kernel had counted when it was last asked
-        self.nudges = 0  # messages that were sent to make some come
-        self.connecting, self.armed = True, False  # armed: watched for room to write
-        self.answered = False  # at all
-        self.closing = 0  # until when, after our FIN, the far end's is waited for
-
-    def answered_nudge(self) -> bool:
-        """True if an answer makes up for a nudge: no message follows it, and as many are in flight
-        as before.
-        """
-        nudges, self.nudges = self.nudges, 0
-        return bool(nudges)
-
-    def shift(self, by: int) -> None:
-        """The clock stood still for *by* nanoseconds."""
-        now = time.monotonic_ns()
-        self.since, self.heard = min(now, self.since + by), min(now, self.heard + by)
-        self.due += by if self.due else 0
-        self.closing += by if self.closing else 0
-        self.queue = deque(
-            (end, min(now, since + by), due + by if due else 0) for end, since, due in self.queue
-        )
 
 
 class Flows:
@@ -339,6 +266,52 @@ class Flows:
         if flow.armed and not flow.channel.pending:
             flow.armed = False
             self.poller.modify(flow.fd, IN)
+
+    def compare(self, flow: Flow, data: bytes, at: int, back: list[Flow]) -> int:
+        """Verify data that the hot path did not find to be the next piece; the offset answered."""
+        flow.receive(data)
+        if not flow.damage:
+            return flow.front
+        start = 0  # of the message: what was damaged before it is not asked for any more
+        while flow.progress >= flow.end:
+            if flow.harmed(start, flow.end):
+                self.tally.now.damaged += 1
+            else:
+                self.tally.trips.append(at - flow.since)
+                if flow.due:
+                    self.tally.dues.append(at - flow.due)
+            start = flow.end
+            flow.end, flow.since, flow.due = flow.queue.popleft() if flow.queue else (NEVER, 0, 0)
+            back.append(flow)
+        return 0
+
+    def post(self, flow: Flow, size: int, due: int) -> int:
+        """Send a message on a connection, behind what is owed there; when that was."""
+        message = flow.out[flow.at : flow.at + size]
+        flow.sent += size
+        if flow.owed or len(message) < size:  # it waits, or is in more than one piece
+            flow.owed += size
+            now = time.monotonic_ns()
+            if not flow.armed:
+                self.push(flow)
+        else:
+            flow.at += size
+            write, fd = kernel.write, flow.fd
+            # Right before the write: whatever lies between would be told as round trip.
+            now = time.monotonic_ns()
+            try:
+                written = write(fd, message) if flow.plain else flow.channel.write(message)
+            except BlockingIOError:
+                written = 0
+            except OSError as error:
+                written, flow.channel.failed = 0, error.errno
+            if written < size or (not flow.plain and flow.channel.pending):
+                self.owe(flow, size - written)
+        if flow.end == NEVER:
+            flow.end, flow.since, flow.due = flow.sent, now, due
+        else:
+            flow.queue.append((flow.sent, now, due))
+        return now
 
     def owe(self, flow: Flow, n: int) -> None:
         """The last *n* bytes before `at` were not written."""

@@ -21,7 +21,8 @@ from collections.abc import Callable
 from ..channel import FIN
 from ..net import Endpoint, kernel
 from ..stop import Stop
-from .flows import IN, NEVER, OUT, SECOND, Flow, Flows
+from .flow import IN, NEVER, OUT, SECOND, Flow
+from .flows import Flows
 from .pause import Pause
 from .plan import Plan
 from .tally import Count, Tally
@@ -36,10 +37,23 @@ _GOODBYE = 2 * SECOND  # for the far end's FIN, after ours
 _TIMES = 1000  # that are kept at most before they are counted
 _BURST = 64  # messages of an open loop that is late, sent before what came back is read
 
+_TIMES_OF_A_RUN = [
+    "_begin",
+    "_over",
+    "_warm",
+    "_report_at",
+    "_look_at",
+    "_drained",
+    "_counting",
+    "_gone",
+    "_present",
+]
+
 
 class Load:
-    """Runs *plan* against the first of *targets* that answers, as *part* (which process, of how
-    many); *told*: each interval.
+    """Runs *plan* against the first of *targets* that answers.
+
+    *part* is the number of this process, and of all; *report* is called with each interval.
     """
 
     def __init__(
@@ -64,7 +78,7 @@ class Load:
         self._grid = part[0]  # the number of the next message that is due
         self._counted = 0  # bytes told
         self._timeout = int(plan.timeout * SECOND)
-        self._over = self._warm = self._tell_at = self._look_at = self._drained = NEVER
+        self._over = self._warm = self._report_at = self._look_at = self._drained = NEVER
         self._flying = 0  # messages of an open loop that are under way
         self._gone = self._present = 0  # when there was no connection last, and when there was one
         self._begin = self._counting = 0  # when it began, and the counting after the warm-up
@@ -90,7 +104,7 @@ class Load:
             self._over = (
                 self._warm + int(plan.seconds * SECOND) if plan.seconds is not None else NEVER
             )
-            self._tell_at, self._look_at = self._warm + int(plan.interval * SECOND), begin
+            self._report_at, self._look_at = self._warm + int(plan.interval * SECOND), begin
             if not plan.warmup:
                 self._warm = NEVER
             if plan.rate is None:
@@ -104,11 +118,7 @@ class Load:
                 self._timer.close()
 
     def finish(self) -> Count:
-        """What came after the end.
-
-        Of a closed loop that is faults alone; of an open one messages too, which were due before
-        it.
-        """
+        """The count after the end: of a closed loop faults alone; of an open one late messages."""
         if self.plan.rate is None:
             self.tally.conclude()
         else:
@@ -123,7 +133,7 @@ class Load:
             self.flows.plain,
             kernel.read,
             time.monotonic_ns,
-            self._post,
+            self.flows.post,
         )
         tally, trips, dues = self.tally, self.tally.trips, self.tally.dues
         poll, room, fixed, late = self.flows.poller.poll, self._room, self._fixed, self.flows.late
@@ -186,7 +196,7 @@ class Load:
                     flow.front += n
                     answered = flow.front
                 elif n:
-                    answered = self._compare(flow, bytes(data), at, back)
+                    answered = self.flows.compare(flow, bytes(data), at, back)
                 else:
                     self._ended(flow)
                     continue
@@ -230,39 +240,11 @@ class Load:
     def _size(self) -> int:
         return self._fixed or self._random.randint(self.plan.least, self.plan.most)
 
-    def _post(self, flow: Flow, size: int, due: int) -> int:
-        """Send a message on a connection, behind what is owed there; when that was."""
-        message = flow.out[flow.at : flow.at + size]
-        flow.sent += size
-        if flow.owed or len(message) < size:  # it waits, or is in more than one piece
-            flow.owed += size
-            now = time.monotonic_ns()
-            if not flow.armed:
-                self.flows.push(flow)
-        else:
-            flow.at += size
-            write, fd = kernel.write, flow.fd
-            # Right before the write: whatever lies between would be told as round trip.
-            now = time.monotonic_ns()
-            try:
-                written = write(fd, message) if flow.plain else flow.channel.write(message)
-            except BlockingIOError:
-                written = 0
-            except OSError as error:
-                written, flow.channel.failed = 0, error.errno
-            if written < size or (not flow.plain and flow.channel.pending):
-                self.flows.owe(flow, size - written)
-        if flow.end == NEVER:
-            flow.end, flow.since, flow.due = flow.sent, now, due
-        else:
-            flow.queue.append((flow.sent, now, due))
-        return now
-
     def _fill(self, flow: Flow) -> None:
         """The first messages on a connection, as many as are to be in flight."""
         for _ in range(min(self.plan.depth, self._left)):
             self._left -= 1
-            self._post(flow, self._size(), 0)
+            self.flows.post(flow, self._size(), 0)
 
     def _due(self, number: int) -> int:
         assert self.plan.rate is not None
@@ -290,7 +272,7 @@ class Load:
                 self.tally.now.shed += 1
                 self._flying -= 1
                 continue
-            sent = self._post(flow, self._size(), due)
+            sent = self.flows.post(flow, self._size(), due)
             if due > self._gone:
                 lags.append(sent - due)
         return True
@@ -315,26 +297,6 @@ class Load:
             self.flows.push(flow)
         return bool(mask & ~OUT)
 
-    def _compare(self, flow: Flow, data: bytes, at: int, back: list[Flow]) -> int:
-        """What the hot path has not found to be as expected: more than one piece of it, or
-        something else.
-        """
-        flow.receive(data)
-        if not flow.damage:
-            return flow.front
-        start = 0  # of the message: what was damaged before it is not asked for any more
-        while flow.progress >= flow.end:
-            if flow.harmed(start, flow.end):
-                self.tally.now.damaged += 1
-            else:
-                self.tally.trips.append(at - flow.since)
-                if flow.due:
-                    self.tally.dues.append(at - flow.due)
-            start = flow.end
-            flow.end, flow.since, flow.due = flow.queue.popleft() if flow.queue else (NEVER, 0, 0)
-            back.append(flow)
-        return 0
-
     def _ended(self, flow: Flow) -> None:
         """The far end's FIN, or its reset."""
         broken = flow.channel.failed is not None or flow.channel.end not in (None, FIN)
@@ -346,25 +308,20 @@ class Load:
     # Now and then
 
     def _look(self, now: int) -> None:
-        """Whatever is due: an interval to tell, the end, connections to replace, those that are
-        silent.
-        """
+        """Report an interval, notice the end, replace connections, find silent ones."""
         flows = self.flows
         done = not self._left and all(flow.end == NEVER for flow in flows.open.values())
         if flows.ready or any(flow.closing for flow in flows.open.values()):
             self._present = now
-        if (
-            self.stop.wait(0)
-            or done
-            or (self.plan.seconds is None and now - self._present > self._timeout)
-        ):
+        alone = self.plan.seconds is None and now - self._present > self._timeout
+        if self.stop.wait(0) or done or alone:
             self._over = min(self._over, now)
         if now >= min(self._warm, self._over) and self._warm < NEVER:
             self._warm = NEVER
             self.tally.forget()
             self._counted, self._counting = flows.returned(), now
-        if not flows.ending and now >= min(self._tell_at, self._over):
-            self._tell_at += int(self.plan.interval * SECOND)
+        if not flows.ending and now >= min(self._report_at, self._over):
+            self._report_at += int(self.plan.interval * SECOND)
             if now >= self._over:
                 missed = self._not_sent()
                 self.tally.now.shed += missed
@@ -379,40 +336,24 @@ class Load:
         flows.replace(now)
         if self._timer is not None and not flows.ending:
             # Some may have been lost.
-            self._flying = sum(
-                len(flow.queue) + (flow.end != NEVER) for flow in flows.open.values()
-            )
+            owed = (len(flow.queue) + (flow.end != NEVER) for flow in flows.open.values())
+            self._flying = sum(owed)
             self._timer.set(self._due(self._grid), max(1, self._due(self._part[1]) - self._begin))
         for flow in list(flows.open.values()):
             self._watch(flow, now)
         pause = _LOOK if len(flows.open) < 1000 else 5 * _LOOK
         if flows.ending or not self._left:  # the last answers are under way
             pause = SECOND // (1000 if len(flows.open) < 100 else 50)
-        self._look_at = min(
-            now + pause,
-            self._over if self._over > now else NEVER,
-            self._warm,
-            max(self._tell_at, now),
-        )
+        over = self._over if self._over > now else NEVER
+        self._look_at = min(now + pause, over, self._warm, max(self._report_at, now))
 
     def _shift(self, trips: int = NEVER, dues: int = NEVER) -> int:
-        """After a pause (SIGTSTP, SIGCONT) its time is taken out of all that is timed; what time it
-        is now.
+        """Take the time of a pause (SIGTSTP, SIGCONT) out of everything timed; the time now.
 
-        The tally's *trips* and *dues* from these places on may have it in them.
+        The tally's *trips* and *dues* from these places on may contain it.
         """
         pause = self._pause.take()
-        for name in (
-            "_begin",
-            "_over",
-            "_warm",
-            "_tell_at",
-            "_look_at",
-            "_drained",
-            "_counting",
-            "_gone",
-            "_present",
-        ):
+        for name in _TIMES_OF_A_RUN:
             if getattr(self, name) < NEVER:
                 setattr(self, name, getattr(self, name) + pause)
         for flow in self.flows.open.values():
@@ -455,4 +396,4 @@ class Load:
             elif self.plan.rate is None and not flow.nudges and not flow.owed:
                 flow.nudges, self._nudged = 1, True
                 self._left -= 1
-                self._post(flow, self._size(), 0)
+                self.flows.post(flow, self._size(), 0)

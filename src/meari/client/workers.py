@@ -27,7 +27,7 @@ from ..child import Child
 from ..errors import LocalError, MeariError, Stopped
 from ..net import Endpoint, kernel
 from ..stop import Stop, milliseconds
-from .flows import SECOND
+from .flow import SECOND
 from .load import Load
 from .pause import Pause
 from .plan import Plan

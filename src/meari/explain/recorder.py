@@ -8,17 +8,10 @@ SIOCINQ, SIOCOUTQ, /proc/net/tcp, /proc/self/fd) is the recorder's own and makes
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import itertools
 import os
-import resource
 import select
 import signal
 import socket
-import struct
-import termios
-import threading
 import time
 import typing
 import weakref
@@ -26,11 +19,9 @@ from collections.abc import Callable, Collection
 
 from ..net import Kernel, kernel
 from ..rio import Poller
-from ..sockets import tcp_info, unsent
 from . import symbols
+from .observed import Draft, Sink, ended, ends, holds, inode, switches, view
 from .recorded import RecordedEpoll, RecordedPoll, RecordedSocket
-from .row import Entry, Row, View
-from .table import STATES, WITH_FIN, table
 
 T = typing.TypeVar("T")
 
@@ -48,19 +39,6 @@ _MAY_BLOCK = _AS_THE_SOCKET | {
     "getaddrinfo",
     "getnameinfo",
 }
-
-
-class Sink(typing.Protocol):
-    """Where rows go."""
-
-    def begin(self, row: Row) -> None:
-        """A call is about to be made: as far as it is known."""
-
-    def returned(self) -> None:
-        """It has returned; what is seen of it is still to be asked of the kernel."""
-
-    def row(self, row: Row) -> None:
-        """What it returned, and what the kernel says."""
 
 
 class Recorder(Kernel):
@@ -125,7 +103,7 @@ class Recorder(Kernel):
             sock = self._sockets.get(fd)
         asked = tuple(str(argument) for argument in arguments)
         whose = fd if sock is None else sock.fileno()
-        row = _Draft(
+        row = Draft(
             name,
             asked,
             self.part,
@@ -138,7 +116,7 @@ class Recorder(Kernel):
         if name in _AS_THE_SOCKET and sock is not None and sock.gettimeout() == 0:
             row.blocks = False
         self.sink.begin(row.make(None))
-        slept, row.called = _switches(), time.monotonic_ns()
+        slept, row.called = switches(), time.monotonic_ns()
         try:
             result = do()
         except OSError as error:
@@ -162,7 +140,7 @@ class Recorder(Kernel):
         self._report(row, returned(result), sock)
         return result
 
-    def _report(self, row: _Draft, returned: int, sock: RecordedSocket | None) -> None:
+    def _report(self, row: Draft, returned: int, sock: RecordedSocket | None) -> None:
         after = None if sock is None or sock.fileno() < 0 else view(sock)
         row.looked = time.monotonic_ns()
         self.sink.row(row.make(returned, after, ends(self.port, self._old), self._holds()))
@@ -300,150 +278,9 @@ class Recorder(Kernel):
         self.call("signal", (number.name, named), lambda: signal.signal(number, handler))
 
     def exit(self, code: int) -> typing.NoReturn:
-        row = _Draft("exit", (str(code),), self.part, None, 0, None, self._take_note())
+        row = Draft("exit", (str(code),), self.part, None, 0, None, self._take_note())
         row.ended = row.began
         self.sink.begin(row.make(None))
         self.sink.returned()
         self.sink.row(row.make(None))
         os._exit(code)
-
-
-class _Draft:
-    """A row that is being made."""
-
-    __slots__ = (
-        "arguments",
-        "before",
-        "began",
-        "blocks",
-        "called",
-        "ended",
-        "error",
-        "fd",
-        "gave",
-        "inode",
-        "looked",
-        "name",
-        "note",
-        "part",
-        "waited",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        arguments: tuple[str, ...],
-        part: str,
-        fd: int | None,
-        inode: int,
-        before: View | None,
-        note: str,
-    ) -> None:
-        self.name, self.arguments, self.part, self.fd, self.inode = name, arguments, part, fd, inode
-        self.before, self.note = before, note
-        self.began = time.monotonic_ns()
-        self.called = self.ended = self.waited = self.looked = 0
-        self.blocks = False
-        self.error: str | None = None
-        self.gave = ""
-
-    def over(self, slept: int, sink: Sink) -> None:
-        """It has returned: whether it had to wait shows in the thread's own count, *slept* before
-        it. (That grows as well when a thread waits for Python's lock, after the call; so no other
-        call is taken for one that waited.)
-        """
-        self.ended = time.monotonic_ns()
-        self.waited = self.ended - self.called if self.blocks and _switches() > slept else 0
-        sink.returned()
-
-    def make(
-        self,
-        returned: int | None,
-        after: View | None = None,
-        entries: tuple[Entry, ...] | None = None,
-        holds: tuple[tuple[int, int], ...] = (),
-    ) -> Row:
-        return Row(
-            self.name,
-            self.arguments,
-            returned,
-            self.error,
-            self.gave,
-            self.began,
-            self.ended,
-            self.waited,
-            os.getpid(),
-            threading.get_native_id(),
-            self.part,
-            self.fd,
-            self.inode,
-            self.before,
-            after,
-            entries,
-            self.looked,
-            holds,
-            self.note,
-        )
-
-
-def _switches() -> int:
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
-
-
-def ended(code: int) -> str:
-    """How a process ended: "exited with 0", "killed by SIGPIPE"."""
-    return f"exited with {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-
-
-def ends(port: int | None, old: Collection[tuple[str, str]]) -> tuple[Entry, ...] | None:
-    """The table of the ends on *port*, but those that are *old*; None if there is no port, or the
-    kernel does not tell.
-    """
-    try:
-        return (
-            None
-            if port is None
-            else tuple(
-                itertools.islice(
-                    (end for end in table(port) if (end.local, end.remote) not in old), _MOST
-                )
-            )
-        )
-    except OSError:
-        return None
-
-
-def inode(fd: int | None) -> int:
-    """The kernel's number for what a descriptor is open on; 0 for none."""
-    with contextlib.suppress(OSError):
-        return 0 if fd is None or fd < 0 else os.fstat(fd).st_ino
-    return 0
-
-
-def holds() -> tuple[tuple[int, int], ...]:
-    """The sockets that this process has open, as /proc tells: (descriptor, inode)."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            kind, _, rest = os.readlink(f"/proc/self/fd/{name}").partition(":")
-            if kind == "socket":
-                found.append((int(name), int(rest[1:-1])))
-    return tuple(sorted(found))
-
-
-def view(sock: RecordedSocket | None) -> View | None:
-    """What the kernel says of *sock* now, or None if it has nothing to say."""
-    if sock is None or sock.fileno() < 0 or sock.type != socket.SOCK_STREAM:
-        return None
-    try:
-        info = tcp_info(sock)
-        state = STATES.get(info.state, str(info.state))
-        if state == "LISTEN":
-            return View(state, queue=info.unacked, limit=info.sacked)
-        unread = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))[0]
-        left = unsent(sock)
-        return View(
-            state, unread, None if state == "CLOSED" else left - (left > 0 and state in WITH_FIN)
-        )
-    except OSError:
-        return None

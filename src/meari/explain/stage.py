@@ -56,7 +56,8 @@ from functools import partial
 from ..child import Child
 from ..errors import LocalError
 from .board import LOOK, SLOTS, Board, Reporter, over, state
-from .recorder import Recorder, ended, ends
+from .observed import ended, ends
+from .recorder import Recorder
 from .row import Row
 
 # Seconds without a report after which a scene is given up.

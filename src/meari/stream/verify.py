@@ -1,7 +1,7 @@
 """What one connection sends, and whether it came back.
 
 While bytes are as they were sent, they are compared with what was sent, and nothing else is done:
-bytes with bytes, which is a memcmp. From the first that is not, what comes is given to naming.py,
+bytes with bytes, which is a memcmp. From the first that is not, what comes is given to faults.py,
 until it is what was expected again.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from .faults import KINDS as KINDS
-from .faults import Fault as Fault
+from .fault import KINDS as KINDS
+from .fault import Fault as Fault
 from .faults import FaultClassifier, common
 from .pattern import Stream
 
@@ -29,8 +29,20 @@ class Verifier:
     """
 
     __slots__ = (
-        "_ahead", "_chunks", "_made", "_namer", "_queued", "_spare", "_stream", "chunk", "connection", "damage",
-        "front", "position", "run", "size",
+        "_ahead",
+        "_chunks",
+        "_classifier",
+        "_made",
+        "_queued",
+        "_spare",
+        "_stream",
+        "chunk",
+        "connection",
+        "damage",
+        "front",
+        "position",
+        "run",
+        "size",
     )  # fmt: skip
 
     def __init__(
@@ -49,13 +61,15 @@ class Verifier:
         self._spare: bytearray | None = None
         self._made = 0  # the offset where the last chunk ends
         self._stream = Stream(run, connection)
-        self._namer = FaultClassifier(run, connection, report)
+        self._classifier = FaultClassifier(run, connection, report)
 
     def more(self) -> bytes | bytearray:
         """The next bytes to send; they are expected back."""
         made, self._ahead = self._ahead or self._produce(), None
         self._made += self.size
-        if self._namer.case is not None:  # nothing is compared with it now, for who knows how long
+        if (
+            self._classifier.case is not None
+        ):  # nothing is compared with it now, for who knows how long
             self._queued = self._made
             return made
         self._chunks.append(made)
@@ -89,7 +103,7 @@ class Verifier:
 
     def settle(self) -> None:
         """Tell at once what might still turn out to be reordered, as dropped."""
-        self._namer.settle()
+        self._classifier.settle()
 
     def harmed(self, start: int, end: int) -> bool:
         """Whether what was sent from *start* to *end* did not come back as it was; what lies before
@@ -102,17 +116,17 @@ class Verifier:
     @property
     def sound(self) -> bool:
         """Whether all that came so far is what was expected, or was named."""
-        return self._namer.case is None
+        return self._classifier.case is None
 
     @property
     def progress(self) -> int:
         """The offset up to which the far end has answered, as far as can be told."""
-        found = self._namer.progress
+        found = self._classifier.progress
         return self.front if found is None else found
 
     def receive(self, data: bytes) -> None:
         """*data* came back."""
-        namer = self._namer
+        namer = self._classifier
         while data:
             if self.position == len(self.chunk):
                 self._next()
@@ -133,7 +147,7 @@ class Verifier:
 
     def finish(self, lost: str | None = "truncated") -> None:
         """No more will come: what is still missing is told, as *lost*; None: it is no fault."""
-        namer = self._namer
+        namer = self._classifier
         namer.made = self._made
         while namer.case is not None:  # naming one may open another in what was left
             left = namer.conclude()
@@ -147,15 +161,15 @@ class Verifier:
 
     def _open(self) -> None:
         """What came is not what was expected."""
-        self._namer.made = self._made
-        self._namer.open(self.front)
+        self._classifier.made = self._made
+        self._classifier.open(self.front)
         self.damage.append((self.front, _OPEN))
         self.chunk, self.position, self._queued = b"", 0, self._made
         self._chunks.clear()
 
     def _resume(self) -> None:
         """It is what is expected again, from an offset on."""
-        self.front = self._namer.resumed
+        self.front = self._classifier.resumed
         first, _ = self.damage.pop() if self.damage else (self.front, 0)
         self.damage.append((min(first, self.front), max(self.front, first + 1)))
         self.chunk, self.position = b"", 0
