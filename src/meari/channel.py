@@ -1,12 +1,11 @@
-"""One connected stream that does not block: the near end's only driver of a socket, whatever waits
-for it.
+"""One connected non-blocking stream: the near end's only driver of a socket.
 
-Three subtleties of the kernel are dealt with here, and nowhere else:
+Three properties of the kernel are handled here, and nowhere else:
 
-- A failed write reports its error once, and the read after it finds an end of file. So the error is
-kept, and the read says what it was. - What has come is still read after a write has failed; nothing
-more is written. - Our FIN goes out once all that was written before it is taken, and after the
-layer's own end.
+- A failed write reports its error once, and the next read returns end of file. So the error is
+  kept, and read() reports it as the reason of the end.
+- After a failed write, received data is still read; nothing more is written.
+- Our FIN is sent when all earlier output is sent, and after the layer's own end (close_notify).
 """
 
 from __future__ import annotations

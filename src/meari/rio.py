@@ -1,19 +1,20 @@
 """Robust I/O on one socket, after the RIO package of CS:APP (section 10.5).
 
-A read(2) on a socket returns what happens to be there, a write(2) takes what happens to fit: short
-counts. Rio's functions go on until they have what was asked for. There is one buffer, and every
-read goes through it, so that lines and binary data may be mixed (CS:APP's rio_readn beside a
-buffered read loses what the buffer holds).
+A read(2) on a socket returns the bytes that are there, a write(2) accepts the bytes that fit: short
+counts. Rio's functions continue until they have the requested number. Every read goes through one
+buffer, so lines and binary data can be mixed (CS:APP's rio_readn beside a buffered read loses the
+bytes in the buffer).
 
-The rules, kept by every method:
+Every method keeps these rules:
 
-- b"" means end of file, and nothing else does. - Whatever ends a read (a deadline, a stop, a
-reset), the bytes that came before it stay in the buffer, and the next read begins with them. - With
-a deadline or a stop, no call waits past them: poll(2) waits, and the read or write after it does
-not block. With neither, the read or write itself blocks, as in the book.
+- b"" means end of file, and nothing else does.
+- If a deadline, a stop or a reset ends a read, the bytes received before it stay in the buffer, and
+  the next read begins with them.
+- With a deadline or a stop, no call waits past them: poll(2) waits, and the read or write after it
+  does not block. With neither, the read or write itself blocks, as in the book.
 
-A failed write leaves unknown how much the peer got: the connection is then good for abort() or
-close() only.
+After a failed write it is unknown how much the peer received: the connection is then good for
+abort() or close() only.
 """
 
 from __future__ import annotations

@@ -1,19 +1,21 @@
-"""Whether two loads differ: ratios, each with an interval from the rounds that it was measured in.
+"""Whether two loads differ: ratios, each with an interval from the rounds that measured it.
 
-A round is a run: what varies between two runs of one and the same thing (where the scheduler put
-them, how the caches lie, what else the machine did) does not show inside either, so an interval
-from within a run is too narrow for any comparison. The method:
+A round is a run. What varies between two runs of the same thing (placement by the scheduler, cache
+layout, other work on the machine) does not show within either, so an interval from within one run is
+too narrow for any comparison. The method:
 
-- Rounds are run in turns, A B, B A, A B, and compared pair by pair: what slowed the machine for a
-while slowed both. - The ratio is of geometric means, and the interval Student's t on the logarithms
-of the pairs' ratios. Two saved series of rounds are no pairs, and are compared as two samples
-(Welch's test). - Times on a shared machine are not normal: a round that met another process lies
-far out. So a difference is reported only if ranks say so too, which assume no distribution: the
-sign test of the pairs, or the rank-sum test of Wilcoxon, Mann and Whitney of two series, both exact
-(the latter up to 50 rounds of each). - Five metrics are compared at once. Each has to pass at 1 %,
-so that of identical far ends at most one comparison in twenty reports any difference (Bonferroni's
-correction). That takes 8 pairs, or two series of 5, at the least. A quantile for which a round has
-fewer than ten messages beyond is left out.
+- Rounds alternate, A B, B A, A B, and are compared in pairs: a slow phase of the machine affects
+  both.
+- The ratio is of geometric means; the interval is Student's t on the logarithms of the pairs'
+  ratios. Two saved series of rounds are not pairs, and are compared as two samples (Welch's test).
+- Times on a shared machine are not normally distributed: a disturbed round is an outlier. So a
+  difference is reported only if rank tests confirm it, which assume no distribution: the sign test
+  of the pairs, or the rank-sum test of Wilcoxon, Mann and Whitney of two series; both exact (the
+  latter up to 50 rounds of each).
+- Five metrics are compared at once. Each has to pass at 1 %, so that of identical far ends at most
+  one comparison in twenty reports any difference (Bonferroni's correction). That takes at least 8
+  pairs, or two series of 5. A quantile with fewer than ten messages beyond it in a round is left
+  out.
 """
 
 from __future__ import annotations

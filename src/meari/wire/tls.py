@@ -1,11 +1,12 @@
 """TLS as a Layer (RFC 8446, RFC 5246), either end, over the ssl module's memory BIOs: no socket.
 
-- feed() reads on until OpenSSL has nothing left: it asks the incoming BIO's `pending` and
-SSLObject.pending() instead of catching SSLWantReadError after every read. - Each direction ends by
-itself. close() sends our close_notify, and reading goes on; data and a close_notify that came
-together are both taken, the data first. A stream that ends without close_notify may have been cut
-by anybody: Truncated. - A TLS 1.3 client has finished its handshake before the server has judged
-its certificate: a rejection is an alert that comes with the first data.
+- feed() reads until OpenSSL has nothing left. It asks the incoming BIO's `pending` and
+  SSLObject.pending() instead of catching SSLWantReadError after every read.
+- Each direction ends by itself. close() sends our close_notify, and reading goes on. Data and a
+  close_notify that arrive together are both taken, the data first. A stream that ends without
+  close_notify may have been cut by anybody: the error says truncated.
+- A TLS 1.3 client has finished its handshake before the server has judged its certificate. A
+  rejection is an alert that arrives with the first data.
 """
 
 from __future__ import annotations
@@ -109,12 +110,9 @@ class Tls:
 
     def eof(self) -> None:
         if not self.ended and self.error is None:
-            what = (
-                "after the handshake, without close_notify: what came may be truncated"
-                if self.ready
-                else "in the handshake"
-            )
-            self.error = TlsError(f"TLS: the stream ended {what}")
+            truncated = "after the handshake, without close_notify: the data may be truncated"
+            when = truncated if self.ready else "in the handshake"
+            self.error = TlsError(f"TLS: the stream ended {when}")
             self.within = None
 
     def send(self, data: bytes, /) -> None:
@@ -159,14 +157,11 @@ class Tls:
         except (ssl.SSLError, ssl.CertificateError) as error:
             self._fail(error)
             return
-        if (
-            self._pin is not None
-            and (found := hashlib.sha256(self.certificate() or b"").digest()) != self._pin
-        ):
+        found = hashlib.sha256(self.certificate() or b"").digest()
+        if self._pin is not None and found != self._pin:
             self.within = None
-            self.error = TlsError(
-                f"TLS: another certificate than the pinned one: its SHA-256 is {found.hex()}"
-            )
+            other = "another certificate than the pinned one"
+            self.error = TlsError(f"TLS: {other}: its SHA-256 is {found.hex()}")
             return
         self.ready, self.within = True, None
         early, self._early = self._early, b""
