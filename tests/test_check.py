@@ -37,12 +37,13 @@ SCHEMA = json.loads(resources.files("meari.report").joinpath("check.schema.json"
 
 def test_by_default_all_but_those_of_a_server_of_our_own() -> None:
     assert [each.name for each in choose()] == [
-        each.name for each in PROPERTIES if each.spawned is not True
+        each.name for each in PROPERTIES if each.spawned is not True and each.of != "tls"
     ]
     assert [each.name for each in choose(spawned=True)] == [
-        name for name in NAMES if name != "alive"
+        each.name for each in PROPERTIES if each.name != "alive" and each.of != "tls"
     ]
-    assert [each.name for each in choose(spawned=None)] == NAMES
+    assert [each.name for each in choose(spawned=None, schemes=())] == NAMES
+    assert "handshake" in [each.name for each in choose(schemes=("tls",))]
     assert "idle" not in [each.name for each in choose(quick=True)]
     assert [each.name for each in choose(["idle", "bytes"], quick=True)] == ["bytes", "idle"]
     assert "idle" not in [each.name for each in choose(skip=["idle"])]
@@ -59,7 +60,7 @@ def test_a_property_that_there_is_not(name: str, said: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_property_needs_is_tried_before_it(name: str) -> None:
-    (each,) = choose([name], spawned=None)
+    (each,) = choose([name], spawned=None, schemes=())
     order = [other.name for other in with_needs([each])]
     assert order == [other for other in NAMES if other in order]
     wanted = {name}

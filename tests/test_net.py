@@ -12,7 +12,7 @@ import pytest
 from meari import ConnectError, Listener, ListenError, listeners, net, open_client, open_listeners
 from meari.cli.holders import holders
 from meari.errors import CapacityError
-from meari.sockets import free_port
+from meari.sockets import free_port, half_open
 
 
 def close(listeners: list[Listener]) -> None:
@@ -245,3 +245,18 @@ def test_a_reset_in_the_queue_harms_nobody() -> None:
                 accepted[0].close()
     assert taken.is_set()
     listener.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_handshake_that_is_not_finished_is_seen(host: str) -> None:
+    """With TCP_DEFER_ACCEPT a connection stays in SYN_RECV until its first data (tcp(7))."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
+        port = listener.getsockname()[1]
+        assert not half_open(family, port)
+        with socket.create_connection((host, port)) as sock:
+            assert half_open(family, port)
+            sock.send(b"x")
+            listener.accept()[0].close()
+            assert not half_open(family, port)

@@ -26,7 +26,8 @@ from meari.channel import FIN, Channel, open_channel
 from meari.engines import ENGINES
 from meari.net import resolve
 from meari.tls_context import client_context, server_context
-from meari.wire.tls import Tls, secured
+from meari.wire.secured import secured
+from meari.wire.tls import Tls
 
 from . import certificates
 from .program import Serving, run

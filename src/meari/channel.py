@@ -24,7 +24,7 @@ from .errors import ConnectError, Stopped
 from .net import OF_CAPACITY, Endpoint, connect, kernel
 from .sockets import reset
 from .stop import Stop, milliseconds
-from .wire.layer import Layer
+from .wire.layer import Layer, Truncated
 
 FIN, RESET = "FIN", "RST"  # how a peer ends it; else `end` is what the kernel or the layer calls it
 PIECE = 65536  # bytes read, or written through a layer, at once
@@ -58,6 +58,11 @@ class Channel:
     def ready(self) -> bool:
         """True if data may flow: the layer's handshake is over."""
         return self.layer is None or self.layer.ready
+
+    @property
+    def truncated(self) -> bool:
+        """True if the peer sent its FIN without the layer's own end (close_notify)."""
+        return self.layer is not None and isinstance(self.layer.error, Truncated)
 
     @property
     def pending(self) -> bool:
@@ -253,7 +258,7 @@ def open_channel(
     try:
         if endpoint.layer is not None:
             channel = Channel(sock, endpoint.layer())
-        why = _shake_hands(channel, deadline, stop)
+        why = shake_hands(channel, deadline, stop)
     except ValueError as error:  # a host name that the layer does not take
         channel.close()
         raise ConnectError(
@@ -271,7 +276,7 @@ def open_channel(
     )
 
 
-def _shake_hands(channel: Channel, deadline: float, stop: Stop | None) -> str:
+def shake_hands(channel: Channel, deadline: float, stop: Stop | None) -> str:
     """Why the layer is not ready by *deadline*, if it is not. Raises Stopped."""
     while not channel.ready:
         left = deadline - time.monotonic()

@@ -19,7 +19,7 @@ from . import unix
 from .address import Address
 from .errors import CapacityError, ListenError
 from .net import OF_CAPACITY, Endpoint, endpoints, kernel
-from .sockets import no_delay, peer_of, tcp_info
+from .sockets import half_open, no_delay, peer_of, tcp_info
 
 _SO_ATTACH_FILTER = 26  # of <asm-generic/socket.h>, which the socket module leaves out
 # Load the byte of TCP's flags; if ACK is set go on, else skip one; take it all; take nothing
@@ -97,24 +97,27 @@ class Listener:
         return self.sock.family == socket.AF_UNIX
 
     def reject_syn(self) -> None:
-        """Drop every SYN from here on (socket(7), SO_ATTACH_FILTER); handshakes that have begun go
-        on.
+        """Drop every new SYN (socket(7), SO_ATTACH_FILTER); handshakes in progress continue.
 
-        Who connects now tries again a second later, and is refused, where a close could reset who
-        has just connected.
+        A client that connects now retries after a second and is refused. A close could reset a
+        client that has just connected. The file of a Unix socket is removed instead.
         """
+        if self.is_unix:
+            self.remove()
+            return
         program = ctypes.create_string_buffer(
             b"".join(struct.pack("HBBI", *instruction) for instruction in _ACKS_ALONE)
         )
-        if self.is_unix:  # whoever connects now finds nothing there
-            self.remove()
-            return
         with contextlib.suppress(OSError):
             self.sock.setsockopt(
                 socket.SOL_SOCKET,
                 _SO_ATTACH_FILTER,
                 struct.pack("HL", len(_ACKS_ALONE), ctypes.addressof(program)),
             )
+
+    def handshakes(self) -> bool:
+        """True if a handshake to this port has begun and is not finished (SYN_RECV)."""
+        return not self.is_unix and half_open(self.sock.family, self.address.port)
 
     def close(self, *, everywhere: bool = False) -> None:
         """Close this copy; *everywhere* ends the listening itself, whoever else holds a copy (a

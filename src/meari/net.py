@@ -30,7 +30,7 @@ from .stop import Stop, milliseconds
 from .wire.layer import Layer
 
 if typing.TYPE_CHECKING:
-    from .wire.tls import ClientTls
+    from .wire.secured import ClientTls
 
 T = typing.TypeVar("T")
 
@@ -122,7 +122,7 @@ def _by_path(address: Address, family: int, flags: int, timeout: float | None) -
 
 def _tls(address: Address, tls: ClientTls | None) -> Callable[[], Layer]:
     from .tls_context import client_context
-    from .wire.tls import ClientTls
+    from .wire.secured import ClientTls
 
     return partial((tls or ClientTls(client_context())).layer, address.host or "localhost")
 

@@ -183,7 +183,7 @@ class Server:
     def _service_of(self, listener: Listener) -> Service:
         if listener.address.scheme != "tls" or self._tls is None:
             return self._service
-        from .wire.tls import secured
+        from .wire.secured import secured
 
         return secured(self._tls, self._service, clock=time.monotonic)
 

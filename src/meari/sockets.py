@@ -24,6 +24,8 @@ _UCRED = struct.Struct("3i")  # struct ucred of <sys/socket.h>: process, user an
 # window. Newer kernels add to its end; what an older one does not fill in is 0.
 _LAYOUT = struct.Struct("8B24I4Q6I4Q2I2Q4I")
 
+_SYN_RECV = "03"  # of <net/tcp_states.h>
+
 
 def unsent(sock: socket.socket) -> int:
     """Return how many bytes were written that the peer's kernel has not acknowledged (tcp(7),
@@ -187,3 +189,18 @@ def tcp_info(sock: socket.socket) -> TcpInfo:
         quiet=min(numbers[11], numbers[12]) / 1e3,
         send_window=window,
     )
+
+
+def half_open(family: int, port: int) -> bool:
+    """True if /proc/net/tcp shows a connection to the local *port* in SYN_RECV (proc(5)).
+
+    False if it cannot be read.
+    """
+    name = "/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp"
+    local = f":{port:04X}"
+    with contextlib.suppress(OSError), open(name) as table:
+        for line in table:
+            fields = line.split(None, 4)
+            if fields[3] == _SYN_RECV and fields[1].endswith(local):
+                return True
+    return False

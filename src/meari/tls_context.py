@@ -6,27 +6,27 @@ import ssl
 from collections.abc import Callable
 
 from .errors import UsageError
-
-ALPN = "echo"  # offered, and not required (RFC 7301)
+from .wire.tls import ALPN
 
 
 def server_context(
-    cert: str, key: str | None = None, client_ca: str | None = None
+    cert: str | None, key: str | None = None, client_ca: str | None = None
 ) -> ssl.SSLContext:
     """A far end's: TLS 1.2 or later, with the chain and key of these PEM files.
 
-    With *client_ca* a client has to show a certificate that one of its authorities has signed.
-    Raises UsageError.
+    Without *cert* the caller adds a certificate. With *client_ca* a client has to show a certificate
+    that one of its authorities has signed. Raises UsageError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Of TLS 1.2: a client could have us compute without end.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols([ALPN])
-    _load(
-        lambda: context.load_cert_chain(cert, key, password=_no_password),
-        cert if key is None else f"{cert}, {key}",
-    )
+    if cert is not None:
+        _load(
+            lambda: context.load_cert_chain(cert, key, password=_no_password),
+            cert if key is None else f"{cert}, {key}",
+        )
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         _load(lambda: context.load_verify_locations(client_ca), client_ca)

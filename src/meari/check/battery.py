@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from types import ModuleType
 
@@ -34,6 +34,8 @@ from .properties import (
     duplex,
     exit_code,
     half_close,
+    handshake,
+    hello,
     idle,
     large,
     memory,
@@ -47,6 +49,7 @@ from .properties import (
     share,
     slow_reader,
     small,
+    truncation,
     zombies,
 )
 from .reachability import Reachability
@@ -73,17 +76,23 @@ class Property:
     needs: tuple[str, ...] = ("connect", "middle")
     after: tuple[str, ...] = ()
     spawned: bool | None = None  # True: for a far end of our own alone; False: for any other
-    tcp: bool = False  # about segments or resets: a Unix socket has none
+    # "tcp": about segments or resets, which a Unix socket has not; "tls": about the handshake.
+    of: str = ""
+
+    def fits(self, scheme: str) -> bool:
+        """True if it can be tried over *scheme*."""
+        return not self.of or self.of == scheme or (self.of == "tcp" and scheme == "tls")
 
 
 PROPERTIES = (
     Property("connect", connect, FIRST, ()),
+    Property("handshake", handshake, FIRST, ("connect",), of="tls"),
     Property("share", share, FIRST, ("connect",)),
     Property("partial", partial, FIRST, ("connect",)),
     Property("repeat", repeat, FIRST, ("connect", "partial")),
     Property("middle", middle, FIRST, ("connect", "partial", "repeat")),
     Property("pipelined", pipelined, FIRST),
-    Property("large", large, FIRST, ("middle", "pipelined"), tcp=True),
+    Property("large", large, FIRST, ("middle", "pipelined"), of="tcp"),
     Property("bytes", bytes, FIRST, ("connect", "partial", "repeat")),
     Property("small", small, FIRST, ("middle", "pipelined")),
     Property("concurrency", concurrency, FIRST),
@@ -99,7 +108,9 @@ PROPERTIES = (
     Property("close", close, TOGETHER),
     Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
     Property("churn", churn, TOGETHER, after=("concurrency",)),
-    Property("reset", reset, LAST, tcp=True),
+    Property("hello", hello, LAST, ("handshake",), of="tls"),
+    Property("truncation", truncation, LAST, of="tls"),
+    Property("reset", reset, LAST, of="tcp"),
     Property("alive", alive, LAST, ("connect", "partial"), spawned=False),
     Property("descriptors", descriptors, LAST, spawned=True),
     Property("zombies", zombies, LAST, after=("concurrency",), spawned=True),
@@ -108,6 +119,12 @@ PROPERTIES = (
     Property("exit-code", exit_code, LAST, ("connect",), spawned=True),
     Property("idle", idle, ASIDE, after=("concurrency",)),
 )
+
+
+_ONLY = {
+    "tcp": "is of TCP: a Unix socket has no segments and no resets",
+    "tls": "is of TLS: tls://HOST:PORT",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +145,11 @@ def choose(
     *,
     quick: bool = False,
     spawned: bool | None = False,
-    unix: bool = False,
+    schemes: Collection[str] = ("tcp",),
 ) -> list[Property]:
-    """The properties to report, in their order; *spawned* as in Property, None for all of them;
-    *unix*: of a Unix socket.
+    """The properties to report, in their order; *spawned* as in Property, None for all of them.
 
-    Raises UsageError for a name that is none of theirs.
+    Each fits every one of *schemes*. Raises UsageError for a name that is none of theirs.
     """
     names = [each.name for each in PROPERTIES if spawned is None or each.spawned in (None, spawned)]
     for name in (*only, *skip):
@@ -144,10 +160,11 @@ def choose(
             raise UsageError(f"{name!r} is {with_or_without} for it: --spawn COMMAND")
         if name not in names:
             raise UsageError(f"there is no property {name!r}: {', '.join(names)}")
-    without = {each.name for each in PROPERTIES if unix and each.tcp}
+    unfit = {each.name: each.of for each in PROPERTIES if not all(map(each.fits, schemes))}
     for name in only:
-        if name in without:
-            raise UsageError(f"{name!r} is of TCP: a Unix socket has no segments and no resets")
+        if name in unfit:
+            raise UsageError(f"{name!r} {_ONLY[unfit[name]]}")
+    without = set(unfit)
     wanted = set(only) or {name for name in names if not (quick and name == "idle")} - without
     chosen = [each for each in PROPERTIES if each.name in wanted - set(skip)]
     if not chosen:
@@ -155,17 +172,24 @@ def choose(
     return chosen
 
 
-def with_needs(chosen: Iterable[Property]) -> list[Property]:
-    """*chosen*, and whatever they need, or come after, in the battery's order."""
+def with_needs(chosen: Iterable[Property], scheme: str = "tcp") -> list[Property]:
+    """*chosen*, and the properties that they need, or come after, in the battery's order.
+
+    Over TLS, what needs a connection needs the handshake too.
+    """
+    shaken = ("handshake",) if scheme == "tls" else ()
+    table = [
+        replace(each, needs=(*each.needs, *shaken))
+        if "connect" in each.needs and each.of != "tls"
+        else each
+        for each in PROPERTIES
+    ]
     wanted = {each.name for each in chosen}
-    while (
-        more := {
-            name for each in PROPERTIES if each.name in wanted for name in each.needs + each.after
-        }
-        - wanted
-    ):
+    while True:
+        more = {name for each in table if each.name in wanted for name in each.needs + each.after}
+        if more <= wanted:
+            return [each for each in table if each.name in wanted]
         wanted |= more
-    return [each for each in PROPERTIES if each.name in wanted]
 
 
 class Battery:
@@ -184,7 +208,7 @@ class Battery:
         self.known = Known()
         self.results: dict[str, Result] = {}
         self._targets, self._plan, self._stop, self._spawn = targets, plan, stop, spawn
-        self._waiting = with_needs(chosen)
+        self._waiting = with_needs(chosen, targets[0].scheme if targets else "tcp")
         self.running: set[str] = set()  # by name
         self.one_server = False  # a server of ours that always listens on the same port
         self._reachability = Reachability(self.known, plan)

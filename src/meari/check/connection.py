@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Collection
 
-from ..channel import PIECE, Channel
+from ..channel import FIN, PIECE, Channel
 from ..errors import Stopped
 from ..net import kernel
 from ..rio import Poller
@@ -102,6 +102,8 @@ class Connection:
         self.end: str | None = None
         self.moved = time.monotonic()  # when the last byte moved, either way
         self.ended_at = 0.0
+        # The far end's FIN came without the layer's own end.
+        self.truncated = False
         self._verifier = (
             _Text(number, self._fault) if run is None else _Keyed(run, number, self._fault, PIECE)
         )
@@ -159,6 +161,9 @@ class Connection:
 
     def _ended(self) -> None:
         self.end, self.ended_at = self.channel.end, time.monotonic()
+        # The property `truncation` judges this; for all others the stream has ended.
+        if self.channel.truncated:
+            self.end, self.truncated = FIN, True
 
     def _read(self) -> None:
         data = self.channel.read(PIECE)

@@ -48,6 +48,8 @@ class Plan:
     clients: int = 20
     idle: float = 60.0
     quick: bool = False
+    # The SHA-256 of the far end's certificate, if that is known.
+    pin: bytes | None = None
 
     @property
     def most(self) -> float:

@@ -40,7 +40,7 @@ _SILENT = frozenset(
 _LOOK = 0.1  # seconds from one attempt to the next
 _FAR_END = ("refused", "no echo")  # in a reason: the far end's kernel answers, the path is there
 # Before the first of these hold there is nothing to compare with; alive asks the same question.
-_NOT_REVIEWED = frozenset({"connect", "share", "partial", "alive"})
+_NOT_REVIEWED = frozenset({"connect", "handshake", "share", "partial", "alive"})
 
 
 class Reachability:

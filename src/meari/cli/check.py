@@ -135,13 +135,12 @@ def command(
     """
     spoken = language_of(lang)
     where = [parse_one(words) for words in ([*address], [against] if against else []) if words]
-    unix = any(one.scheme == "unix" for one in where)
     chosen = choose(
         _names(only),
         _names(skip),
         quick=quick,
         spawned=None if as_list else spawn is not None,
-        unix=unix,
+        schemes={one.scheme for one in where} or ({"tls"} if as_list else {"tcp"}),
     )
     if as_list:
         for each in chosen:
@@ -171,7 +170,8 @@ def command(
                 battery.one_server = port is not None
                 sides = [Side(spawn, battery, chosen, spawned=True)]
             else:
-                tls = security.tls(where)
+                tls = security.tls(where, known=True)
+                plan.pin = security.digest
                 sides = [
                     Side(
                         str(one),

@@ -1,9 +1,10 @@
-"""TLS on the command line: how a near end verifies a far end, for every command that connects."""
+"""TLS on the command line: the certificate of `serve`, and how a near end verifies a far end."""
 
 from __future__ import annotations
 
 import functools
 import re
+import socket
 import typing
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,9 @@ from ..net import Endpoint, resolve
 from . import say
 
 if typing.TYPE_CHECKING:
-    from ..wire.tls import ClientTls
+    import ssl
+
+    from ..wire.secured import ClientTls
 
 F = typing.TypeVar("F", bound=Callable[..., typing.Any])
 
@@ -28,9 +31,15 @@ class Security(typing.NamedTuple):
     cert: str | None = None
     key: str | None = None
 
-    def tls(self, addresses: Sequence[Address]) -> ClientTls | None:
+    @property
+    def digest(self) -> bytes | None:
+        """The pin. Raises click.UsageError."""
+        return None if self.pin is None else _pin(self.pin)
+
+    def tls(self, addresses: Sequence[Address], *, known: bool = False) -> ClientTls | None:
         """How to verify *addresses*; None if none of them is of TLS.
 
+        If *known*, a pin beside another way to verify is not enforced: the caller compares it.
         Raises click.UsageError, UsageError.
         """
         context = click.get_current_context()
@@ -40,16 +49,17 @@ class Security(typing.NamedTuple):
                     "--cafile, --insecure, --pin, --cert and --key are of tls:// addresses", context
                 )
             return None
-        if sum((self.cafile is not None, self.insecure, self.pin is not None)) > 1:
+        ways = [self.cafile is not None, self.insecure]
+        if sum(ways) > 1 or (any(ways) and self.pin is not None and not known):
             raise click.UsageError(
                 "--cafile, --insecure and --pin are three ways to verify: one of them", context
             )
         if self.key is not None and self.cert is None:
             raise click.UsageError("--key is of --cert", context)
         from ..tls_context import client_context
-        from ..wire.tls import ClientTls
+        from ..wire.secured import ClientTls
 
-        pin = None if self.pin is None else _pin(self.pin)
+        pin = None if any(ways) else self.digest
         if self.insecure:
             say(
                 "meari: --insecure: the far end's certificate is not verified: anybody may have answered"
@@ -62,6 +72,43 @@ class Security(typing.NamedTuple):
     def resolve(self, address: Address, family: int, timeout: float = 10.0) -> list[Endpoint]:
         """As net.resolve(), for one address. Raises as tls() does, too."""
         return resolve(address, family, timeout, self.tls([address]))
+
+
+def server_tls(
+    asked: Sequence[Address],
+    cert: str | None,
+    key: str | None,
+    client_ca: str | None,
+    *,
+    self_signed: bool,
+) -> tuple[ssl.SSLContext | None, str]:
+    """The context of tls:// addresses, and the SHA-256 of a certificate that was made for it.
+
+    Raises click.UsageError, UsageError.
+    """
+    context = click.get_current_context()
+    if not any(address.scheme == "tls" for address in asked):
+        if cert or key or client_ca or self_signed:
+            raise click.UsageError(
+                "--cert, --key, --self-signed and --client-ca are of tls:// addresses", context
+            )
+        return None, ""
+    if (cert is None) != self_signed:
+        raise click.UsageError(
+            "tls:// needs a certificate: --cert FILE, perhaps --key FILE; or --self-signed", context
+        )
+    if self_signed and key is not None:
+        raise click.UsageError("--key is of --cert", context)
+    from ..tls_context import server_context
+
+    made = server_context(cert, key, client_ca)
+    if not self_signed:
+        return made, ""
+    from ..certificates import self_sign
+
+    hosts = ["localhost", "127.0.0.1", "::1", socket.gethostname()]
+    hosts += [address.host for address in asked if address.scheme == "tls" and address.host]
+    return made, self_sign(made, dict.fromkeys(hosts))
 
 
 def _pin(text: str) -> bytes:

@@ -27,6 +27,7 @@ from . import say
 from .addresses import families, parse_all
 from .holders import holders
 from .seconds import Seconds
+from .security import server_tls
 
 if typing.TYPE_CHECKING:
     import ssl
@@ -130,6 +131,11 @@ class _Mode(click.ParamType[int]):
 @click.option("--cert", metavar="FILE", help="tls://: the certificate with its chain, as PEM.")
 @click.option("--key", metavar="FILE", help="tls://: its key, as PEM.  [default: in --cert]")
 @click.option(
+    "--self-signed",
+    is_flag=True,
+    help="tls://: a new certificate of our own; its SHA-256 is printed, for --pin.",
+)
+@click.option(
     "--client-ca",
     metavar="FILE",
     help="tls://: clients have to show a certificate of these authorities.",
@@ -190,6 +196,7 @@ def command(
     mode: int | None,
     cert: str | None,
     key: str | None,
+    self_signed: bool,
     client_ca: str | None,
     once: bool,
     spin: bool,
@@ -226,7 +233,7 @@ def command(
             "--allow names networks, and a Unix socket is of none: its --mode admits",
             click.get_current_context(),
         )
-    tls = _tls(asked, cert, key, client_ca)
+    tls, pin = server_tls(asked, cert, key, client_ca, self_signed=self_signed)
     if workers > 1 and once:
         raise click.UsageError(
             "--once serves one connection: it cannot be shared among --workers",
@@ -285,6 +292,9 @@ def command(
                 mode=0o600 if mode is None else mode,
                 tls=tls,
             )
+        if pin:
+            notice = f"self-signed certificate, SHA-256 {pin}: --pin on the near end accepts it"
+            events.report(Event(Kind.NOTICE, detail=notice))
         _heed_signals(server)  # first: who reads that it listens may stop it at once
         server.open()
         server.run()
@@ -298,25 +308,6 @@ def command(
         if writer is not None:
             writer.close()
     return 0
-
-
-def _tls(
-    asked: list[Address], cert: str | None, key: str | None, client_ca: str | None
-) -> ssl.SSLContext | None:
-    """The context of tls:// addresses. Raises click.UsageError, UsageError."""
-    if not any(address.scheme == "tls" for address in asked):
-        if cert or key or client_ca:
-            raise click.UsageError(
-                "--cert, --key and --client-ca are of tls:// addresses", click.get_current_context()
-            )
-        return None
-    if cert is None:
-        raise click.UsageError(
-            "tls:// needs a certificate: --cert FILE, and --key FILE", click.get_current_context()
-        )
-    from ..tls_context import server_context
-
-    return server_context(cert, key, client_ca)
 
 
 def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:

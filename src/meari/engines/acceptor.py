@@ -39,7 +39,9 @@ _BATCH = 64  # accepted in one go: a burst of clients must not starve those insi
 # Seconds without accepting after the machine was at its limit: each time twice as long.
 _LEAST_PAUSE, PAUSE = 0.002, 0.1
 LONGEST = 86_400.0  # seconds of one wait, which epoll_wait(2) takes as an int of milliseconds
-_GRACE = 0.05  # seconds for handshakes that have begun, before an empty listener is closed
+# Seconds for handshakes that have begun, before an empty listener is closed; and at most, as long
+# as the kernel reports any.
+_GRACE, _LONGEST_GRACE = 0.05, 1.0
 # Descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment.
 SPARE = 16
 
@@ -100,8 +102,8 @@ class Acceptor(typing.Generic[T]):
         self._pause = _LEAST_PAUSE  # the next one
         self.due = math.inf  # when tick() wants to be called: the end of a pause
         self._draining = False
-        # Listeners that have been found empty after the stop, and when.
-        self._deaf: dict[int, float] = {}
+        # When each listener was found empty after the stop, and began to reject SYNs.
+        self._rejecting: dict[int, float] = {}
         for fd in self._listeners:
             poller.register(fd, select.EPOLLIN)
 
@@ -126,6 +128,7 @@ class Acceptor(typing.Generic[T]):
         Each has to be given back to release().
         """
         listener, serves = self._listeners[fd]
+        certain = False
         for _ in range(_BATCH):
             if not self._to_accept:
                 return
@@ -138,15 +141,15 @@ class Acceptor(typing.Generic[T]):
                 self.pause(str(error))
                 return
             if accepted is None:
-                if (
-                    self._draining
-                    and time.monotonic() >= self._deaf.setdefault(fd, math.inf) + _GRACE
-                ):
+                if not self._draining or not self._no_more(fd, listener):
+                    return
+                # A handshake may have finished between the accept and the look: accept once more.
+                if certain:
                     self._shut(fd)
-                elif self._draining and self._deaf[fd] == math.inf:
-                    listener.reject_syn()
-                    self._deaf[fd] = time.monotonic()
-                return
+                    return
+                certain = True
+                continue
+            certain = False
             sock, peer = accepted
             if self._per_source is not None and self._sources[peer.host] >= self._per_source:
                 self._events.report(
@@ -162,6 +165,22 @@ class Acceptor(typing.Generic[T]):
             yield sock, peer, serves
             if not self._to_accept or self.active >= self._capacity:
                 return
+
+    def _no_more(self, fd: int, listener: Listener) -> bool:
+        """After the stop, when the backlog is empty: True if no handshake can finish any more.
+
+        New ones are rejected from the first call on. On a busy machine the last segment of one that
+        has begun may take longer than the grace time.
+        """
+        now = time.monotonic()
+        if fd not in self._rejecting:
+            listener.reject_syn()
+            self._rejecting[fd] = now
+            return False
+        rejecting = now - self._rejecting[fd]
+        if rejecting < _GRACE:
+            return False
+        return rejecting >= _LONGEST_GRACE or not listener.handshakes()
 
     def _enter(self, peer: Address) -> None:
         self.active += 1

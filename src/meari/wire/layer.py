@@ -13,7 +13,12 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable
 
+from ..errors import MeariError
 from .protocol import Connection, Protocol, Span
+
+
+class Truncated(MeariError, ConnectionError):
+    """The stream ended without the layer's own end: an attacker or a fault may have cut it."""
 
 
 class Layer(typing.Protocol):

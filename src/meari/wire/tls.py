@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from ..errors import MeariError
-from .layer import Layered
-from .protocol import Connection, Protocol, Service
+from .layer import Truncated
 
+ALPN = "echo"  # offered, and not required (RFC 7301)
 PATIENCE = 10.0  # seconds for the handshake
 _MOST = 65536  # bytes asked of OpenSSL in one read: a record has at most 16,384
 
 
 class TlsError(MeariError, ConnectionError):
-    """The handshake or a record failed, or the stream was truncated: the connection is lost."""
+    """The handshake or a record failed: the connection is lost."""
 
 
 class Tls:
@@ -44,14 +43,21 @@ class Tls:
         pin: bytes | None = None,
         patience: float = PATIENCE,
         clock: Callable[[], float] | None = None,
+        alpn: Sequence[str] = (),
     ) -> None:
+        self._context, self._host = context, host
         self._clock, self._by = clock, patience + (clock() if clock else 0.0)
         self._pin = pin
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._client = context.protocol == ssl.PROTOCOL_TLS_CLIENT
+        # The ssl module has a list for a context only, and an object takes it when it is made.
+        if alpn:
+            context.set_alpn_protocols([ALPN, *alpn])
         self._tls = context.wrap_bio(
             self._in, self._out, server_side=not self._client, server_hostname=host
         )
+        if alpn:
+            context.set_alpn_protocols([ALPN])
         self._early = b""  # to be sent once the handshake is over
         self._closed = False
         self.ready = self.ended = False
@@ -59,6 +65,10 @@ class Tls:
         self.within: float | None = patience
         if self._client:
             self._shake_hands()
+
+    def offering(self, names: Sequence[str]) -> Tls:
+        """A new client like this one that offers *names* beside its own protocol."""
+        return Tls(self._context, host=self._host, pin=self._pin, alpn=names)
 
     # What is known once it is ready
 
@@ -110,9 +120,11 @@ class Tls:
 
     def eof(self) -> None:
         if not self.ended and self.error is None:
-            truncated = "after the handshake, without close_notify: the data may be truncated"
-            when = truncated if self.ready else "in the handshake"
-            self.error = TlsError(f"TLS: the stream ended {when}")
+            if self.ready:
+                late = "after the handshake, without close_notify: the data may be truncated"
+                self.error = Truncated(f"TLS: the stream ended {late}")
+            else:
+                self.error = TlsError("TLS: the stream ended in the handshake")
             self.within = None
 
     def send(self, data: bytes, /) -> None:
@@ -173,34 +185,3 @@ class Tls:
         verified = getattr(error, "verify_message", "")
         reason = (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
         self.error = TlsError(f"TLS: {reason}: {verified}" if verified else f"TLS: {reason}")
-
-
-@dataclass(frozen=True, slots=True)
-class ClientTls:
-    """How a near end verifies a far end: by *context*, or by the *pin* of its certificate
-    (SHA-256).
-    """
-
-    context: ssl.SSLContext
-    pin: bytes | None = None
-
-    def layer(self, host: str) -> Tls:
-        return Tls(self.context, host=host, pin=self.pin)
-
-
-def secured(
-    context: ssl.SSLContext,
-    service: Service,
-    patience: float = PATIENCE,
-    clock: Callable[[], float] | None = None,
-) -> Service:
-    """The service that *service* is over TLS: the handshake runs inside the connection, and has
-    *patience* seconds.
-    """
-
-    def make(connection: Connection) -> Protocol:
-        return Layered(
-            Tls(context, patience=patience, clock=clock), service(connection), connection
-        )
-
-    return make

@@ -1,0 +1,42 @@
+"""TLS for a whole end: a service over TLS, and how a near end verifies a far end."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .layer import Layered
+from .protocol import Connection, Protocol, Service
+from .tls import PATIENCE, Tls
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """How a near end verifies a far end: by *context*, or by the *pin* of its certificate
+    (SHA-256).
+    """
+
+    context: ssl.SSLContext
+    pin: bytes | None = None
+
+    def layer(self, host: str) -> Tls:
+        return Tls(self.context, host=host, pin=self.pin)
+
+
+def secured(
+    context: ssl.SSLContext,
+    service: Service,
+    patience: float = PATIENCE,
+    clock: Callable[[], float] | None = None,
+) -> Service:
+    """The service that *service* is over TLS: the handshake runs inside the connection, and has
+    *patience* seconds.
+    """
+
+    def make(connection: Connection) -> Protocol:
+        return Layered(
+            Tls(context, patience=patience, clock=clock), service(connection), connection
+        )
+
+    return make
