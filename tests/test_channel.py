@@ -17,7 +17,7 @@ from meari import ConnectError, Connection, Events, Limits, Protocol, Server, St
 from meari.channel import FIN, RESET, Channel, open_channel, reason
 from meari.engines import ENGINES
 from meari.net import resolve
-from meari.wire.layer import Layered
+from meari.wire.layer import Layer, Layered
 
 from . import servers
 
@@ -113,7 +113,7 @@ def test_what_was_read_too_early_can_be_given_back(ends: tuple[Channel, socket.s
 # Layers
 
 
-class Boxes:
+class Boxes(Layer):
     """A layer like TLS, but that anybody can read: a handshake of one record each way, then records
     with a length.
 

@@ -10,9 +10,10 @@ import pytest
 
 from meari.address import Address
 from meari.events import Event, Events, Kind
+from meari.report.events import attributes, escape, text
 from meari.units import size
 from meari.wire.protocol import Connection
-from meari.writer import Pipe, attributes, decode, encode, escape, text
+from meari.writer import Pipe, decode, encode
 
 
 def peer(n: int = 0) -> Address:

@@ -1,8 +1,8 @@
-"""The one process that writes what all the others tell: in the book's words, or as JSON.
+"""The process that writes the events of all others to one output, as text or as JSON.
 
 It is a process of its own because writing may wait: standard output may be a full pipe, a stopped
-terminal or a slow disk, and a name to look up may take seconds. It waits; whoever hands it events
-through a Pipe does not, and so neither the log nor a lookup ever holds up an echo.
+terminal or a slow disk, and a name lookup may take seconds. The processes that hand events over
+through a Pipe never wait, so neither the log nor a lookup delays an echo.
 """
 
 from __future__ import annotations
@@ -18,35 +18,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from .address import Address
 from .child import Child
 from .events import A_SECOND, Event, Events, Kind
+from .report.events import attributes, plain, text
 from .stop import milliseconds
-from .units import amount, size
 
 _NAMES = 4096  # kept
 _LOOKUP = 1.0  # seconds for a name: one that comes later is used from then on
 _GLANCE = 0.05  # seconds from one look at whether lookups are abandoned to the next
-_WARNINGS = frozenset(
-    {Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED}
-)
 _QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED})  # what -q leaves out
-
-
-def escape(text: str) -> str:
-    """*text* with all that is not printable ASCII escaped: a peer may have chosen it."""
-    return text.encode("unicode_escape").decode("ascii")
-
-
-def plain(peer: Address) -> str:
-    """A peer in the book's words: (127.0.0.1, 51234); of a Unix socket its user and process: (uid
-    0, pid 4711).
-    """
-    if peer.scheme == "unix":
-        return f"({escape(peer.host or '')}, pid {peer.port})"
-    return f"({escape(peer.host or '')}, {peer.port})"
 
 
 class Names:
@@ -99,94 +81,6 @@ class Names:
             with contextlib.suppress(OSError, UnicodeError):
                 name = socket.getnameinfo((host, 0), socket.NI_NUMERICSERV)[0]
             self._answers.put((host, name))
-
-
-def text(event: Event, who: Callable[[Address], str] = plain) -> str:
-    """One event as a line of text, without its newline."""
-    detail = escape(event.detail)
-    if event.count > 1 and event.kind is not Kind.CUT and event.kind is not Kind.DROPPED:
-        return _sum(event)
-    peer = who(event.peers[0]) if event.peers else "?"
-    carried = f"{amount(event.messages, 'message')}, {size(event.bytes)}, {event.seconds:.1f} s"
-    match event.kind:
-        case Kind.LISTENING:
-            return f"listening on {detail}"
-        case Kind.CONNECTED:
-            return f"Connected to {peer}"
-        case Kind.RECEIVED:
-            return f"server received {amount(event.bytes, 'byte')} from {peer}"
-        case Kind.CLOSED:
-            return f"closed {peer} after {carried}" + (f": {detail}" if detail else "")
-        case Kind.FAILED:
-            return f"lost {peer} after {carried}: {detail}"
-        case Kind.REFUSED:
-            return f"refused {peer}: {detail}"
-        case Kind.CUT:
-            return f"reset {amount(event.count, 'connection')} at the drain limit"
-        case Kind.DROPPED:
-            return f"... {amount(event.count, 'event')} not told: nobody was reading this output"
-        case _:
-            return detail
-
-
-def _sum(event: Event) -> str:
-    carried = f"{amount(event.messages, 'message')}, {size(event.bytes)}"
-    match event.kind:
-        case Kind.RECEIVED:
-            return f"... and {event.count:,} more messages, {size(event.bytes)}, from {amount(event.connections, 'connection')}"
-        case Kind.CONNECTED:
-            return f"... and {event.count:,} more connected"
-        case Kind.CLOSED:
-            return f"... and {event.count:,} more closed after {carried}"
-        case Kind.FAILED:
-            return f"... and {event.count:,} more lost after {carried}: the last {escape(event.detail)}"
-        case _:
-            return f"... and {event.count:,} more {event.kind}"
-
-
-def attributes(event: Event, who: Callable[[Address], str] = plain) -> dict[str, object]:
-    """One event as a JSON object, in OpenTelemetry's names where it has them."""
-    found: dict[str, object] = {
-        "timestamp": datetime.fromtimestamp(event.time, UTC)
-        .isoformat(timespec="microseconds")
-        .replace("+00:00", "Z"),
-        "severity_text": "WARN" if event.kind in _WARNINGS else "INFO",
-        "event.name": f"meari.{event.kind}",
-        "body": text(event, who),
-    }
-    if event.kind is Kind.LISTENING:
-        local = Address.parse(event.detail)
-        found |= _of("local", local)
-    if event.count == 1 and event.peers:
-        peer = event.peers[0]
-        found |= _of("peer", peer)
-    if event.kind in (Kind.RECEIVED, Kind.CLOSED, Kind.FAILED):
-        found |= {"meari.messages": event.messages, "meari.bytes": event.bytes}
-        if event.count == 1 and event.kind is not Kind.RECEIVED:
-            found["meari.seconds"] = round(event.seconds, 6)
-    if event.count > 1:
-        found |= {"meari.count": event.count, "meari.connections": event.connections}
-    if event.detail and event.kind in (Kind.FAILED, Kind.REFUSED):
-        found["error.type"] = event.detail
-    return found
-
-
-def _of(end: str, address: Address) -> dict[str, object]:
-    """One end of a connection, in OpenTelemetry's names.
-
-    A Unix peer has none but its user and process.
-    """
-    if address.scheme != "unix":
-        family = "ipv6" if ":" in (address.host or "") else "ipv4"
-        names = {f"network.{end}.address": address.host, f"network.{end}.port": address.port}
-        return {"network.transport": "tcp", "network.type": family, **names}
-    found: dict[str, object] = {"network.transport": "unix"}
-    if end == "local":
-        return found | {"network.local.address": address.host}
-    return found | {
-        "meari.peer.uid": int((address.host or "uid 0").split()[1]),
-        "meari.peer.pid": address.port,
-    }
 
 
 class Writer:

@@ -19,10 +19,11 @@ from ..engines import ENGINES
 from ..errors import ListenError, MeariError
 from ..events import Event, Events, Kind
 from ..limits import Limits
+from ..report.events import escape
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
-from ..writer import WriterProcess, escape
+from ..writer import WriterProcess
 from . import say
 from .addresses import families, parse_all
 from .holders import holders

@@ -86,6 +86,8 @@ class Patience:
             if time.monotonic() >= until:  # and nothing was ready at the last look
                 if until != deadline:
                     self.moved = time.monotonic()  # what is written now has its own time
+                if isinstance(over, _Idle) and _owed(self._sock):
+                    raise _MustReset(Kind.FAILED, NOT_TAKEN)
                 raise over
 
     def _watch(self, mask: int, until: float) -> bool:
@@ -133,16 +135,12 @@ class Patience:
                 found.append((self.moved + QUIET, Stopped("stopped")))
         return min(found, key=lambda one: one[0]) if found else (math.inf, _NEVER)
 
-    def end(self, rio: Rio, patience: float | None = None) -> None:
-        """Send our FIN, then read on until the peer's, for a bounded time: a close never turns into
-        a reset.
+    def end(self, rio: Rio) -> None:
+        """Send our FIN, then read on until the peer's: a close never turns into a reset.
 
-        That is LINGER seconds, and for as long as the peer is still to take what we have written
-        *patience*, or the time to drain: a peer that has not taken it by then is reset.
+        That is bounded by LINGER seconds, and by the time to drain for as long as the peer has not
+        received all output; then it is reset.
         """
-        # Before our FIN, which counts as a byte until it is acknowledged.
-        if patience is not None and _owed(self._sock):
-            raise _MustReset(Kind.FAILED, NOT_TAKEN)
         rio.shutdown()
         patient, ended = self._limits.drain, rio.ended
         until, last = time.monotonic() + LINGER, time.monotonic() + patient
@@ -248,16 +246,15 @@ def serve(
     engine = Patience(sock, loop, alone)
     with Rio(sock, wait=engine.wait, poll=kernel.poll) as rio:
         try:
-            patience = None
             try:
                 handler(rio, connection)
             except Stopped:
                 pass
             except DeadlineError as late:
-                detail, patience = str(late), 0.0  # it has been idle for as long as it may
+                detail = str(late)
             except _EndedWithError as ended:
                 kind, detail = Kind.FAILED, str(ended)
-            engine.end(rio, patience)
+            engine.end(rio)
         except Refused as refused:
             kind, detail, connection.refused = Kind.REFUSED, str(refused), True
         except _MustReset as reset:

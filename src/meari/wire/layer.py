@@ -41,6 +41,12 @@ class Layer(typing.Protocol):
         """The stream beneath has ended: an error unless `ended`."""
         ...
 
+    def reflect(self, wire: bytes, /) -> int:
+        """As send(feed(wire)); the number of bytes of plaintext."""
+        data = self.feed(wire)
+        self.send(data)
+        return len(data)
+
     def send(self, data: bytes, /) -> None:
         """Take plaintext, in any state; it is kept until the handshake is over."""
         ...
@@ -69,6 +75,7 @@ class Layered(Protocol):
         "_connection",
         "_last",
         "_layer",
+        "_mirror",
         "_protocol",
         "_started",
         "done",
@@ -81,6 +88,8 @@ class Layered(Protocol):
         self._started = False  # the handshake is over, and the protocol has been started
         self._last = False  # the protocol has returned its last output, but for what is more
         self._closed = False  # our direction of the layer is ended
+        # The data is the output: the layer returns it without a copy.
+        self._mirror = False
         self.done = False
         self.error: Exception | None = None
         self.within: float | None = layer.within
@@ -90,10 +99,18 @@ class Layered(Protocol):
 
     def receive(self, data: bytes, /) -> bytes:
         layer, protocol = self._layer, self._protocol
+        if self._mirror:
+            if n := layer.reflect(data):
+                self._connection.received(n)
+            if layer.error is None and not layer.ended:
+                return layer.take()
+            self._finish(protocol.eof)
+            return self._output()
         plain = layer.feed(data)
         if not self._started and layer.ready:
             self._started = True
             layer.send(protocol.start())
+            self._mirror = protocol.reflects and not protocol.done
         if plain and not protocol.done:
             if protocol.reflects:
                 self._connection.received(len(plain))
@@ -103,6 +120,8 @@ class Layered(Protocol):
         return self._output()
 
     def more(self) -> bytes:
+        if self._mirror and not self._last:
+            return b""
         if self._started and not self._closed:
             piece = self._protocol.more()
             if isinstance(piece, Span):

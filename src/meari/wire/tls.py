@@ -20,7 +20,7 @@ from .layer import Truncated
 
 ALPN = "echo"  # offered, and not required (RFC 7301)
 PATIENCE = 10.0  # seconds for the handshake
-_MOST = 65536  # bytes asked of OpenSSL in one read: a record has at most 16,384
+_RECORD = 16384  # bytes of data in a record, at most (RFC 8446, 5.1)
 
 
 class TlsError(MeariError, ConnectionError):
@@ -100,15 +100,32 @@ class Tls:
             self._shake_hands()
             if not self.ready:
                 return b""
-        tls, coming = self._tls, self._in
-        pieces = []
+        pieces: list[bytes] = []
+        self._each_record(pieces.append)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def reflect(self, wire: bytes, /) -> int:
+        """As send(feed(wire)), record by record; the number of bytes."""
+        if not self.ready or self._closed or self.ended or self.error is not None:
+            data = self.feed(wire)
+            self.send(data)
+            return len(data)
+        self._in.write(wire)
+        return self._each_record(self._tls.write)
+
+    def _each_record(self, use: Callable[[bytes], object]) -> int:
+        """Give *use* the data of each record that is complete; the number of bytes of all."""
+        tls, incoming = self._tls, self._in
+        total = 0
         try:
-            while coming.pending or tls.pending():
-                piece = tls.read(_MOST)
-                if not piece:
+            # Nothing may stay inside: the poller knows only about the socket.
+            while incoming.pending or tls.pending():
+                data = tls.read(_RECORD)
+                if not data:
                     self.ended = True
                     break
-                pieces.append(piece)
+                total += len(data)
+                use(data)
         except ssl.SSLWantReadError:
             # Part of a record, or a record without data: a ticket, a key update.
             pass
@@ -116,7 +133,7 @@ class Tls:
             self.ended = True
         except ssl.SSLError as error:
             self._fail(error)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return total
 
     def eof(self) -> None:
         if not self.ended and self.error is None:
