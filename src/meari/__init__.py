@@ -1,17 +1,17 @@
 """meari (메아리, "echo"): what does the network between two programs do to a connection?
 
-The public API, by name, and the floors of the house; a module imports from floors below its own, or
+The public API, by name, and the floors of the house: a module imports from floors below its own, or
 from its own package.
 
-    floor 0   errors, address, limits, units, wire      values and sans-IO: no socket, no file, no thread
-              pattern, naming, verify, histogram        ... of the near end: the keyed stream, and what became of it
-    floor 1   sockets, stop, rio, events, tls_context   primitives
-    floor 2   net, listeners, unix                      connecting and listening, as CS:APP does, on every transport
-              channel                                   ... of the near end: one connected stream that does not block
-    floor 3   engines, client, check, explain           the two ends, which know nothing of each other; what both ask of the kernel
-    floor 4   supervisor, server, writer                compositions
-              testing, report                           ... a far end that lies; a result as text, JSON, a page
-    floor 5   cli                                       the only place that speaks to a person, or exits
+    floor 0   errors, address, limits, units,    values, sans-IO: no socket, file, thread or clock
+              histogram, stream, wire
+    floor 1   sockets, stop, child, rio, events, primitives
+              tls_context, certificates
+    floor 2   net, listeners, unix, channel      connections, on every transport
+    floor 3   engines, client, check, explain    the two ends; they never import each other
+    floor 4   supervisor, server, writer,        compositions
+              testing, report
+    floor 5   cli                                prints for a person, or exits
 """
 
 from __future__ import annotations

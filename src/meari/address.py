@@ -53,7 +53,8 @@ class Address:
                 raise AddressError(f"{text!r}: two slashes follow a scheme, as in {word}://{rest}")
         if scheme not in _SCHEMES:
             raise AddressError(
-                f"{text!r}: the scheme {scheme!r} is not known; {', '.join(_SCHEMES[:-1])} and unix are"
+                f"{text!r}: the scheme {scheme!r} is not known;"
+                f" {', '.join(_SCHEMES[:-1])} and unix are"
             )
         host, port = _split(text, rest)
         return cls(host, parse_port(port, text), scheme)
@@ -91,7 +92,8 @@ def _split(text: str, rest: str) -> tuple[str | None, str]:
         host, bracket, port = rest[1:].partition("]")
         if not bracket or not port.startswith(":") or ":" not in host:
             raise AddressError(
-                f"{text!r}: an IPv6 address in brackets, a colon and a port were expected, as in [::1]:7007"
+                f"{text!r}: an IPv6 address in brackets, a colon and a port were expected,"
+                " as in [::1]:7007"
             )
         return host, port[1:]
     if rest.count(":") > 1:

@@ -144,7 +144,8 @@ class Histogram:
             last = f"{1 / (1 - q):14.2f}" if q < 1 else ""
             rows.append(f"{value / scale:12.3f} {q:14.12f} {seen:10d} {last}".rstrip())
         rows.append(
-            f"#[Mean    = {self.mean() / scale:12.3f}, StdDeviation   = {self.deviation() / scale:12.3f}]"
+            f"#[Mean    = {self.mean() / scale:12.3f},"
+            f" StdDeviation   = {self.deviation() / scale:12.3f}]"
         )
         rows.append(
             f"#[Max     = {self.greatest / scale:12.3f}, Total count    = {self.total:12d}]"

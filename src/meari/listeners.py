@@ -38,7 +38,8 @@ BACKLOG = 1024  # CS:APP's LISTENQ; the kernel caps it at net.core.somaxconn
 # "Various Linux kernels can return other errors such as ENOSR, ESOCKTNOSUPPORT, EPROTONOSUPPORT,
 # ETIMEDOUT".
 _PENDING = (
-    "ECONNABORTED EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH ETIMEDOUT EPERM "
+    "ECONNABORTED EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP "
+    "ENETUNREACH ETIMEDOUT EPERM "
     "ESOCKTNOSUPPORT EPROTONOSUPPORT"
 )
 _OF_ONE_CONNECTION = frozenset(getattr(errno, name) for name in _PENDING.split())
@@ -129,7 +130,7 @@ class Listener:
         self.sock.close()
 
     def remove(self) -> None:
-        """Remove the file of a Unix socket, if it is still the one that was made for this listener."""
+        """Remove the file of a Unix socket, if it is still the one made for this listener."""
         if self.file is not None:
             self.file.remove()
 

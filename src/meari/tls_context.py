@@ -14,8 +14,8 @@ def server_context(
 ) -> ssl.SSLContext:
     """A far end's: TLS 1.2 or later, with the chain and key of these PEM files.
 
-    Without *cert* the caller adds a certificate. With *client_ca* a client has to show a certificate
-    that one of its authorities has signed. Raises UsageError.
+    Without *cert* the caller adds a certificate. With *client_ca* a client has to show a
+    certificate that one of its authorities has signed. Raises UsageError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

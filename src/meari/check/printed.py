@@ -1,4 +1,4 @@
-"""What a server of ours prints: read as it comes, so that it never waits, and the end of it kept."""
+"""The output of a started server: read at once, so that it never waits; the end is kept."""
 
 from __future__ import annotations
 

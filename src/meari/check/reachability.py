@@ -3,11 +3,11 @@
 A path that dies makes every property fail, and each failure suggests a cause that is not there. So
 a verdict is final only if the path was there while it was found:
 
-    the far end answers now, and what was sent had been acknowledged    the verdict stands
-    it answers now, but the kernel had no acknowledgement for a while,  the property is tried once more: an outage does
-    or from far away nothing came                                       not repeat itself, a black hole does
-    it does not answer                                                  wait until it does (an outage), or conclude that
-                                                                        it is gone: the rest cannot be judged
+    it answers, and all data had been acknowledged    the verdict stands
+    it answers, but data had not been acknowledged    the property is tried again: an outage does
+    for a while, or nothing arrived from far away     not repeat itself, a black hole does
+    it does not answer                                wait until it does (an outage), or conclude
+                                                      that it is gone: the rest cannot be judged
 
 An answer is a handshake and, once a line has come back before, a connection.
 """

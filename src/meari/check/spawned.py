@@ -52,12 +52,13 @@ def command(text: str, port: int | None = None) -> list[str]:
         raise UsageError(f"--spawn {text!r}: {error}") from None
     if operators:
         raise UsageError(
-            f"--spawn {text!r}: no shell reads this, and {operators[0]!r} needs one: sh -c {shlex.quote(text)}"
+            f"--spawn {text!r}: no shell reads this, and {operators[0]!r} needs one:"
+            f" sh -c {shlex.quote(text)}"
         )
     if not any("{port}" in word for word in words) and port is None:
         raise UsageError(
-            f"--spawn {text!r}: {{port}} is missing, as in './echoserver {{port}}': where the server is to listen is put there; "
-            "a server that always listens on the same port: --port 8080"
+            f"--spawn {text!r}: {{port}} is missing, as in './echoserver {{port}}': the port to"
+            " listen on replaces it; a server that always listens on the same port: --port 8080"
         )
     if not words:
         raise UsageError("--spawn: a command was expected")
@@ -131,11 +132,13 @@ class Spawned:
                 listeners, settled = now, time.monotonic() + _SETTLED
             if not self.alive:
                 raise LocalError(
-                    f"{self} ended, {self.ending()[1]}, before it listened on port {self.port}{self._last()}"
+                    f"{self} ended, {self.ending()[1]}, before it listened on port {self.port}"
+                    f"{self._last()}"
                 )
             if time.monotonic() > until:
                 raise LocalError(
-                    f"{self} did not listen on port {self.port} within {self._limit:g} s (--start){self._last()}"
+                    f"{self} did not listen on port {self.port} within {self._limit:g} s (--start)"
+                    f"{self._last()}"
                 )
             if stop.wait(_LOOK):
                 raise Stopped("stopped")
@@ -181,7 +184,7 @@ class Spawned:
         code = self.process.returncode
         if code == 0 and left:
             raise LocalError(
-                f"{self} puts itself in the background: it has to stay in the foreground to be watched"
+                f"{self} puts itself in the background: only in the foreground can it be watched"
             )
         if code >= 0:
             return code, f"exit code {code}"
@@ -190,7 +193,7 @@ class Spawned:
         ) else f"signal {-code}"
 
     def _marked(self) -> list[int]:
-        """It, and all that it started and that kept its environment, whatever session they are in."""
+        """The process, and all its descendants that kept its environment, in any session."""
         found = []
         for pid in filter(str.isdigit, _listed("/proc")):
             with contextlib.suppress(OSError):

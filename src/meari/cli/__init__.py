@@ -106,7 +106,8 @@ def main() -> None:
         if sys.flags.dev_mode:
             raise
         say(
-            f"meari: a fault of meari's own: {type(error).__name__}: {error} (python -X dev -m meari shows where)"
+            f"meari: an internal error: {type(error).__name__}: {error}"
+            " (python -X dev -m meari shows where)"
         )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

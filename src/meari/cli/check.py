@@ -235,7 +235,8 @@ def command(
         for side in sides:
             if side.unreachable is not None:
                 say(
-                    f"meari check: cannot connect to {side.name}: {side.unreachable}{_hint(side.unreachable)}"
+                    f"meari check: cannot connect to {side.name}: {side.unreachable}"
+                    f"{_hint(side.unreachable)}"
                 )
                 return 2
     wrong_ones = {Verdict.FAIL} if lenient else {Verdict.FAIL, Verdict.UNKNOWN}
@@ -285,7 +286,8 @@ def _status(sides: Sequence[Side], chosen: int) -> str:
         or "none"
     )
     running = ", ".join(sorted({name for side in sides for name in side.battery.running.copy()}))
-    return f"{len(results)} of {chosen * max(1, len(sides))} tried, FAIL: {wrong}; running: {running or '-'}"
+    tried = f"{len(results)} of {chosen * max(1, len(sides))} tried"
+    return f"{tried}, FAIL: {wrong}; running: {running or '-'}"
 
 
 @contextlib.contextmanager

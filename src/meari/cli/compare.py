@@ -125,8 +125,9 @@ def command(
             say(f"meari compare: they were not run alike: {one[0].plan}; {other[0].plan}")
         if ratios and not ratios[0].between:
             say(
-                f"meari compare: {len(one)} and {len(other)} runs: how much two runs of the same vary is not known, so no difference"
-                f" can be concluded; save rounds (meari load --rounds 7 --save FILE), or load both in turns (--through, --direct)"
+                f"meari compare: {len(one)} and {len(other)} runs: how much two runs of the same"
+                " vary is not known, so no difference can be concluded; save rounds (meari load"
+                " --rounds 7 --save FILE), or load both in turns (--through, --direct)"
             )
         network = [_again(one), _again(other)]
     else:
@@ -143,7 +144,8 @@ def command(
         network = [_again([a for a, _ in pairs]), _again([b for _, b in pairs])]
     if not ratios:
         say(
-            f"meari compare: nothing to compare: {LEAST} rounds of each are needed in which messages came back"
+            f"meari compare: nothing to compare: {LEAST} rounds of each are needed in which"
+            " messages came back"
         )
         return 1 if faults else 2
     _report(names, ratios, as_json, faults, network)
@@ -220,7 +222,8 @@ def _report(
         return
     if faults:
         show(
-            f"the loads found {faults:,} faults, which meari load tells; what differed is not compared"
+            f"the loads found {faults:,} faults, which meari load reports; damaged messages are not"
+            " compared"
         )
     for ratio in ratios:
         show(ratio.sentence(*names))
@@ -233,4 +236,5 @@ def _report(
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return f"{counts['retransmitted']:,} segments sent again, {counts['out_of_order']:,} arrived out of order"
+    again, order = counts["retransmitted"], counts["out_of_order"]
+    return f"{again:,} segments sent again, {order:,} arrived out of order"

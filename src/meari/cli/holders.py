@@ -1,4 +1,4 @@
-"""Who holds a port, as /proc tells (proc(5): /proc/net/tcp, and the descriptors of each process)."""
+"""The processes that hold a port (proc(5): /proc/net/tcp, and the descriptors of each process)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a load shows while it runs, and at its end: lines, JSON, or on a terminal one live display."""
+"""The output of a load: lines, JSON, or on a terminal a live display."""
 
 from __future__ import annotations
 

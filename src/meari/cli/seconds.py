@@ -31,7 +31,8 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 
             seconds = math.nan
         if not (0 < seconds <= _MOST or (self._zero and seconds == 0)):
             self.fail(
-                f"{value!r} is not a number of seconds {'from' if self._zero else 'above'} 0 to 1,000,000,000",
+                f"{value!r} is not a number of seconds"
+                f" {'from' if self._zero else 'above'} 0 to 1,000,000,000",
                 param,
                 ctx,
             )

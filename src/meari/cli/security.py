@@ -62,7 +62,8 @@ class Security(typing.NamedTuple):
         pin = None if any(ways) else self.digest
         if self.insecure:
             say(
-                "meari: --insecure: the far end's certificate is not verified: anybody may have answered"
+                "meari: --insecure: the far end's certificate is not verified: anybody may have"
+                " answered"
             )
         made = client_context(
             self.cafile, insecure=self.insecure or pin is not None, cert=self.cert, key=self.key

@@ -157,7 +157,8 @@ class _Mode(click.ParamType[int]):
     "lies",
     multiple=True,
     metavar="KIND",
-    help="Be wrong on purpose: flip, drop, insert, duplicate, reorder, swap, replay, truncate, append, delay, stall, reset, "
+    help="Be wrong on purpose: flip, drop, insert, duplicate, reorder, swap, replay, truncate, "
+    "append, delay, stall, reset, "
     "or all. May be repeated.",
 )
 @click.option(
@@ -321,7 +322,8 @@ def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherw
         or context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
     ):
         raise click.UsageError(
-            "--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin and --allow",
+            "--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin"
+            " and --allow",
             context,
         )
 
@@ -353,7 +355,8 @@ def _liar(
         mode=mode,
         tls=tls,
     )
-    text = f"THIS FAR END LIES: {', '.join(kinds)}; a lie in about {every or EVERY:,} bytes of a connection; seed {seed or 0}"
+    rate = f"a lie in about {every or EVERY:,} bytes of a connection"
+    text = f"THIS FAR END LIES: {', '.join(kinds)}; {rate}; seed {seed or 0}"
     events.report(Event(Kind.NOTICE, detail=text))
     return liar
 

@@ -18,7 +18,7 @@ _LOOK = 0.2  # seconds from one look at what is over to the next
 
 
 class Side:
-    """One path, or one server of ours: *name* is what was asked for, *chosen* what is told of it."""
+    """One path, or one started server: *name* is the requested one, *chosen* is reported of it."""
 
     def __init__(
         self, name: str, battery: Battery, chosen: Sequence[Property], *, spawned: bool = False

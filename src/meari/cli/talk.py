@@ -30,7 +30,8 @@ class _OutputError(Exception):
     "--timeout",
     type=Seconds(),
     metavar="SECONDS",
-    help="Give up when no byte came or went for so long; after the end of the input, after ten times as long in all.",
+    help="Give up when no byte came or went for so long; after the end of the input, after ten "
+    "times as long in all.",
 )
 @click.option(
     "--explain",

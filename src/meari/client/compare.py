@@ -1,8 +1,8 @@
 """Whether two loads differ: ratios, each with an interval from the rounds that measured it.
 
 A round is a run. What varies between two runs of the same thing (placement by the scheduler, cache
-layout, other work on the machine) does not show within either, so an interval from within one run is
-too narrow for any comparison. The method:
+layout, other work on the machine) does not show within either, so an interval from within one run
+is too narrow for any comparison. The method:
 
 - Rounds alternate, A B, B A, A B, and are compared in pairs: a slow phase of the machine affects
   both.
@@ -33,8 +33,9 @@ _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 # Student's t, two-sided, 99 %: for 1 to 30 degrees of freedom, then near enough the normal's. 99 %
 # = 1 - 5 % / 5 metrics.
 _T = (
-    63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947,
-    2.921, 2.898, 2.878, 2.861, 2.845, 2.831, 2.819, 2.807, 2.797, 2.787, 2.779, 2.771, 2.763, 2.756, 2.750,
+    63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169,
+    3.106, 3.055, 3.012, 2.977, 2.947, 2.921, 2.898, 2.878, 2.861, 2.845,
+    2.831, 2.819, 2.807, 2.797, 2.787, 2.779, 2.771, 2.763, 2.756, 2.750,
 )  # fmt: skip
 LEAST = 8  # pairs of rounds, below which the sign test cannot reach 1 %
 SERIES = 5  # rounds of each of two series, below which the rank-sum test cannot
@@ -77,7 +78,8 @@ class Ratio:
         if not self.between:
             return f"{first} is {self.ratio:.2f}x {second} in {name}, one run of each"
         if not self.differs:
-            return f"no difference can be told in {name}: {first} is {self.ratio:.2f}x {second} ({self.low:.2f} to {self.high:.2f})"
+            found = f"{self.ratio:.2f}x {second} ({self.low:.2f} to {self.high:.2f})"
+            return f"no difference can be told in {name}: {first} is {found}"
         worse = self.ratio < 1 if self.metric == "rate" else self.ratio > 1
         ratio, low, high = (
             (self.ratio, self.low, self.high)
@@ -85,7 +87,8 @@ class Ratio:
             else (1 / self.ratio, 1 / self.high, 1 / self.low)
         )
         where = "in rate" if self.metric == "rate" else f"at {name}"
-        return f"{first} is {ratio:.2f}x {'slower' if worse else 'faster'} {where} ({low:.2f} to {high:.2f})"
+        how = "slower" if worse else "faster"
+        return f"{first} is {ratio:.2f}x {how} {where} ({low:.2f} to {high:.2f})"
 
 
 def t(freedom: float) -> float:
@@ -140,7 +143,7 @@ def unpaired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ra
 
 
 def _sign_test(more: int, less: int) -> float:
-    """The two-sided probability of signs as uneven as these, or more so, where both are as likely."""
+    """The two-sided probability of signs at least as uneven as these, if both are as likely."""
     n = more + less
     return min(1.0, sum(math.comb(n, k) for k in range(min(more, less) + 1)) / (1 << (n - 1)))
 

@@ -19,7 +19,8 @@ class Difference:
     def __str__(self) -> str:
         if self.sent is None:
             return f"more came back than was sent: {_byte(self.returned)} at offset {self.offset:,}"
-        return f"they differ at offset {self.offset:,}: {_byte(self.sent)} was sent, {_byte(self.returned)} came back"
+        sent, returned = _byte(self.sent), _byte(self.returned)
+        return f"they differ at offset {self.offset:,}: {sent} was sent, {returned} came back"
 
 
 def _byte(value: int) -> str:

@@ -208,7 +208,7 @@ class Flows:
                 self._notice(flow)
 
     def lose(self, flow: Flow, kind: str) -> None:
-        """It has ended, or is given up: what is missing is told as *kind*; another takes its place."""
+        """It has ended, or is given up: report missing bytes as *kind*; another takes its place."""
         before = self.tally.now.kinds.total()
         outstanding = self._waited(flow)
         flow.unmake(len(flow.out) - flow.at)

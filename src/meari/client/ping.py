@@ -253,7 +253,7 @@ class Ping:
             self._lost(self._waiting.popleft()[0], f"its connection was lost: {why}")
 
     def _give_up(self, channel: Channel) -> None:
-        """The first message that is waited for, or the connection, took longer than the patience."""
+        """The oldest outstanding message, or the connection, took longer than the patience."""
         if not self._waiting:
             self._lose(channel, "no answer")
             return

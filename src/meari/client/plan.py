@@ -49,7 +49,8 @@ class Plan:
             raise UsageError("a load has an end: seconds, or a number of messages")
         if not 0 < self.least <= self.most:
             raise UsageError(
-                f"a message has 1 byte at least, and a range of sizes goes upward, not from {self.least} to {self.most}"
+                "a message has at least 1 byte, and a range of sizes goes upward,"
+                f" not from {self.least} to {self.most}"
             )
         if self.connections < self.processes:
             raise UsageError(
@@ -57,11 +58,12 @@ class Plan:
             )
         if self.rate is not None and not 1e-6 <= self.rate <= 1e9:  # not a number neither
             raise UsageError(
-                f"the rate must be a number of messages a second up to 1,000,000,000, not {self.rate}"
+                "the rate must be a number of messages a second up to 1,000,000,000,"
+                f" not {self.rate}"
             )
         if self.messages is not None and self.warmup:
             raise UsageError(
-                "so many messages, and warming up before, do not go together: give the seconds instead"
+                "a number of messages and a warm-up do not go together: give the seconds instead"
             )
         if self.rate is not None and self.depth > 1:
             raise UsageError(
@@ -88,7 +90,8 @@ class Plan:
 
     def __str__(self) -> str:
         size = f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}"
-        what = f"{self.connections:,} connection{'s' * (self.connections > 1)}, messages of {size} bytes"
+        connections = f"{self.connections:,} connection{'s' * (self.connections > 1)}"
+        what = f"{connections}, messages of {size} bytes"
         if self.new_connections:
             return f"{what}, each on a connection of its own"
         if self.rate is not None:

@@ -5,7 +5,7 @@ A connection is in one of four states. Each state watches for one thing:
     READING     data to read; it passes through the protocol and back in the same round
     WRITING     space in the send buffer: output is pending, and nothing is read until it is sent
     SPLICING    data to read, in bulk: it is echoed through a pipe by splice(2), without copying
-    LINGERING   the peer's FIN, after ours: received bytes are discarded until then, or until the limit
+    LINGERING   the peer's FIN, after ours: received bytes are discarded meanwhile, up to a limit
 
     accept -> READING <-> WRITING          n bytes of output did not fit; all of them are sent
               READING <-> SPLICING         a reflecting connection filled a read; a small piece came
@@ -30,7 +30,7 @@ receive buffer (epoll(7), question 9). After a full read, or if a FIN or urgent 
 stops short) was reported beside the data, rearm() requests the edge again: EPOLL_CTL_MOD reports a
 condition that still holds.
 
-loop() is the hot path. A message of 64 bytes costs the kernel about 5 µs, and Python's share has to
+loop() is the hot path. A message of 64 bytes costs the kernel about 5 µs; Python's share has to
 stay small beside it. So the counters are inline, `mirrors` is one dict lookup instead of a branch
 for each kind of connection, and the small answers of a round are written together: the clients are
 woken less often, and the caches stay warm. Large answers are written at once, since they would push

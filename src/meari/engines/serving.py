@@ -91,7 +91,7 @@ class Patience:
                 raise over
 
     def _watch(self, mask: int, until: float) -> bool:
-        """True if the socket is ready by *until*; False also after something else was looked after."""
+        """True if the socket is ready by *until*; False also after another event was handled."""
         stop = -1 if self._stop is None else self._stop.fileno()
         loop = -1 if self._loop is None else self._loop.poller.fileno()
         others = tuple(fd for fd in (stop, loop) if fd >= 0)
@@ -163,7 +163,7 @@ def _owed(sock: socket.socket) -> int:
 
 
 def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
-    """The bridge from a Protocol to a blocking engine: CS:APP's echo(), for whatever is to be said."""
+    """The bridge from a Protocol to a blocking engine: CS:APP's echo(), for any protocol."""
     _say(rio, protocol, protocol.start())
     quiet: MeariError | None = None
     while not protocol.done:

@@ -36,8 +36,8 @@ _SPLICE = select.EPOLLIN
 # bytes, which Python's own allocator serves.
 SMALL = 448
 _LARGEST = 65536
-# Bytes of the pipe: four large messages. A pipe of the default size holds 16 buffers, which a message
-# of 64 KiB in small segments fills before its end.
+# Bytes of the pipe: four large messages. A pipe of the default size holds 16 buffers, and a message
+# of 64 KiB in small segments needs more.
 _PIPE = 1 << 18
 _LARGER = {SMALL: FIRST, FIRST: _LARGEST, _LARGEST: _LARGEST}
 # Pieces of a long output sent in one turn, so that other connections get theirs.

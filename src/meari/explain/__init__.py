@@ -1,12 +1,13 @@
-"""What two programs ask of the kernel, call by call, and what it says of their connection just
-after each.
+"""The system calls of two programs, and the state of their connection just after each.
 
-row.py        a call that was made, as a value
-recorder.py   what takes the place of net.kernel, and makes a row of each call; recorded.py: its sockets and pollers
+row.py        one call, as a value
+recorder.py   replaces net.kernel and makes a row of each call; recorded.py: its sockets and pollers
+observed.py   what the kernel reports about a call
 table.py      the kernel's table of connections: both ends, accepted or not
-stage.py      a scene: a process for each part, their rows in one order; board.py: their cues, and how they tell what they do
-book.py       what a scene's programs are written with: open_listenfd, open_clientfd, as the book has them
+stage.py      plays a scene: a process for each part; board.py: their cues and reports
+book.py       the functions of a scene's programs: open_listenfd, open_clientfd, as in the book
 scenes/       the scenes, each the answer to a question
-timeline.py   the rows in one order, and what must have crossed between the two ends
-known.py      what there is to say of each, in English and Korean
+timeline.py   the rows in one order, and the segments that must have crossed
+facts.py      the sentences about each call, in English and Korean
+symbols.py    constants and structures as strace(1) writes them
 """

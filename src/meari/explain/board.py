@@ -43,7 +43,7 @@ class Board:
         return int(_SLOT.unpack_from(self._memory, slot * _SLOT.size)[1])
 
     def sleeps(self, slot: int, name: str) -> bool:
-        """Whether the process of *slot* is in the call *name*, and the kernel has put it to sleep."""
+        """True if the process of *slot* is in the call *name*, and sleeps there."""
         return self.calling(slot) == name and state(self.process(slot)) == "S"
 
     def calling(self, slot: int) -> str:

@@ -227,7 +227,8 @@ class Recorder(Kernel):
         protocol: int = 0,
         flags: int = 0,
     ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-        hints = f"{{{symbols.of_addrinfo(flags)}, {symbols.one(family, symbols.FAMILIES)}, {symbols.one(kind, symbols.KINDS)}}}"
+        kinds = symbols.one(family, symbols.FAMILIES), symbols.one(kind, symbols.KINDS)
+        hints = f"{{{', '.join((symbols.of_addrinfo(flags), *kinds))}}}"
         return self.call(
             "getaddrinfo",
             ("NULL" if host is None else f'"{host}"', f'"{port}"', hints, "&list"),

@@ -9,8 +9,8 @@ after a call must not show effects of the next one. Three mechanisms provide thi
 
     gates     A part that has reported a call blocks on its gate, a pipe, until the stage writes one
               byte to it. So at most one part runs between two steps.
-    board     Shared memory with one slot for each part (board.py). A part writes there which call it
-              is about to make, how often it has looked for its cue, and which cues it has given.
+    board     Shared memory with one slot for each part (board.py). A part writes there which call
+              it is about to make, how often it has looked for its cue, and which cues it has given.
     states    /proc/PID/stat says whether a process sleeps (proc(5)). A part that is in a call that
               can block, and sleeps, is blocked in that call.
 
@@ -158,7 +158,8 @@ class Stage:
             elif time.monotonic() > last + PATIENCE:
                 calls = [f"{row.part} is in {row.call}" for row in self._begun.values()]
                 raise LocalError(
-                    f"nothing happened for {PATIENCE:g} s: {', '.join(calls) or 'no call is under way'}"
+                    f"nothing happened for {PATIENCE:g} s:"
+                    f" {', '.join(calls) or 'no call is under way'}"
                 )
             else:
                 yield from self._reap(0.0)

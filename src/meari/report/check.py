@@ -51,14 +51,15 @@ def unjudged(results: Sequence[Result], language: str) -> Iterator[str]:
 
 
 def behind(result: Result, language: str, *, spawned: bool) -> Iterator[str]:
-    """What may be behind it, and what to do, then what else may be: lines to stand below its own."""
+    """The likely causes and their remedies, as lines below the property's own."""
     words = {key: found[language] for key, found in _WORDS.items()}
     if result.watched is not None and result.finding.verdict is Verdict.FAIL:
         seen = {"doing": word(result.watched.doing, language), "child": result.watched.child}
         seen |= {"printed": _printable(result.watched.printed)}
         yield from (f"          {words[key]}: {said}" for key, said in seen.items() if said)
     for n, cause in enumerate(list(causes(result, language, spawned=spawned))[:_CAUSES]):
-        yield f"          {words['likely' if not n else 'example' if cause.example else 'or']}: {cause.cause}"
+        heading = words["likely" if not n else "example" if cause.example else "or"]
+        yield f"          {heading}: {cause.cause}"
         if not n:
             yield f"            {words['remedy']}: {cause.remedy}"
             yield f"            {words['source']}: {cause.title}, {cause.url}"
@@ -216,7 +217,8 @@ def added(
         ]
         if len(figures) == 2 and isinstance(figures[0], float) and isinstance(figures[1], float):
             ratio = figures[0] / figures[1]
-            yield f"  {'':4}  {names[key][language]:11}  {shown(figures[0])} ({_BESIDE[language]} {shown(figures[1])}): {ratio:.2f}x"
+            base = f"({_BESIDE[language]} {shown(figures[1])}): {ratio:.2f}x"
+            yield f"  {'':4}  {names[key][language]:11}  {shown(figures[0])} {base}"
 
 
 def _rank(result: Result) -> int:

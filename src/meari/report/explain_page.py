@@ -25,16 +25,18 @@ _LONGEST = 42  # percent of the width, of a bar
 _TEXTS = {
     "title": {"en": "meari explain: what the kernel does", "ko": "meari explain: 커널이 하는 일"},
     "how": {
-        "en": "Each row is a call that was made, in a real run of two programs, with what it returned and what the kernel said just"
-        " after. Move a slider to the left, or press the left arrow key, to go through the steps; the L key changes the language.",
-        "ko": "줄마다 두 프로그램을 실제로 실행하며 부른 호출 하나이고, 돌려준 값과 바로 뒤에 커널이 말한 것입니다."
-        " 슬라이더를 왼쪽으로 끌거나 왼쪽 화살표 키를 누르면 단계를 따라갈 수 있고, L 키는 언어를 바꿉니다.",
+        "en": "Each row is one system call of a real run of two programs, with its return value"
+        " and the state of the connection just after. Move a slider to the left, or press the left"
+        " arrow key, to go through the steps; the L key changes the language.",
+        "ko": "한 줄이 두 프로그램을 실제로 실행하며 부른 호출 하나입니다. 반환값과 직후의 연결"
+        " 상태를 보여 줍니다. 슬라이더를 왼쪽으로 끌거나 왼쪽 화살표 키를"
+        " 누르면 단계를 따라갈 수 있고, L 키는 언어를 바꿉니다.",
     },
     "back": {"en": "back", "ko": "이전"},
     "on": {"en": "next", "ko": "다음"},
     "step": {"en": "step", "ko": "단계"},
-    "unread": {"en": "{n} to be read", "ko": "읽을 것 {n}"},
-    "unsent": {"en": "{n} not acknowledged", "ko": "미확인(ACK 전) {n}"},
+    "unread": {"en": "{n} to be read", "ko": "안 읽음 {n}"},
+    "unsent": {"en": "{n} not acknowledged", "ko": "ACK 대기 {n}"},
     "queue": {"en": "accept queue", "ko": "accept 큐"},
 }
 
@@ -46,17 +48,21 @@ def page(scenes: Mapping[str, Sequence[Moment]], language: str) -> str:
         for kind in ("css", "js")
     )
     chosen = "".join(
-        f'<input type="radio" name="language" id="in-{each}"{" checked" if each == language else ""} aria-label="{label}">'
+        f'<input type="radio" name="language" id="in-{each}" aria-label="{label}"'
+        f"{' checked' if each == language else ''}>"
         for each, label in (("en", "English"), ("ko", "한국어"))
     )
     links = "".join(f'<a href="#{name}">{name}</a>' for name in scenes)
     return (
         f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,">'
         f"<title>{_TEXTS['title'][language]}</title><style>\n{style}</style></head>\n<body>{chosen}\n"
-        f'<header><p class="languages"><label for="in-en">English</label> <label for="in-ko">한국어</label></p>'
+        f'<header><p class="languages"><label for="in-en">English</label>'
+        f' <label for="in-ko">한국어</label></p>'
         f'<h1>{_both("title")}</h1><p class="mute">{_both("how")}</p><nav>{links}</nav></header>\n'
-        f"<main>{''.join(_scene(name, moments) for name, moments in scenes.items())}</main>\n<script>\n{script}</script></body></html>\n"
+        f"<main>{''.join(_scene(name, moments) for name, moments in scenes.items())}</main>\n"
+        f"<script>\n{script}</script></body></html>\n"
     )
 
 
@@ -86,14 +92,18 @@ def _scene(name: str, moments: Sequence[Moment]) -> str:
     rows = "".join(_row(name, moment, asleep) for moment in moments)
     panel = (
         f'<div class="panel"><div class="moves"><button type="button">{_both("back")}</button>'
-        f'<input type="range" min="1" max="{len(moments)}" value="{len(moments)}" aria-label="{_TEXTS["step"]["en"]}: {name}">'
-        f'<button type="button">{_both("on")}</button><output></output></div><div class="ends"></div></div>'
+        f'<input type="range" min="1" max="{len(moments)}" value="{len(moments)}"'
+        f' aria-label="{_TEXTS["step"]["en"]}: {name}">'
+        f'<button type="button">{_both("on")}</button><output></output></div>'
+        f'<div class="ends"></div></div>'
     )
+    question = _spans({each: facts.question(name, each) for each in _LANGUAGES})
+    answer = _spans({each: facts.answer(name, each) for each in _LANGUAGES})
     data_of_moments = json.dumps([_facts(moment) for moment in moments]).replace("<", "\\u003c")
     return (
-        f'<section id="{name}"{data}><h2>{name}: {_spans({each: facts.question(name, each) for each in _LANGUAGES})}</h2>\n'
+        f'<section id="{name}"{data}><h2>{name}: {question}</h2>\n'
         f'{panel}<div class="heads">{heads}</div>\n<ol class="steps">{rows}</ol>\n'
-        f'<p class="answer">{_spans({each: facts.answer(name, each) for each in _LANGUAGES})}</p>'
+        f'<p class="answer">{answer}</p>'
         f'<script type="application/json">{data_of_moments}</script></section>\n'
     )
 
@@ -125,9 +135,11 @@ def _row(scene: str, moment: Moment, asleep: dict[str, set[int]]) -> str:
     between = _between(moment, {side for side, processes in asleep.items() if processes})
     says = ""
     if moment.explained:
-        says += f'<p class="says {moment.side}">{_spans({each: facts.call(moment.explained, each) for each in _LANGUAGES})}</p>'
+        said = _spans({each: facts.call(moment.explained, each) for each in _LANGUAGES})
+        says += f'<p class="says {moment.side}">{said}</p>'
     if moment.note:
-        says += f'<p class="says note {moment.side}">{_spans({each: facts.note(scene, moment.note, each) for each in _LANGUAGES})}</p>'
+        note = _spans({each: facts.note(scene, moment.note, each) for each in _LANGUAGES})
+        says += f'<p class="says note {moment.side}">{note}</p>'
     return f'<li class="row">{call}{between}{says}</li>\n'
 
 
@@ -149,9 +161,8 @@ def _call(moment: Moment) -> str:
             f' <span class="wait">({_spans(_word("waited", time=duration(row.waited)))})</span>'
         )
     if row.name in ("fork", "close") and row.holds:
-        parts.append(
-            f' <span class="mute">[{_spans(_word("open", fds=", ".join(str(fd) for fd, _ in row.holds)))}]</span>'
-        )
+        fds = ", ".join(str(fd) for fd, _ in row.holds)
+        parts.append(f' <span class="mute">[{_spans(_word("open", fds=fds))}]</span>')
     return "".join(parts)
 
 
@@ -160,7 +171,8 @@ def _call(moment: Moment) -> str:
 
 def _between(moment: Moment, asleep: set[str]) -> str:
     drawn = [
-        f'<line class="life{" asleep" if side in asleep else ""}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>'
+        f'<line class="life{" asleep" if side in asleep else ""}"'
+        f' x1="{x}%" x2="{x}%" y1="0" y2="100%"/>'
         for side, x in _X.items()
     ]
     y = _TOP
@@ -184,7 +196,8 @@ def _between(moment: Moment, asleep: set[str]) -> str:
         )
         y += _LINE
     explained = ", ".join(segment.kind for segment in moment.segments) or "nothing crosses"
-    return f'<div class="between" style="min-height:{y}px"><svg role="img" aria-label="{escape(explained)}">{"".join(drawn)}</svg></div>'
+    svg = f'<svg role="img" aria-label="{escape(explained)}">{"".join(drawn)}</svg>'
+    return f'<div class="between" style="min-height:{y}px">{svg}</div>'
 
 
 def _arrow(segment: Segment, y: int, *, named: bool) -> str:
@@ -196,7 +209,8 @@ def _arrow(segment: Segment, y: int, *, named: bool) -> str:
     kind = segment.kind.replace(" ", "-")
     start, end = (_X[CLIENT], _X[SERVER]) if segment.source == CLIENT else (_X[SERVER], _X[CLIENT])
     back = -9 if segment.source == CLIENT else 9
-    head = f'<svg x="{end}%" y="{y}" overflow="visible"><path class="head {kind}" d="M0 0L{back} -5L{back} 5Z"/></svg>'
+    path = f'<path class="head {kind}" d="M0 0L{back} -5L{back} 5Z"/>'
+    head = f'<svg x="{end}%" y="{y}" overflow="visible">{path}</svg>'
     return (
         f'<line class="arrow {kind}" x1="{start}%" x2="{end}%" y1="{y}" y2="{y}"/>{head}'
         + _text(label, "50%", y - 7, "", "middle")
@@ -232,13 +246,15 @@ def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
                 left = x if side == CLIENT else x - width
                 texts = {each: _TEXTS[name][each].format(n=f"{size:,}") for each in _LANGUAGES}
                 anchor, shift = ("start", 6) if side == CLIENT else ("end", -6)
-                bar = f'<rect class="fill" x="{left}%" y="{y + 3}" width="{width:.1f}%" height="7" rx="2"/>'
+                box = f'x="{left}%" y="{y + 3}" width="{width:.1f}%" height="7" rx="2"'
+                bar = f'<rect class="fill" {box}/>'
                 yield bar + _text(texts, f"{x}%", y + 20, "state", anchor, shift), _BAR
                 y += _BAR
 
 
 def _text(texts: Mapping[str, str], x: str, y: int, kind: str, anchor: str, shift: int = 0) -> str:
     return "".join(
-        f'<text lang="{each}" class="{kind}" x="{x}" y="{y}" dx="{shift}" text-anchor="{anchor}">{escape(texts[each])}</text>'
+        f'<text lang="{each}" class="{kind}" x="{x}" y="{y}" dx="{shift}"'
+        f' text-anchor="{anchor}">{escape(texts[each])}</text>'
         for each in _LANGUAGES
     )

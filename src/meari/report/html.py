@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from importlib import resources
 
 from ..client.results import Result
 from ..histogram import Histogram
@@ -16,31 +17,6 @@ from . import text
 _WIDTH, _HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 92, 16, 18, 34  # margins of a drawing, for its labels
 _FAULTS = 200  # rows
-
-_STYLE = """
-:root {
-  color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #d5dae0; --mute: #59636e; --a: #0b62c4; --b: #b3540a; --bad: #b3261e;
-}
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ed; --paper: #14171b; --faint: #343b43; --mute: #98a2ad; --a: #6cb0ff; --b: #ffab6b; --bad: #ff8a80; }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; max-width: 60rem; padding: 1rem; color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif;
-}
-h1 { font-size: 1.4rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .5rem; margin: 1rem 0; }
-.figures div { border: 1px solid var(--faint); border-radius: .4rem; padding: .5rem .75rem; }
-.figures b { display: block; font-size: 1.2rem; font-variant-numeric: tabular-nums; }
-.mute, figcaption { color: var(--mute); } .bad { color: var(--bad); font-weight: 600; }
-figure { margin: 0; } svg { width: 100%; height: auto; } svg text { fill: var(--mute); font-size: 13px; }
-.grid { stroke: var(--faint); stroke-width: 1; } .a { stroke: var(--a); } .b { stroke: var(--b); }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; vector-effect: non-scaling-stroke; } .dash { stroke-dasharray: 5 4; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--faint); vertical-align: top; }
-@media (max-width: 36rem) { svg text { font-size: 22px; } }
-td.n, th.n { text-align: right; white-space: nowrap; } code { font-size: .85em; overflow-wrap: anywhere; }
-"""
 
 
 def page(result: Result) -> str:
@@ -56,10 +32,12 @@ def page(result: Result) -> str:
         *_faults(result),
         *_how(result),
     ]
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+    style = resources.files(__package__).joinpath("load.css").read_text(encoding="utf-8")
     return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<title>{escape(title)}</title><style>{_STYLE}</style></head>\n'
-        f"<body>\n{chr(10).join(parts)}\n</body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
+        f"<style>\n{style}</style></head>\n<body>\n{chr(10).join(parts)}\n</body></html>\n"
     )
 
 
@@ -128,7 +106,8 @@ class Axes:
 
     def svg(self, label: str) -> str:
         inside = "".join(self._parts)
-        return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">{inside}</svg>'
+        box = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}"'
+        return f"<svg {box}>{inside}</svg>"
 
 
 def nice(most: float, least: float = 0.0, parts: int = 4) -> list[float]:
@@ -159,7 +138,9 @@ def _curve(result: Result) -> Iterator[str]:
     for _, histogram, classes in curves:
         axes.line([(q, value / 1e3) for value, q, _ in histogram.curve()], classes)
     yield "<h2>Latency by percentile</h2>"
-    yield f"<figure id=curve>{axes.svg('latency by percentile')}<figcaption>{_legend([(n, c) for n, _, c in curves])}</figcaption></figure>"
+    legend = _legend([(n, c) for n, _, c in curves])
+    svg = axes.svg("latency by percentile")
+    yield f"<figure id=curve>{svg}<figcaption>{legend}</figcaption></figure>"
     yield _table(curves)
 
 
@@ -184,7 +165,8 @@ def _table(curves: Sequence[tuple[str, Histogram, str]]) -> str:
 
 def _legend(names: Sequence[tuple[str, str]]) -> str:
     return " · ".join(
-        f'<svg viewBox="0 0 24 8" style="width:24px;height:8px"><path class="line {classes}" d="M0 4H24"/></svg> {escape(name)}'
+        '<svg viewBox="0 0 24 8" style="width:24px;height:8px">'
+        f'<path class="line {classes}" d="M0 4H24"/></svg> {escape(name)}'
         for name, classes in names
     )
 
@@ -211,7 +193,8 @@ def _over_time(result: Result) -> Iterator[str]:
                 [(p.at + p.seconds / 2, v) for p, v in zip(points, values, strict=True)], classes
             )
         yield f"<h2>{heading}</h2>"
-        yield f"<figure>{axes.svg(label)}<figcaption>{_legend([(n, c) for n, _, c in lines])}</figcaption></figure>"
+        legend = _legend([(n, c) for n, _, c in lines])
+        yield f"<figure>{axes.svg(label)}<figcaption>{legend}</figcaption></figure>"
 
     rates = [p.count.messages / p.seconds for p in points]
     yield from draw(
@@ -261,16 +244,19 @@ def _how(result: Result) -> Iterator[str]:
         ("load", str(plan)),
         (
             "measured",
-            f"{result.seconds:.2f} s, after {plan.warmup:g} s of warming up, by {plan.processes} process(es)",
+            f"{result.seconds:.2f} s, after {plan.warmup:g} s of warming up,"
+            f" by {plan.processes} process(es)",
         ),
         (
             "connections",
-            f"{result.count.opened:,} opened, {result.count.lost:,} lost, {result.count.unserved:,} unserved",
+            f"{result.count.opened:,} opened, {result.count.lost:,} lost,"
+            f" {result.count.unserved:,} unserved",
         ),
         ("network", text.network(result.count) if result.over_a_network else "a Unix socket: none"),
         (
             "near end",
-            f"busy {100 * result.busy:.0f} % of the time; was the limit: {'yes' if result.near_end_was_the_limit else 'no'}",
+            f"busy {100 * result.busy:.0f} % of the time;"
+            f" was the limit: {'yes' if result.near_end_was_the_limit else 'no'}",
         ),
         ("run", f"{result.run:08x}"),
     ]

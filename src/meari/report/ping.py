@@ -30,7 +30,10 @@ def line(event: PingEvent) -> str:
             )
             return f"connected to {far_end}{again}{secure}"
         case Reply(seq, size, far_end, took, intact):
-            return f"{amount(size, 'byte')} from {far_end}: seq={seq} time={duration(took)}{'' if intact else ' DIFFERS'}"
+            differs = "" if intact else " DIFFERS"
+            return (
+                f"{amount(size, 'byte')} from {far_end}: seq={seq} time={duration(took)}{differs}"
+            )
         case Lost(seq, why):
             return f"lost: seq={seq}: {why}"
         case Broken(why):
@@ -43,11 +46,13 @@ def closing(summary: Summary, address: str) -> Iterator[str]:
     yield f"--- {address} ping statistics ---"
     yield counts(summary)
     if summary.connections > 1:
-        yield f"connected {summary.connections:,} times, {summary.outage / 1e6:.1f} ms without a connection"
+        without = f"{summary.outage / 1e6:.1f} ms without a connection"
+        yield f"connected {summary.connections:,} times, {without}"
     if summary.retransmitted or summary.out_of_order:
         yield f"network: {network(summary)}"
     if summary.faults:
-        yield f"{amount(summary.faults, 'fault')} in the bytes that came back; what differs is not timed"
+        faults = amount(summary.faults, "fault")
+        yield f"{faults} in the bytes that came back; damaged messages are not timed"
     times = summary.round_trip
     if times.total:
         unit, size = ("us", 1e3) if times.least < 1e6 else ("ms", 1e6)
@@ -56,10 +61,12 @@ def closing(summary: Summary, address: str) -> Iterator[str]:
             "p50/p90/p99/p99.9": tuple(times.quantile(q) for q in _QUANTILES),
         }
         for name, values in rows.items():
-            yield f"round trip {name} = {'/'.join(f'{value / size:.1f}' for value in values)} {unit}"
+            numbers = "/".join(f"{value / size:.1f}" for value in values)
+            yield f"round trip {name} = {numbers} {unit}"
     connect = f"connect {_connect(summary.connect)}"
     if summary.nearer:
-        connect += ": much faster than the echo; something nearer answered the handshake, or the far end is slow to answer"
+        connect += ": much faster than the echo; something nearer answered the handshake,"
+        connect += " or the far end is slow to answer"
     yield connect
     if summary.layer is not None:
         yield f"handshake {_connect(summary.handshake)}: {_secure(summary.layer)}"
@@ -69,7 +76,8 @@ def counts(summary: Summary) -> str:
     """The interim summary, in one line."""
     share = 100 * summary.lost / summary.sent if summary.sent else 0.0
     differ = f" ({summary.damaged:,} DIFFER)" if summary.damaged else ""
-    found = f"{summary.sent:,} sent, {summary.returned:,} returned{differ}, {summary.lost:,} lost ({share:.3g} %)"
+    found = f"{summary.sent:,} sent, {summary.returned:,} returned{differ}"
+    found += f", {summary.lost:,} lost ({share:.3g} %)"
     under_way = summary.sent - summary.returned - summary.lost
     found += f"{f', {under_way:,} under way' * (under_way > 0)}, in {summary.seconds:.1f} s"
     if summary.round_trip.total:

@@ -36,7 +36,8 @@ def lines(result: Result) -> Iterator[str]:
     count, plan = result.count, result.plan
     yield f"{result.far_end}: {plan}"
     moved = f"{size(result.bytes_per_second)}/s each way"
-    yield f"  messages     {count.messages - count.after:,} in {result.seconds:.1f} s: {result.messages_per_second:,.0f}/s, {moved}"
+    rate = f"{result.messages_per_second:,.0f}/s, {moved}"
+    yield f"  messages     {count.messages - count.after:,} in {result.seconds:.1f} s: {rate}"
     if plan.rate is not None:
         yield f"  from due     {quantiles(count.times['from_due'])}"
         yield f"  from sent    {quantiles(count.times['round_trip'])}"
@@ -54,23 +55,29 @@ def lines(result: Result) -> Iterator[str]:
         replaced = ", and replaced" if count.opened > plan.connections else ""
         yield f"  lost         {amount(count.lost, 'connection')}{replaced}"
     if count.unconnected:
-        yield f"  not made     {amount(count.unconnected, 'attempt')} to connect failed, after the first connections"
+        attempts = amount(count.unconnected, "attempt")
+        yield f"  not made     {attempts} to connect failed, after the first connections"
     if count.unserved:
-        yield f"  unserved     {amount(count.unserved, 'connection')} received nothing while it was measured"
+        unserved = amount(count.unserved, "connection")
+        yield f"  unserved     {unserved} received nothing during the measurement"
     if count.damaged:
-        yield f"  damaged      {amount(count.damaged, 'message')}: not all of their bytes came back as sent; they are not timed"
+        damaged = amount(count.damaged, "message")
+        yield f"  damaged      {damaged}: not all bytes came back as sent; they are not timed"
     if count.missing:
         yield f"  missing      {amount(count.missing, 'message')} never came back"
     if count.after or count.unfinished:
-        yield f"  late         {amount(count.after, 'more message')} came back after the end, {count.unfinished:,} not by then"
+        late = amount(count.after, "more message")
+        yield f"  late         {late} came back after the end, {count.unfinished:,} not by then"
     if plan.new_connections and count.unclosed:
-        yield f"  not closed   {amount(count.unclosed, 'connection')}, by the far end, within 2 s of our end: each waited so long"
+        unclosed = amount(count.unclosed, "connection")
+        yield f"  not closed   {unclosed}: the far end's FIN did not come within 2 s of ours"
     yield from faults(result)
 
 
 def status(result: Result) -> str:
     """The interim summary, in one line."""
-    sums = f"{result.count.messages:,} messages in {result.seconds:.1f} s ({result.messages_per_second:,.0f}/s)"
+    sums = f"{result.count.messages:,} messages in {result.seconds:.1f} s"
+    sums += f" ({result.messages_per_second:,.0f}/s)"
     return f"{sums}, {quantiles(result.headline)}, {amount(result.faults, 'fault')}"
 
 
@@ -103,13 +110,15 @@ def warnings(result: Result) -> list[str]:
         )
     if result.count.no_port:
         found.append(
-            f"near end     was the limit: {amount(result.count.no_port, 'time')} no local port was free for a connection"
-            " (net.ipv4.ip_local_port_range; each is kept in TIME_WAIT for a minute)"
+            f"near end     was the limit: {amount(result.count.no_port, 'time')} no local port was"
+            " free for a connection (net.ipv4.ip_local_port_range; each is kept in TIME_WAIT for"
+            " a minute)"
         )
     elif result.sent_late and not result.near_end_was_the_limit:
         lag = f"messages sent late: {quantiles(result.count.times['lag'])}"
         found.append(
-            f"near end     waited for the processor, though it was busy only {100 * result.busy:.0f} % of the time; {lag}"
+            "near end     waited for the processor, though it was busy only"
+            f" {100 * result.busy:.0f} % of the time; {lag}"
         )
     elif result.near_end_was_the_limit:
         lag = (
@@ -117,7 +126,8 @@ def warnings(result: Result) -> list[str]:
         )
         busy = f"busy {100 * result.busy:.0f} % of the time{lag}"
         found.append(
-            f"near end     was the limit ({busy}): these figures are its own, the far end may do better"
+            f"near end     was the limit ({busy}): these figures are its own, the far end may do"
+            " better"
         )
     return found
 
@@ -131,9 +141,10 @@ def faults(result: Result) -> Iterator[str]:
     if not result.faults:
         left = result.count.missing + result.count.unfinished
         if not left:
-            yield "  faults       none in what came back; but not every connection could be made"
+            yield "  faults       none in the returned bytes; not every connection could be made"
             return
-        yield f"  faults       none in what came back; {amount(left, 'message')} did not, or not whole"
+        missing = amount(left, "message")
+        yield f"  faults       none in the returned bytes; {missing} did not return whole"
         return
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(result.count.kinds.items()))
     yield f"  faults       {kinds}"

@@ -1,4 +1,4 @@
-"""A fault of a connection, and a case: a region of received bytes that is still to be classified."""
+"""A fault of a connection; a case, a region of received bytes that is not classified yet."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Case:
 
 
 def common(a: bytes | bytearray, b: bytes | bytearray) -> int:
-    """The length of the common prefix; found by halving, since a comparison of bytes is a memcmp."""
+    """The length of the common prefix; by halving, since a comparison of bytes is a memcmp."""
     low, high = 0, min(len(a), len(b))
     if a[:high] == b[:high]:
         return high

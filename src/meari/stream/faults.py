@@ -2,8 +2,8 @@
 
 Every block of the keyed stream names its origin: the run, the connection, the direction and the
 offset, encrypted (pattern.py). So any 16 aligned bytes of it, wherever they are found, tell where
-they were sent. The classifier uses this only after the first difference: before that, received bytes
-are compared with the sent ones, which costs a memcmp.
+they were sent. The classifier uses this only after the first difference: before that, received
+bytes are compared with the sent ones, which costs a memcmp.
 
 At the first byte that differs a *case* opens. Three numbers classify it:
 
@@ -25,12 +25,12 @@ Worked example. Sent are 128 bytes; the path loses bytes 40 to 55. Received are 
     place     0 ........ 40 ............................ 112
     received  [0 .. 39]  [56 .. 127]
 
-The bytes up to place 40 are the expected ones; the next one differs: ours until = 40. The bytes from
-place 40 on are searched for a block that decrypts to an origin of this run. The first one found
+The bytes up to place 40 are the expected ones; the next one differs: ours until = 40. The bytes
+from place 40 on are searched for a block that decrypts to an origin of this run. The first one
 begins at place 48 and names offset 64; the 8 bytes before it match offset 56 on, so ours from = 40,
 offset 56. shift = 40 - 56 = -16: 16 bytes were dropped at offset 40. The fault is not reported yet:
-if bytes 40 to 55 arrive within the next 64 KiB, they were reordered. The case closes, and byte 56 on
-is expected again.
+if bytes 40 to 55 arrive within the next 64 KiB, they were reordered. The case closes, and byte 56
+is expected next.
 
 Several offsets may explain the same bytes: bytes just before "ours until" may match both the
 expected stream and what replaced it. The earliest explanation is reported, so the last BEFORE bytes
@@ -50,7 +50,7 @@ __all__ = ["KINDS", "Fault", "FaultClassifier", "common"]
 
 # Bytes without an origin that are kept; beyond that only their number is.
 _UNNAMED = 1 << 16
-# Holes, and bytes after them, within which missing bytes may still arrive: then they were reordered.
+# Holes, and bytes after them, within which missing bytes may arrive: then they were reordered.
 _OPEN = 64
 _SETTLED = 1 << 16
 # Consecutive stretches with origins of their own that are kept until the case can be classified.

@@ -1,4 +1,4 @@
-"""Why a server has two descriptors: one to listen on, and one for each connection (CS:APP 11.4.6)."""
+"""Why a server has two descriptors: one to listen, and one for each connection (CS:APP 11.4.6)."""
 
 from __future__ import annotations
 
