@@ -55,7 +55,8 @@ def main() -> None:
         if name == "C epoll" or any(o in name for o in options.only or [""])
     }
     print(
-        f"median of {options.rounds} rounds of {options.seconds:g} s; ratios to the C server of the same round"
+        f"median of {options.rounds} rounds of {options.seconds:g} s; ratios to the C server of "
+        "the same round"
     )
     with contextlib.ExitStack() as stack:
         servers = []
@@ -65,7 +66,8 @@ def main() -> None:
         for connections, size in SPECS:
             print(f"\n{connections} connection{'s' * (connections > 1)} of {size:,} bytes")
             print(
-                f"  {'':18} {'messages/s':>11} {'rate':>7} {'p50':>7} {'p99':>7} {'cpu/message':>12}"
+                f"  {'':18} {'messages/s':>11} {'rate':>7} {'p50':>7} {'p99':>7} "
+                f"{'cpu/message':>12}"
             )
             rounds = [
                 [rig.load(server, connections, size, options.seconds) for server in servers]
@@ -84,7 +86,8 @@ def main() -> None:
                     ratio(lambda r: r.cpu),
                 )
                 print(
-                    f"  {server.name:18} {rate:11,.0f} {ratios[0]:7.2f} {ratios[1]:7.2f} {ratios[2]:7.2f} {ratios[3]:12.2f}",
+                    f"  {server.name:18} {rate:11,.0f} {ratios[0]:7.2f} {ratios[1]:7.2f} "
+                    f"{ratios[2]:7.2f} {ratios[3]:12.2f}",
                     flush=True,
                 )
 

@@ -45,7 +45,8 @@ def main() -> None:
             sock.close()
     print(f"{IDLE:,} idle connections: {each:,.0f} bytes of resident memory each")
     print(
-        f"a live one's p99: {alone:.1f} us without them, {beside:.1f} us with them: {beside / alone:.2f} times"
+        f"a live one's p99: {alone:.1f} us without them, {beside:.1f} us with them: "
+        f"{beside / alone:.2f} times"
     )
 
 

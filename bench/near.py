@@ -115,10 +115,12 @@ def main() -> None:
     server = rig.Server("C epoll", [rig.BUILT / "epoll_echo", "PORT"])
     port, n, seconds = server.port, options.rounds, options.seconds
     print(
-        f"\nmeari load (every byte verified) beside a C load (none is), against the C server: medians of {n} rounds of {seconds:g} s"
+        "\nmeari load (every byte verified) beside a C load (none is), against the C server: "
+        f"medians of {n} rounds of {seconds:g} s"
     )
     print(
-        f"  {'':34} {'meari/s':>10} {'C/s':>10} {'ratio':>6}   {'p50 us':>8} {'C':>8}   {'p99 us':>8} {'C':>8}"
+        f"  {'':34} {'meari/s':>10} {'C/s':>10} {'ratio':>6}   {'p50 us':>8} {'C':>8}   "
+        f"{'p99 us':>8} {'C':>8}"
     )
     try:
         for connections, size in ((64, 64), (8, 65536)):
@@ -147,7 +149,8 @@ def main() -> None:
     ours, theirs = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
     apart = statistics.median(a - b for a, b in pairs)
     print(
-        f"\nmeari ping --spin, against meari serve --spin: p50 {ours:.1f} us; a C client that spins {theirs:.1f} us; {apart:+.1f} us"
+        f"\nmeari ping --spin, against meari serve --spin: p50 {ours:.1f} us; a C client that "
+        f"spins {theirs:.1f} us; {apart:+.1f} us"
     )
 
 

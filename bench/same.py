@@ -53,7 +53,8 @@ def main() -> None:
             differ += one(str(server.addresses[0]))
             if n % 20 == 0:
                 print(
-                    f"{differ} of {n} comparisons report a difference ({time.monotonic() - began:.0f} s)",
+                    f"{differ} of {n} comparisons report a difference "
+                    f"({time.monotonic() - began:.0f} s)",
                     flush=True,
                 )
     for process in busy:

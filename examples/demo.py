@@ -110,7 +110,8 @@ def main() -> int:
     results.append(lied_to())
     good = all(results) and server.returncode == 0
     print(
-        f"\n{sum(results)} of {len(results)} went as they should; the server ended with {server.returncode}"
+        f"\n{sum(results)} of {len(results)} went as they should; the server ended with "
+        f"{server.returncode}"
     )
     return 0 if good else 1
 

@@ -1,4 +1,4 @@
-"""The textbook's echo client, whole (CS:APP 11.4.9, echoclient.c): python echoclient.py HOST PORT"""
+"""The book's echo client, complete (CS:APP 11.4.9, echoclient.c): echoclient.py HOST PORT"""
 
 from __future__ import annotations
 

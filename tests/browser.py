@@ -33,10 +33,13 @@ class Browser:
 
         self._process = subprocess.Popen(
             [
-                "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe",
-                f"--user-data-dir={folder}/profile", f"--window-size={width},{height}", *options, "about:blank",
+                "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                "--remote-debugging-pipe",
+                f"--user-data-dir={folder}/profile", f"--window-size={width},{height}",
+                *options, "about:blank",
             ],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=connect, pass_fds=(3, 4),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=connect,
+            pass_fds=(3, 4),
         )  # fmt: skip
         os.close(from_us[0])
         os.close(to_us[1])

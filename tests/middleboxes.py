@@ -78,8 +78,10 @@ def nginx(port: int, directory: Path, *mended: str) -> Iterator[int]:
         pytest.skip("nginx's stream module is not installed: apt-get install libnginx-mod-stream")
     lines = " ".join(mended)
     (directory / "nginx.conf").write_text(
-        f"load_module {module}; daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log; worker_processes 1;\n"
-        f"events {{}}\nstream {{ server {{ listen 127.0.0.1:{own}; proxy_pass 127.0.0.1:{port}; {lines} }} }}\n"
+        f"load_module {module}; daemon off; pid {directory}/nginx.pid; error_log {directory}/"
+        "error.log; worker_processes 1;\n"
+        f"events {{}}\nstream {{ server {{ listen 127.0.0.1:{own}; proxy_pass 127.0.0.1:{port}; "
+        f"{lines} }} }}\n"
     )
     with running(
         own,
@@ -103,7 +105,8 @@ def haproxy(port: int, directory: Path, defaults: str = SHIPPED) -> Iterator[int
     need("haproxy")
     own = free_port()
     (directory / "haproxy.cfg").write_text(
-        f"defaults\n {defaults}\nfrontend near\n bind 127.0.0.1:{own}\n default_backend far\nbackend far\n server echo 127.0.0.1:{port}\n"
+        f"defaults\n {defaults}\nfrontend near\n bind 127.0.0.1:{own}\n default_backend "
+        f"far\nbackend far\n server echo 127.0.0.1:{port}\n"
     )
     with running(own, "haproxy", "-f", str(directory / "haproxy.cfg"), "-db"):
         yield own
@@ -136,7 +139,8 @@ def ssh(port: int, directory: Path) -> Iterator[int]:
     sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") or "sshd"
     Path("/run/sshd").mkdir(exist_ok=True)
     (directory / "sshd_config").write_text(
-        f"ListenAddress 127.0.0.1:{server}\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized\n"
+        f"ListenAddress 127.0.0.1:{server}\nHostKey {directory}/host\nAuthorizedKeysFile "
+        f"{directory}/authorized\n"
         "StrictModes no\nPermitRootLogin yes\nUsePAM no\nPidFile none\nMaxSessions 100\n"
     )
     user = pwd.getpwuid(os.getuid()).pw_name
@@ -184,7 +188,8 @@ def stunnel(port: int, directory: Path) -> Iterator[int]:
     )
     common = "foreground = yes\npid =\ndebug = 3\nsyslog = no\n"
     (directory / "far.conf").write_text(
-        f"{common}cert = {directory}/cert.pem\nkey = {directory}/key.pem\n[far]\naccept = 127.0.0.1:{middle}\nconnect = 127.0.0.1:{port}\n"
+        f"{common}cert = {directory}/cert.pem\nkey = {directory}/key.pem\n[far]\naccept = "
+        f"127.0.0.1:{middle}\nconnect = 127.0.0.1:{port}\n"
     )
     (directory / "near.conf").write_text(
         f"{common}[near]\nclient = yes\naccept = 127.0.0.1:{own}\nconnect = 127.0.0.1:{middle}\n"

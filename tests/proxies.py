@@ -67,8 +67,10 @@ static_resources:
 def _dnat(network: Network, _: Path) -> None:
     rules = (
         "table ip nat {\n"
-        f"chain pre {{ type nat hook prerouting priority -100; tcp dport {PORT} dnat to {FAR}:{ECHO}; }}\n"
-        f"chain out {{ type nat hook output priority -100; tcp dport {PORT} dnat to 127.0.0.1:{ECHO}; }}\n}}\n"
+        f"chain pre {{ type nat hook prerouting priority -100; tcp dport {PORT} dnat to "
+        f"{FAR}:{ECHO}; }}\n"
+        f"chain out {{ type nat hook output priority -100; tcp dport {PORT} dnat to "
+        f"127.0.0.1:{ECHO}; }}\n}}\n"
     )
     subprocess.run(
         within(network.far, ["nft", "-f", "-"]), input=rules.encode(), check=True, env=ENVIRONMENT

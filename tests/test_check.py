@@ -271,7 +271,8 @@ def test_nobody_there() -> None:
     jsonschema.validate(found, SCHEMA)
     assert verdicts(found)["connect"] == "FAIL"
     assert re.fullmatch(
-        r"meari check: cannot connect to tcp://localhost:\d+: .*Connection refused; does a server listen there\?\n",
+        r"meari check: cannot connect to tcp://localhost:\d+: .*Connection refused; does a server "
+        r"listen there\?\n",
         done.stderr.decode(),
     )
 
@@ -352,7 +353,10 @@ def test_on_a_terminal_it_shows_what_it_does(port: int) -> None:
 
 def test_out_of_descriptors_is_no_fault_of_the_far_end(port: int) -> None:
     done = subprocess.run(
-        ["bash", "-c", f'ulimit -n 24; exec "$0" -m meari check {port} --only concurrency --clients 100 --json', MEARI[0]],
+        ["bash", "-c", (
+            f'ulimit -n 24; exec "$0" -m meari check {port} --only concurrency --clients 100 '
+            '--json'
+        ), MEARI[0]],
         capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     (found,) = json.loads(done.stdout)["properties"]

@@ -295,7 +295,8 @@ port = int(sys.argv[1])
 if "again" not in sys.argv:
     if os.fork() == 0:
         os.setsid()
-        os.execve(sys.executable, [sys.executable, "-c", "import time; time.sleep(50)", "cleared-its-environment"], {})
+        words = [sys.executable, "-c", "import time; time.sleep(50)", "cleared-its-environment"]
+        os.execve(sys.executable, words, {})
 listener = socket.create_server(("127.0.0.1", port))
 while True:
     sock, _ = listener.accept()

@@ -80,8 +80,10 @@ def test_haproxy_over_four_servers_one_of_them_dead(tmp_path: File) -> None:
         far, own = server.addresses[0].port, free_port()
         lines = "\n".join(f" server s{n} 127.0.0.1:{far if n else free_port()}" for n in range(4))
         (tmp_path / "haproxy.cfg").write_text(
-            "defaults\n mode tcp\n retries 0\n timeout connect 1s\n timeout client 50s\n timeout server 50s\n"
-            f"frontend near\n bind 127.0.0.1:{own}\n default_backend far\nbackend far\n balance roundrobin\n{lines}\n"
+            "defaults\n mode tcp\n retries 0\n timeout connect 1s\n timeout client 50s\n timeout "
+            "server 50s\n"
+            f"frontend near\n bind 127.0.0.1:{own}\n default_backend far\nbackend far\n balance "
+            f"roundrobin\n{lines}\n"
         )
         with running(own, "haproxy", "-f", str(tmp_path / "haproxy.cfg"), "-db"):
             for _ in range(5):

@@ -47,7 +47,8 @@ def _counted(lines: list[str]) -> int:
 
 DEAD_DNS = """
 set -e; ip link set lo up; echo nameserver 127.0.0.53 > "$1"; mount --bind "$1" /etc/resolv.conf
-"$PY" -c 'import socket,time; s=socket.socket(type=socket.SOCK_DGRAM); s.bind(("127.0.0.53",53)); time.sleep(40)' & dns=$!
+"$PY" -c 'import socket,time; s=socket.socket(type=socket.SOCK_DGRAM); s.bind(("127.0.0.53",53));
+time.sleep(40)' & dns=$!
 trap "kill $dns; wait $dns" EXIT; sleep 0.3
 """
 
@@ -79,7 +80,10 @@ def with_dead_dns(script: str, directory: Path) -> subprocess.CompletedProcess[b
     ],
 )
 def test_name_resolution_respects_the_limit(command: str, tmp_path: Path) -> None:
-    script = f'began=$(date +%s%N); "$PY" -m meari {command} </dev/null || code=$?; echo $code $(( ($(date +%s%N) - began) / 1000000 ))'
+    script = (
+        f'began=$(date +%s%N); "$PY" -m meari {command} </dev/null || code=$?; echo $code $(( '
+        "($(date +%s%N) - began) / 1000000 ))"
+    )
     done = with_dead_dns(script, tmp_path)
     code, milliseconds = map(int, done.stdout.split())
     assert (code, milliseconds < 8000) == (2, True), done.stderr.decode()
@@ -92,7 +96,8 @@ def test_a_stop_abandons_the_lookups_not_the_lines(tmp_path: Path) -> None:
         '"$PY" -m meari serve -v --resolve 127.0.0.1:7007 > "$1.log" & far=$!\n'
         "until ss -ltn | grep -q 127.0.0.1:7007; do sleep 0.05; done\n"
         '"$PY" -c \'import socket\nfor n in range(2, 57):\n'
-        ' s = socket.create_connection(("127.0.0.1", 7007), source_address=("127.0.0.%d" % n, 0)); s.close()\'\n'
+        ' s = socket.create_connection(("127.0.0.1", 7007), source_address=("127.0.0.%d" % n, 0));'
+        " s.close()'\n"
         'sleep 0.3; kill $far; wait $far; cat "$1.log"'
     )
     done = with_dead_dns(script, tmp_path)

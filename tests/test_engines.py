@@ -83,7 +83,7 @@ def echo(rio: Rio, data: bytes) -> bytes:
 
 
 def whole(server: Server, data: bytes) -> bytes:
-    """All of *data* there, half-close, and what comes back until the end of file, read meanwhile."""
+    """Send *data*, half-close; the bytes returned until the end of file, read meanwhile."""
     with connect(server, 60) as rio:
 
         def send() -> None:

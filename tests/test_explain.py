@@ -1,4 +1,4 @@
-"""Each scene shows what it claims, in a run of its own; and what is said of it, in both languages."""
+"""Each scene shows what it claims, in a run of its own; its sentences, in both languages."""
 
 from __future__ import annotations
 
@@ -60,7 +60,21 @@ def kinds(moment: Moment) -> list[tuple[str, str]]:
 def test_echo_is_the_whole_flow() -> None:
     server = [moment.row.name for moment in calls("echo", "server")]
     assert server == (
-        "getaddrinfo socket setsockopt bind listen accept getnameinfo recv send recv close close exit".split()  # noqa: SIM905
+        [
+            "getaddrinfo",
+            "socket",
+            "setsockopt",
+            "bind",
+            "listen",
+            "accept",
+            "getnameinfo",
+            "recv",
+            "send",
+            "recv",
+            "close",
+            "close",
+            "exit",
+        ]
     )
     client = [moment.row.name for moment in calls("echo", "client")]
     assert client[-6:] == ["socket", "connect", "send", "recv", "close", "exit"]
@@ -386,9 +400,10 @@ def test_step_by_step_nothing_moves_without_a_key() -> None:
             def reads(wanted: bytes) -> None:
                 nonlocal shown
                 while wanted not in shown:
-                    ready = select.select([process.stdout.fileno()], [], [], 20)[0]  # type: ignore[union-attr]
+                    assert process.stdout is not None
+                    ready = select.select([process.stdout.fileno()], [], [], 20)[0]
                     assert ready, (wanted, shown[-400:])
-                    piece = os.read(process.stdout.fileno(), 4096)  # type: ignore[union-attr]
+                    piece = os.read(process.stdout.fileno(), 4096)
                     assert piece, shown
                     shown += piece
 

@@ -109,7 +109,8 @@ def _scene(browser: Browser, name: str) -> None:
     assert browser.run(f"{at}.getBoundingClientRect().top") < 900
     for to in (1, rows // 2, rows):
         browser.run(
-            f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; s.dispatchEvent(new Event('input')); }})()"
+            f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; "
+            "s.dispatchEvent(new Event('input')); }})()"
         )
         assert browser.run(now) == to and browser.run(later) == rows - to
         assert browser.run(f"{at}.querySelector('output').textContent") == f"{to} / {rows}"
@@ -124,7 +125,10 @@ def _scene(browser: Browser, name: str) -> None:
     assert browser.run(now) == 3
     browser.key("ArrowLeft")
     assert browser.run(now) == 2
-    shown = f"[...{at}.querySelectorAll('h2 [lang]')].filter(each => each.offsetParent !== null).map(each => each.textContent).join()"
+    shown = (
+        f"[...{at}.querySelectorAll('h2 [lang]')].filter(each => each.offsetParent !== "
+        "null).map(each => each.textContent).join()"
+    )
     assert browser.run(shown) == facts.question(name, "en")
     browser.key("l")
     assert (
@@ -150,11 +154,13 @@ def test_the_queues_are_bars_that_grow_and_shrink(tmp_path: Path) -> None:
         widths = []
         for to in range(1, rows + 1):
             browser.run(
-                f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; s.dispatchEvent(new Event('input')); }})()"
+                f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; "
+                "s.dispatchEvent(new Event('input')); }})()"
             )
             widths.append(
                 browser.run(
-                    f"Math.max(0, ...[...{at}.querySelectorAll('.bar span')].map(bar => bar.offsetWidth))"
+                    f"Math.max(0, ...[...{at}.querySelectorAll('.bar span')].map(bar => "
+                    "bar.offsetWidth))"
                 )
             )
         assert widths[0] == widths[-1] == 0 and max(widths) > 100
@@ -176,6 +182,7 @@ def test_it_reads_without_a_script(tmp_path: Path, language: str) -> None:
                 browser.run(f"document.querySelector('h2 [lang={shown}]').offsetParent !== null")
             ) is said
         assert browser.run(
-            "[...document.querySelectorAll('li')].every(row => getComputedStyle(row).opacity === '1')"
+            "[...document.querySelectorAll('li')].every(row => getComputedStyle(row).opacity === "
+            "'1')"
         )
         assert browser.run("document.documentElement.scrollWidth") <= 390

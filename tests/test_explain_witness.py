@@ -30,7 +30,7 @@ def scene(name: str) -> tuple[list[dict[str, typing.Any]], dict[int, list[Seen]]
 
 
 def matched(name: str) -> list[tuple[dict[str, typing.Any], Seen]]:
-    """Each row of a scene with the call that strace saw, one to one, in the order of each process."""
+    """Each row of a scene with the call that strace saw, in the order of each process."""
     rows, seen = scene(name)
     pairs = []
     for process in dict.fromkeys(row["process"] for row in rows):
@@ -97,7 +97,20 @@ def test_the_order_is_that_of_the_calls(name: str) -> None:
 
 def states(port: int) -> dict[tuple[str, str], str]:
     """/proc/net/tcp and tcp6, of the ends that have *port*: (local, remote) -> state."""
-    names = "- ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSED CLOSE_WAIT LAST_ACK LISTEN CLOSING".split()  # noqa: SIM905
+    names = [
+        "-",
+        "ESTABLISHED",
+        "SYN_SENT",
+        "SYN_RECV",
+        "FIN_WAIT1",
+        "FIN_WAIT2",
+        "TIME_WAIT",
+        "CLOSED",
+        "CLOSE_WAIT",
+        "LAST_ACK",
+        "LISTEN",
+        "CLOSING",
+    ]
     found = {}
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         with open(f"/proc/net/{table}") as lines:

@@ -303,7 +303,8 @@ def test_a_peer_that_no_longer_answers_is_given_up() -> None:
         assert far.stdout is not None
         assert b"listening" in far.stdout.readline()
         script = (
-            f"import socket, time\nsocks = [socket.create_connection(('{FAR}', 7007)) for _ in range(2)]\n"
+            f"import socket, time\nsocks = [socket.create_connection(('{FAR}', 7007)) for _ in "
+            "range(2)]\n"
             "for sock in socks: sock.sendall(b'x'); sock.recv(1)\n"
             "time.sleep(60)"
         )

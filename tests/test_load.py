@@ -325,9 +325,12 @@ def test_thresholds() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["-c", "0"], ["-s", "0"], ["-s", "9-3"], ["-s", "x"], ["-s", "2G"], ["--depth", "2", "--rate", "1"], ["--rate", "0"],
+        ["-c", "0"], ["-s", "0"], ["-s", "9-3"], ["-s", "x"], ["-s", "2G"],
+        ["--depth", "2", "--rate", "1"],
+        ["--rate", "0"],
         ["--rate", "nan"],
-        ["-t", "nan"], ["-c", "2", "--processes", "3"], ["--new-connections", "--rate", "5"], ["-n", "1", "--processes", "2", "-c", "2"],
+        ["-t", "nan"], ["-c", "2", "--processes", "3"], ["--new-connections", "--rate", "5"],
+        ["-n", "1", "--processes", "2", "-c", "2"],
         ["--json", "--ndjson"], ["--interval", "0"],
     ],
     ids=" ".join,

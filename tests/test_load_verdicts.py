@@ -149,7 +149,8 @@ def test_loss_and_reordering_are_counted(path: dict[str, float], name: str, tmp_
 def test_no_free_port_is_the_near_end_s_limit() -> None:
     """In a namespace of its own, where a few ports are all there are."""
     script = (
-        "ip link set lo up; sysctl -qw net.ipv4.ip_local_port_range='40000 40015' net.ipv4.tcp_tw_reuse=0\n"
+        "ip link set lo up; sysctl -qw net.ipv4.ip_local_port_range='40000 40015' "
+        "net.ipv4.tcp_tw_reuse=0\n"
         '"$PY" -m meari serve -q 127.0.0.1:7007 & far=$!; trap "kill $far; wait $far" EXIT\n'
         "until ss -ltn | grep -q 127.0.0.1:7007; do sleep 0.05; done\n"
         '"$PY" -m meari load 127.0.0.1:7007 --new-connections -t 2 --timeout 2'

@@ -189,7 +189,10 @@ FORGETS = filtering(
     f"tcp dport 7007 tcp flags & (syn|ack) == syn update @flows {FLOW} accept",
     f"tcp dport 7007 ip saddr . tcp sport @flows update @flows {FLOW} accept",
     "tcp dport 7007 drop",
-    sets="set flows { type ipv4_addr . inet_service; flags dynamic,timeout; timeout 3s; size 65535; }",
+    sets=(
+        "set flows { type ipv4_addr . inet_service; flags dynamic,timeout; timeout 3s; size 65535;"
+        " }"
+    ),
 )
 
 
@@ -204,7 +207,8 @@ def in_namespace(
     ):
         pytest.skip("the kernel gives no network namespace here")
     script = (
-        'set -e; PATH="$PATH:/usr/sbin:/sbin"; ip link set lo up; nft -f - <<< "$1"; eval "$2"; shift 2; exec 3>&1 1>/dev/null\n'
+        'set -e; PATH="$PATH:/usr/sbin:/sbin"; ip link set lo up; nft -f - <<< "$1"; eval "$2"; '
+        "shift 2; exec 3>&1 1>/dev/null\n"
         '"$PY" -m meari serve --drain 1 127.0.0.1:7007 & far=$!; trap "kill $far; wait $far" EXIT\n'
         "until ss -ltn | grep -q 127.0.0.1:7007; do sleep 0.05; done\n"
         '"$PY" -m meari check 127.0.0.1:7007 --json "$@" >&3'
@@ -247,7 +251,10 @@ def test_a_filter_that_forgets_idle_flows() -> None:
 
 
 def test_connection_tracking_that_forgets() -> None:
-    shorter = "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=2 net.netfilter.nf_conntrack_tcp_loose=0"
+    shorter = (
+        "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=2 "
+        "net.netfilter.nf_conntrack_tcp_loose=0"
+    )
     code, found = in_namespace(
         filtering("tcp dport 7007 ct state invalid counter drop"),
         "--idle",

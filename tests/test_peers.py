@@ -185,7 +185,10 @@ def test_inetds_own_echo_has_no_fault(tmp_path: Path) -> None:
     """On port 7, which is its own, in a network of its own."""
     conf, pid = tmp_path / "inetd.conf", tmp_path / "pid"
     conf.write_text("echo stream tcp nowait root internal\n")
-    script = f"ip link set lo up && echo $$ > {pid} && exec inetutils-inetd -d -R 100000 -p{tmp_path}/inetd.pid {conf}"
+    script = (
+        f"ip link set lo up && echo $$ > {pid} && exec inetutils-inetd -d -R 100000 -p{tmp_path}/"
+        f"inetd.pid {conf}"
+    )
     inside = [
         "sh",
         "-c",

@@ -154,7 +154,7 @@ def test_the_text_has_a_table_of_faults() -> None:
 
 
 def pixels(path: Path) -> list[bytes]:
-    """The rows of an 8-bit RGB or RGBA PNG, unfiltered (PNG specification, 9): three bytes a pixel."""
+    """The rows of an 8-bit RGB or RGBA PNG, unfiltered (PNG, 9): three bytes a pixel."""
     data = path.read_bytes()
     at, packed, width, depth = 8, b"", 0, 0
     while at < len(data):
@@ -210,14 +210,20 @@ def test_in_chromium(tmp_path: Path, scripts: str, width: int, dark: bool) -> No
     # In the frame itself: another file might be loaded only after the picture is taken.
     inside = escape(page(result()))
     # Runs no script.
-    frame = f'<iframe sandbox srcdoc="{inside}" style="position:fixed;inset:0;width:100%;height:100%;border:0"></iframe>'
+    frame = (
+        f'<iframe sandbox srcdoc="{inside}" style="position:fixed;inset:0;width:100%;height:100%;'
+        'border:0"></iframe>'
+    )
     (tmp_path / "frame.html").write_text(
-        f'<!doctype html><html style="color-scheme:light dark"><link rel="icon" href="data:,">{frame}'
+        '<!doctype html><html style="color-scheme:light dark"><link rel="icon" '
+        f'href="data:,">{frame}'
     )
     command = [
-        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr", "--v=0",
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        "--enable-logging=stderr", "--v=0",
         "--virtual-time-budget=3000",
-        f"--user-data-dir={tmp_path}/profile", f"--window-size={width},1400", f"--screenshot={tmp_path}/shot.png",
+        f"--user-data-dir={tmp_path}/profile", f"--window-size={width},1400",
+        f"--screenshot={tmp_path}/shot.png",
         *(["--blink-settings=preferredColorScheme=0"] if dark else []),
         f"file://{tmp_path}/{'page' if scripts == 'on' else 'frame'}.html",
     ]  # fmt: skip

@@ -290,7 +290,10 @@ def test_a_log_whose_reader_has_gone_ends_nothing() -> None:
         serving.process.stdout = None
 
 
-CLOSED = "import os,sys; [os.close(fd) for fd in (0,1,2)]; os.execv(sys.executable, [sys.executable, '-m', 'meari', *sys.argv[1:]])"
+CLOSED = (
+    "import os,sys; [os.close(fd) for fd in (0,1,2)]; os.execv(sys.executable, [sys.executable, "
+    "'-m', 'meari', *sys.argv[1:]])"
+)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +323,10 @@ def answers(port: int) -> bool:
 
 
 def test_help_is_quick_and_imports_little() -> None:
-    code = "import sys; sys.argv=['meari','--help']\nfrom meari.cli import main\ntry: main()\nexcept SystemExit: pass\nprint(*sys.modules)"
+    code = (
+        "import sys; sys.argv=['meari','--help']\nfrom meari.cli import main\ntry: main()\nexcept "
+        "SystemExit: pass\nprint(*sys.modules)"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

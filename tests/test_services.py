@@ -29,7 +29,7 @@ from .test_engines import start as start
 
 
 class Greeting(Protocol):
-    """A protocol with something of everything: a greeting, an answer, an end of its own, an error."""
+    """A protocol with a greeting, an answer, an end of its own, and an error."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection

@@ -81,7 +81,7 @@ def test_bulk_is_spliced_and_small_messages_are_not(address: str, spliced: list[
 
 
 def test_a_client_that_does_not_read_is_not_read_from(address: str, spliced: list[int]) -> None:
-    """What it does not accept stays bounded; another client is served; then all of it comes back."""
+    """Pending bytes are bounded; another client is served; then all of them come back."""
     big = BULK * 8
     with Server(address) as server, connect(server) as sock, connect(server) as other:
         sock.settimeout(0.5)

@@ -143,9 +143,9 @@ def test_a_difference_is_told_with_its_place_and_both_bytes() -> None:
         done = run("talk", "127.0.0.1", port, data=b"hello\n")
     assert done.returncode == 1
     assert done.stdout == b"helmo\n"  # what came, not what was sent
-    assert (
-        summary(done)
-        == "6 bytes sent, 6 returned: they differ at offset 3: 0x6c ('l') was sent, 0x6d ('m') came back"
+    assert summary(done) == (
+        "6 bytes sent, 6 returned: they differ at offset 3: 0x6c ('l') was sent, 0x6d ('m') "
+        "came back"
     )
 
 

@@ -1,4 +1,4 @@
-"""Unix sockets: the file, its mode, who holds it, and an echo over it on every engine and command."""
+"""Unix sockets: the file, its mode and holder, and an echo on every engine and command."""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ NAMES = {
     "pselect6": "select",
     "rt_sigaction": "signal",
 }
-_TRACED = "trace=%network,read,write,close,poll,select,pselect6,clone,clone3,fork,wait4,kill,exit_group,rt_sigaction"
+_TRACED = (
+    "trace=%network,read,write,close,poll,select,pselect6,clone,clone3,fork,wait4,kill,"
+    "exit_group,rt_sigaction"
+)
 _LINE = re.compile(r"^(\d+) +(.*)$")
 _CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)(?: (E[A-Z]+))?.*$", re.S)
 
@@ -49,7 +52,7 @@ class Seen(typing.NamedTuple):
 
 @functools.cache
 def traced(*words: str) -> tuple[dict[str, typing.Any], dict[int, list[Seen]]]:
-    """What `meari explain` said of its scenes, and what strace saw of each process of the same run."""
+    """The rows of `meari explain`, and the calls that strace saw of each process of that run."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: apt-get install strace")
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +96,22 @@ def _parsed(text: str) -> dict[int, list[Seen]]:
 
 
 _OF_SOCKETS = frozenset(
-    "bind listen accept connect recv send shutdown setsockopt getsockopt getsockname getpeername close read write".split()  # noqa: SIM905
+    [
+        "bind",
+        "listen",
+        "accept",
+        "connect",
+        "recv",
+        "send",
+        "shutdown",
+        "setsockopt",
+        "getsockopt",
+        "getsockname",
+        "getpeername",
+        "close",
+        "read",
+        "write",
+    ]
 )
 
 

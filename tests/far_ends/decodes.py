@@ -1,4 +1,4 @@
-"""Decodes what it reads as text, and writes the text back: bytes that are no UTF-8 become U+FFFD."""
+"""Decodes what it reads, and writes the text back: bytes that are not UTF-8 become U+FFFD."""
 
 import socketserver
 import sys
