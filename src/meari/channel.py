@@ -292,7 +292,8 @@ def shake_hands(channel: Channel, deadline: float, stop: Stop | None) -> str:
         channel.flush()
         data = channel.read()
         if data:
-            channel.unread(data)  # it came with the last of the handshake
+            # Data that arrived with the end of the handshake.
+            channel.unread(data)
         elif channel.end is not None:
             return reason(channel.end)
     return ""

@@ -1,13 +1,11 @@
-"""What happened, as values; summed up where it happened too often to be read.
+"""Events as values; summed when they are too frequent to be read.
 
 A person reads single messages; nobody reads 100,000 a second. Of each kind of event the first ten
-of a second are handed on one by one, the rest as one event that stands for them all. Event is made
-for that: one event is a sum of one, and two of a kind can be added. So the same few lines serve
-twice: in each process that has events to tell, and in the one process that writes them all
-(writer.py).
+of a second are passed on one by one, the rest as one event that stands for them all. Event is made
+for this: one event is a sum of one, and two of a kind can be added. So the same lines serve twice:
+in each process that reports events, and in the process that writes them all (writer.py).
 
-Events never waits: it hands on to something that takes the event or loses it, and counts what was
-lost.
+Events never waits: it passes an event to a function that accepts it or loses it, and counts losses.
 """
 
 from __future__ import annotations
@@ -29,13 +27,13 @@ class Kind(enum.StrEnum):
     RECEIVED = "received"
     CLOSED = "closed"
     FAILED = "failed"  # a connection that ended in an error
-    REFUSED = "refused"  # a connection that our rules do not admit
+    REFUSED = "refused"  # a connection that --allow or --per-source does not admit
     CUT = "cut"  # connections that were reset at the drain limit
-    WAITING = "waiting"  # clients wait in the backlog, since no more can be served
+    WAITING = "waiting"  # clients wait in the backlog: the capacity is reached
     PAUSED = "paused"  # accept found no descriptor or memory
-    LIES = "lies"  # a far end that lies on purpose has done so
-    NOTICE = "notice"  # anything else that is worth a line
-    DROPPED = "dropped"  # events that nobody took
+    LIES = "lies"  # lies of a far end that lies on purpose
+    NOTICE = "notice"  # any other line
+    DROPPED = "dropped"  # events that were lost: nobody read them
 
 
 _ABOUT_CONNECTIONS = frozenset({Kind.CONNECTED, Kind.CLOSED, Kind.FAILED, Kind.REFUSED})
@@ -43,12 +41,12 @@ _ABOUT_CONNECTIONS = frozenset({Kind.CONNECTED, Kind.CLOSED, Kind.FAILED, Kind.R
 _STATES = frozenset({Kind.WAITING, Kind.PAUSED})
 _IN_FULL = frozenset({Kind.LISTENING, Kind.NOTICE, Kind.DROPPED})
 A_SECOND = 10
-_QUOTA = {Kind.WAITING: 1, Kind.PAUSED: 1, Kind.CUT: 0}  # told in a second, where it is not that
+_QUOTA = {Kind.WAITING: 1, Kind.PAUSED: 1, Kind.CUT: 0}  # of a second, if not A_SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """*count* events of one *kind*, about the *peers* named and *others* that are not."""
+    """*count* events of one *kind*, about the named *peers* and *others* without a name."""
 
     kind: Kind
     peers: tuple[Address, ...] = ()
@@ -86,12 +84,12 @@ class Event:
 
 
 class Events:
-    """One process's events on their way to *hand*, which must not wait. Any thread may tell.
+    """The events of one process, passed to *hand*, which must not wait. Any thread may report.
 
-    *second* is how long one lasts here. *due* is when tick() wants to be called, a time of
-    time.monotonic(): whoever waits, waits no longer than that. *quota* is how many more messages of
-    this second are told one by one; an engine whose one thread is the only one may count a message
-    itself while it is 0 (engines/event.py).
+    *second* is the length of a second here. *due* is when tick() wants to be called, a time of
+    time.monotonic(): no wait may be longer. *quota* is the number of messages that are still
+    reported one by one in this second; a single-threaded engine may count a message itself while it
+    is 0 (engines/event.py).
     """
 
     def __init__(
@@ -108,11 +106,11 @@ class Events:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what is not handed on yet: in a forked child it is the parent's to tell."""
+        """Forget pending events: in a forked child they are the parent's to report."""
         self.due = math.inf
         self.quota = A_SECOND
-        self.fresh: list[Connection] = []  # have messages that are neither told nor summed up
-        self._named: list[Connection] = []  # have a message that was told in this second
+        self.fresh: list[Connection] = []  # have messages that are not reported
+        self._named: list[Connection] = []  # have a message reported in this second
         self._reported: dict[Kind, int] = {}
         self._rest: dict[Kind, Event] = {}
 
@@ -124,7 +122,7 @@ class Events:
         self.report(Event(Kind.CONNECTED, (connection.peer,)))
 
     def received(self, connection: Connection, n: int) -> None:
-        """One message of *n* bytes came on *connection*: counted on it, told or summed up."""
+        """Count one message of *n* bytes on *connection*, and report it, alone or in a sum."""
         with self._lock:
             if self.quota:
                 self._message(connection, n)
@@ -164,12 +162,12 @@ class Events:
             self.due = time.monotonic() + self._second
 
     def tick(self) -> None:
-        """If the second is over, hand on what it left, and begin anew."""
+        """If the second is over, pass on its sums, and begin a new one."""
         if time.monotonic() >= self.due:
             self.flush()
 
     def flush(self) -> None:
-        """Hand on everything that is summed up; also at the end."""
+        """Pass on all sums; also at the end."""
         with self._lock:
             if messages := self._messages():
                 self._rest[Kind.RECEIVED] = messages
@@ -179,9 +177,7 @@ class Events:
                 self._give(event)
 
     def _messages(self) -> Event | None:
-        """The messages that came and were not told, and from how many connections: named if they
-        were named before.
-        """
+        """The sum of messages that are not reported; their peers are named if they were before."""
         count = total = others = 0
         peers = []
         for connection in self.fresh:
@@ -194,7 +190,7 @@ class Events:
                 others += 1
         self.fresh.clear()
         self._named.clear()
-        rest = self._rest.get(Kind.RECEIVED)  # what other processes told, in the one that writes
+        rest = self._rest.get(Kind.RECEIVED)  # reported by other processes, in the writer
         if not count:
             return rest
         event = Event(Kind.RECEIVED, tuple(peers), others, count, count, total)

@@ -89,7 +89,7 @@ class Listener:
         """Return how many connections wait to be accepted: TCP_INFO of a listener gives it as
         tcpi_unacked (tcp(7)).
 
-        For a Unix socket the kernel does not tell how many: 1 stands for some.
+        For a Unix socket the kernel does not report the number: 1 stands for some.
         """
         return int(_readable(self.sock)) if self.is_unix else tcp_info(self.sock).unacked
 
@@ -121,8 +121,8 @@ class Listener:
         return not self.is_unix and half_open(self.sock.family, self.address.port)
 
     def close(self, *, everywhere: bool = False) -> None:
-        """Close this copy; *everywhere* ends the listening itself, whoever else holds a copy (a
-        child just forked, say).
+        """Close this copy; *everywhere* ends listening itself, also if another process holds a copy
+        (a child just forked, say).
         """
         with contextlib.suppress(OSError):
             if everywhere:
@@ -148,9 +148,9 @@ def open_listeners(
 
     A listener on :: takes IPv6 alone, and port 0 is one free port for all. Of several addresses one
     that this machine lacks (::1 in /etc/hosts, and no IPv6 on the loopback interface) is left out,
-    and reported to *tell*. A peer that no longer answers is given up after *peer_timeout* seconds;
-    None: as the kernel does. The file of a Unix socket has *mode*. Raises ListenError, with nothing
-    left open.
+    and reported to *report*. A peer that no longer answers is given up after *peer_timeout*
+    seconds; None: as the kernel does. The file of a Unix socket has *mode*. Raises ListenError,
+    with nothing left open.
     """
     if isinstance(address, str):
         address = Address.parse(address)
@@ -262,8 +262,8 @@ def share(listener: Listener, n: int) -> list[Listener]:
     """*n* listeners on one address, the given one the first, among which the kernel spreads the
     clients (SO_REUSEPORT).
 
-    The first was bound without the option, so that whoever else wants the port is told that it is
-    in use; set now, it lets the others in. Raises ListenError; the given one stays open.
+    The first was bound without the option, so that another process that wants the port learns that
+    it is in use; set now, it lets the others in. Raises ListenError; the given one stays open.
     """
     sock = listener.sock
     listeners = [listener]

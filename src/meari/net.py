@@ -1,9 +1,8 @@
-"""Connecting: open_clientfd of CS:APP 11.4.7, for every address and every transport, with every
-error reported.
+"""Connecting: open_clientfd of CS:APP 11.4.7, for every address and transport, with every error.
 
-A transport is one row of SCHEMES: how an address of that scheme is resolved to endpoints. What
-makes a socket or a poller goes through *kernel*, so that another kind (one that records, say) can
-take its place; a socket that accept gives comes from it as well.
+A transport is one row of SCHEMES: how an address of that scheme is resolved to endpoints, and which
+layer lies over the connection. Sockets and pollers are made through *kernel*, so that a recorder
+can replace it.
 """
 
 from __future__ import annotations
@@ -40,9 +39,7 @@ OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM
 
 
 class Kernel:
-    """The calls of an end that are about its sockets: whoever wants them made otherwise (recorded,
-    say) sets its own on *kernel*.
-    """
+    """The system calls on sockets, as attributes: a recorder replaces *kernel* by its own."""
 
     # socket(2), close-on-exec.
     open: Callable[[int, int, int], socket.socket] = staticmethod(socket.socket)
@@ -67,7 +64,7 @@ kernel = Kernel()
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a socket is bound, or connects to: what getaddrinfo gives for an address."""
+    """Where a socket is bound, or connects to: one result of getaddrinfo."""
 
     family: int
     kind: int
@@ -238,7 +235,7 @@ def connect(
     """Connect to the first of *found* that answers: the socket, its endpoint, and the nanoseconds
     of the handshake.
 
-    Each endpoint is given its share of what is left of *timeout* seconds; None waits as long as the
+    Each endpoint gets its share of the remaining *timeout* seconds; None waits as long as the
     kernel does. The socket does not block. Raises ConnectError with the reason of each, LocalError
     without a descriptor or memory for one more, Stopped; nothing is left open.
     """
@@ -303,7 +300,7 @@ def open_client(
     the connection.
 
     As connect(), and name resolution too ends within *timeout* seconds. The Rio has no deadline,
-    and heeds *stop*.
+    and obeys *stop*.
     """
     if isinstance(address, str):
         address = Address.parse(address)

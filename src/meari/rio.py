@@ -40,7 +40,7 @@ _LEAST, _MOST = 8192, 65536
 
 
 class Poller(typing.Protocol):
-    """What select.poll() gives."""
+    """The object that select.poll() returns."""
 
     def register(self, fd: int, mask: int, /) -> None: ...
     def modify(self, fd: int, mask: int, /) -> None: ...
@@ -117,7 +117,7 @@ class Rio:
     def readexactly(self, n: int) -> bytes:
         """Read *n* bytes.
 
-        Raises IncompleteRead, which carries what came, if the end of file is nearer.
+        Raises IncompleteRead, with the bytes received, if the end of file comes earlier.
         """
         data = self.readn(n)
         if len(data) < n:
@@ -144,13 +144,13 @@ class Rio:
                 return self._take(searched)
 
     def read(self, max: int = _MOST) -> bytes:
-        """Read what is there, at least one byte and at most *max*; wait only if nothing is."""
+        """Read the available bytes, at least one and at most *max*; wait only if there are none."""
         if max < 1:
             raise ValueError(f"at least 1 byte has to be asked for, not {max}")
         if self._buffer:
             return self._take(max)
         data = self._recv(min(max, _MOST))
-        if len(data) > max:  # a layer gives all that it has
+        if len(data) > max:  # a layer returns all that it has
             self._buffer += data[max:]
             data = data[:max]
         return data

@@ -98,7 +98,7 @@ class Server:
 
     def open(self) -> None:
         """Bind every address: from here on clients can connect, and wait to be served."""
-        # A limit that cannot be held is told before anything is opened.
+        # A limit that cannot be held is an error before anything is opened.
         capacity(self._limits, 1, spare=SPARE)
         self._spec.prepare(self._limits)
         self._stop = Stop()
@@ -145,7 +145,7 @@ class Server:
             self.close()
 
     def stop(self) -> None:
-        """Drain and stop: what is under way is echoed, idle connections are closed.
+        """Drain and stop: data in progress is echoed, idle connections are closed.
 
         Safe in a signal handler.
         """
@@ -159,7 +159,7 @@ class Server:
             self._supervisor.kill()
 
     def close(self) -> None:
-        """Close what open() opened; who waits there and is not served is reset."""
+        """Close the listeners; clients that still wait there are reset."""
         for group in self._groups:
             _close(group)
             for listener in group:
@@ -188,7 +188,7 @@ class Server:
         return secured(self._tls, self._service, clock=time.monotonic)
 
     def _divided(self) -> Limits:
-        """Each worker's part of what is meant for all."""
+        """The limits of each worker: its part of those for all."""
         if self._workers == 1:
             return self._limits
         limits, n = self._limits, self._workers

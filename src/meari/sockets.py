@@ -1,6 +1,4 @@
-"""What is asked of a socket, or done to it, whoever drives it: readiness, pending output, resets,
-names, TCP_INFO.
-"""
+"""Helpers for any socket: readiness, pending output, resets, addresses, TCP_INFO."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Stop: one thing that every wait can watch, in this thread, another, or a forked child.
+"""Stop: one object that every wait can watch, in this thread, another, or a forked child.
 
-It is a pair of connected sockets on which nothing is ever written. Stopping shuts one of them down,
-and then every copy of the other, in whatever process, is at its end: poll(2) says POLLHUP, now and
-for ever. shutdown(2) acts on the connection, not on a descriptor: a copy that somebody's fork has
-made keeps nothing open. Since the kernel closes the sockets of a process that dies, a child whose
-parent is killed is stopped too.
+It is a pair of connected sockets on which nothing is ever written. Stopping shuts one of them down.
+Then poll(2) reports POLLHUP on every copy of the other, in every process, for ever. shutdown(2)
+acts on the connection, not on a descriptor: a copy that an unrelated fork made keeps nothing open.
+Since the kernel closes the sockets of a process that dies, a child whose parent is killed stops
+too.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ class Stop:
         self._held.close()
 
     def inherit(self) -> None:
-        """To be called first in a forked child: lets go of the end that only the parent may hold,
-        and stops nobody.
-        """
+        """In a forked child, before anything else: close the end that only the parent may hold."""
         self._held.close()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -53,8 +51,9 @@ class Stop:
         return bool(poller.poll(milliseconds(timeout)))
 
     def noticed(self) -> float:
-        """When this process first asked, once it was set, as a time of time.monotonic(): what is
-        due after it counts from there.
+        """When this process first noticed that it is set, a time of time.monotonic().
+
+        Limits that begin with the stop count from here.
         """
         if self._noticed is None:
             self._noticed = time.monotonic()

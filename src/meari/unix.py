@@ -39,7 +39,7 @@ class File:
     made: int  # st_mtime_ns
 
     def remove(self) -> None:
-        """Remove it, if it is still there; never one that somebody else has made since."""
+        """Remove it, if it is still there; never one that another process has made since."""
         with contextlib.suppress(OSError, ListenError), _locked(self.path):
             found = os.lstat(self.path)
             if (found.st_dev, found.st_ino, found.st_mtime_ns) == (
@@ -103,7 +103,7 @@ def _make_room(path: str, address: Address) -> None:
         probe.setblocking(False)
         try:
             probe.connect(path)
-        except BlockingIOError:  # somebody listens, whose queue is full
+        except BlockingIOError:  # a server listens, and its queue is full
             raise _failed(address, OSError(errno.EADDRINUSE, "")) from None
         except ConnectionRefusedError:
             with contextlib.suppress(FileNotFoundError):

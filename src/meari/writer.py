@@ -146,7 +146,7 @@ class Writer:
         while left:
             try:
                 left = left[os.write(self._out, left) :]
-            except BlockingIOError:  # whoever shares our standard output made it non-blocking
+            except BlockingIOError:  # a process that shares standard output made it non-blocking
                 poller = select.poll()
                 poller.register(self._out, select.POLLOUT)
                 poller.poll()

@@ -23,11 +23,10 @@ T = typing.TypeVar("T")
 
 
 class AcceptLoop(typing.Generic[T]):
-    """A door and the loop around it, for the engines that block: they are given one arrival after
-    another.
+    """An acceptor and the loop around it, for engines that block.
 
-    *watch* maps other descriptors to what is to be called when they are readable; it may change at
-    any time, by watching() and forgetting().
+    watch() registers other descriptors, each with a function to be called when it is readable;
+    forget() removes one. Both may be called at any time.
     """
 
     def __init__(
@@ -42,7 +41,8 @@ class AcceptLoop(typing.Generic[T]):
         self.poller = kernel.epoll()
         self.acceptor = Acceptor(listeners, limits, events, self.poller, capacity)
         self._watched: dict[int, Callable[[], None]] = {}
-        self._until = math.inf  # the drain limit, once stopped
+        # The drain limit, once stopped.
+        self._until = math.inf
         self._held: deque[tuple[socket.socket, Address, T]] = deque()
         self.poller.register(stop.fileno(), 0)
 
@@ -55,14 +55,12 @@ class AcceptLoop(typing.Generic[T]):
         self.poller.unregister(fd)
 
     def hold(self, arrival: tuple[socket.socket, Address, T], reason: str) -> None:
-        """What is to serve *arrival* could not be started, for now: it is given out again after a
-        pause.
-        """
+        """Postpone *arrival*: no thread or process could be started; yield it after a pause."""
         self._held.append(arrival)
         self.acceptor.pause(reason)
 
     def arrivals(self) -> Iterator[tuple[socket.socket, Address, T]]:
-        """One connection after another, until the door is shut for good."""
+        """Yield one connection after another, until every listener is closed."""
         while (self.acceptor.open or self._held) and time.monotonic() < self._until:
             yield from self._round()
             while self._held and self.acceptor.due == math.inf:  # hold() begins a pause
@@ -77,15 +75,13 @@ class AcceptLoop(typing.Generic[T]):
         self._held.clear()
 
     def wait(self, patience: float) -> None:
-        """With the door shut, wait for those inside; after a stop until *patience* seconds past the
-        drain limit.
-        """
+        """Wait for active connections, after a stop until *patience* seconds past the limit."""
         while self.acceptor.active and time.monotonic() < self._until + patience:
             for _ in self._round():
                 pass
 
     def look(self) -> None:
-        """While something else blocks, and nobody can be let in: tell who waits."""
+        """While the engine is blocked elsewhere: report waiting clients, and notice the stop."""
         for fd, _ in self.poller.poll(0):
             if fd == self.stop.fileno():
                 self._stopped()

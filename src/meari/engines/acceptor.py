@@ -1,12 +1,12 @@
-"""Who comes in: accepting, the same for every engine.
+"""Accepting connections, the same for every engine.
 
-A door stands at the listeners and has room for so many. It keeps the rules that accepting has: what
-is wrong with one connection is no reason to stop, a machine at its limit is one to pause, whoever
-finds no room waits in the backlog (and it is told that somebody does), and after a stop it lets in
-all who wait before it shuts.
+An Acceptor holds the listeners and the number of connections that may be active. It keeps four
+rules. An error of one connection does not stop the others. At a limit of the machine (descriptors,
+memory) it pauses and retries. At its own capacity, clients wait in the backlog, and that is
+reported. After a stop, it accepts until the backlog is empty before it closes.
 
-The listeners sit on an epoll of the engine's. While there is no room they are watched for one edge
-(EPOLLONESHOT): that somebody waits is told, and then no more is heard of it until there is room.
+The listeners are registered on the engine's epoll. At capacity they are watched for one edge
+(EPOLLONESHOT): a waiting client is reported once, and costs nothing more until there is capacity.
 """
 
 from __future__ import annotations
@@ -34,15 +34,18 @@ T = typing.TypeVar("T")
 
 # Connections at once by default, where one costs a descriptor and some hundred bytes.
 MOST_WATCHED = 16_384
-MOST_SERVED = 512  # and where one costs a thread or a process
-_BATCH = 64  # accepted in one go: a burst of clients must not starve those inside
-# Seconds without accepting after the machine was at its limit: each time twice as long.
+# Where a connection costs a thread or a process.
+MOST_SERVED = 512
+# Connections accepted in a row: a burst of clients must not starve the active ones.
+_BATCH = 64
+# Seconds of a pause after a limit of the machine was reached; each doubles, up to the second.
 _LEAST_PAUSE, PAUSE = 0.002, 0.1
-LONGEST = 86_400.0  # seconds of one wait, which epoll_wait(2) takes as an int of milliseconds
+# Seconds of the longest wait: epoll_wait(2) takes milliseconds as an int.
+LONGEST = 86_400.0
 # Seconds for handshakes that have begun, before an empty listener is closed; and at most, as long
 # as the kernel reports any.
 _GRACE, _LONGEST_GRACE = 0.05, 1.0
-# Descriptors for what is not a connection: listeners, pollers, pipes, a file for a moment.
+# Descriptors other than connections: listeners, pollers, pipes, a file for a moment.
 SPARE = 16
 
 
@@ -70,7 +73,7 @@ def capacity(limits: Limits, most: int, *, spare: int = 0) -> int:
 
 
 def _descriptors() -> int:
-    """How many are open; where /proc is not mounted, as many as a process begins with."""
+    """The number of open descriptors; without /proc, what a process starts with."""
     try:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
@@ -78,8 +81,9 @@ def _descriptors() -> int:
 
 
 class Acceptor(typing.Generic[T]):
-    """The listeners, each with what serves its connections, on *poller*; *room* connections may be
-    inside.
+    """The listeners, each with the service of its connections, on *poller*.
+
+    At most *capacity* connections are active.
     """
 
     def __init__(
@@ -96,11 +100,14 @@ class Acceptor(typing.Generic[T]):
         self._per_source = limits.per_source
         self._sources: Counter[str | None] = Counter()
         self._to_accept = math.inf if limits.accept is None else limits.accept
-        self._unsure = 0  # of those inside, who may still be refused
+        # Active connections that a service has not admitted yet: they may still be refused.
+        self._unsure = 0
         self._events = events
         self._poller = poller
-        self._pause = _LEAST_PAUSE  # the next one
-        self.due = math.inf  # when tick() wants to be called: the end of a pause
+        # Seconds of the next pause.
+        self._pause = _LEAST_PAUSE
+        # When tick() is due: the end of a pause.
+        self.due = math.inf
         self._draining = False
         # When each listener was found empty after the stop, and began to reject SYNs.
         self._rejecting: dict[int, float] = {}
@@ -109,7 +116,7 @@ class Acceptor(typing.Generic[T]):
 
     @property
     def open(self) -> bool:
-        """Whether anybody may still come in."""
+        """True while connections may still be accepted."""
         return bool(self._listeners)
 
     def tick(self, now: float) -> None:
@@ -119,13 +126,13 @@ class Acceptor(typing.Generic[T]):
             )
 
     def is_listener(self, fd: int) -> bool:
-        """Whether *fd* is a listener's."""
+        """True if *fd* is a listener."""
         return fd in self._listeners
 
     def arrivals(self, fd: int) -> Iterator[tuple[socket.socket, Address, T]]:
-        """Whoever waits at the listener *fd* and finds room.
+        """Accept clients of the listener *fd*, as far as there is capacity.
 
-        Each has to be given back to release().
+        Each connection has to be given back by release().
         """
         listener, serves = self._listeners[fd]
         certain = False
@@ -190,22 +197,18 @@ class Acceptor(typing.Generic[T]):
         self._to_accept -= 1
         self._unsure += 1
         if not self._to_accept:
-            self._arm(0)  # until it is known whether all of them are served
+            # Until it is known whether all of them are admitted.
+            self._arm(0)
         elif self.active >= self._capacity:
             self._arm(select.EPOLLIN | select.EPOLLONESHOT)
 
     def admitted(self) -> None:
-        """A service has taken one who came in: who is not known to be taken may be refused yet, and
-        then does not count.
-        """
+        """A service has admitted a connection: from here on it counts as served."""
         self._unsure -= 1
         self._settle()
 
     def release(self, peer: Address, *, admitted: bool = False, refused: bool = False) -> None:
-        """A connection from *peer* is over: there is room for another.
-
-        *admitted*: admitted() was called for it.
-        """
+        """A connection from *peer* has ended. *admitted*: admitted() was called for it."""
         opens = self.active == self._capacity or (refused and not self._to_accept)
         self.active -= 1
         self._unsure -= not admitted
@@ -223,29 +226,28 @@ class Acceptor(typing.Generic[T]):
             self.close()
 
     def pause(self, reason: str) -> None:
-        """The machine is at its limit: nobody is let in for a moment."""
+        """A limit of the machine is reached: accept nothing for a moment."""
         self._events.report(Event(Kind.PAUSED, detail=f"clients wait: {reason}"))
         self._arm(0)
         self.due = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, PAUSE)
 
     def drain(self) -> Iterator[tuple[socket.socket, Address, T]]:
-        """After a stop, and from time to time: let in who waits, as there is room; shut where
-        nobody does.
-        """
+        """After a stop, repeatedly: accept waiting clients, and close empty listeners."""
         self._draining = True
         for fd in list(self._listeners):
-            if fd in self._listeners:  # the last that may come in shuts all
+            # The last connection that may be accepted closes all listeners.
+            if fd in self._listeners:
                 yield from self.arrivals(fd)
 
     def report_backlog(self, fd: int) -> None:
-        """Somebody waits at the listener *fd*, and there is no room: told."""
+        """Report the clients that wait at the listener *fd* because of the capacity."""
         waiting = self._listeners[fd][0].queue()
         if not waiting:
             return
-        who = f"{amount(waiting, 'client')} {'waits' if waiting == 1 else 'wait'}"
+        clients = f"{amount(waiting, 'client')} {'waits' if waiting == 1 else 'wait'}"
         self._events.report(
-            Event(Kind.WAITING, detail=f"{who}: at most {self._capacity:,} served at a time")
+            Event(Kind.WAITING, detail=f"{clients}: at most {self._capacity:,} served at a time")
         )
 
     def _arm(self, mask: int) -> None:
@@ -260,14 +262,12 @@ class Acceptor(typing.Generic[T]):
         self._listeners.pop(fd)[0].close(everywhere=self._draining or not self._to_accept)
 
     def close(self) -> None:
-        """Shut every listener; who waits there is reset."""
+        """Close every listener; clients in its backlog are reset."""
         for fd in list(self._listeners):
             self._shut(fd)
 
     def abandon(self) -> None:
-        """In a forked child: close its copies, and leave the epoll alone, which is the parent's
-        too.
-        """
+        """In a forked child: close its copies. The epoll is shared with the parent, and stays."""
         for listener, _ in self._listeners.values():
             listener.close()
         self._listeners.clear()

@@ -12,14 +12,16 @@ from ..events import Events, Kind
 from ..net import kernel
 from ..wire.protocol import Connection, Protocol, Span
 
-_SPAN = 1 << 20  # bytes of a file sent in one turn: others get theirs
-FIRST = 4096  # bytes of the first read
+# Bytes of a file sent in one turn, so that other connections get theirs.
+_SPAN = 1 << 20
+# Bytes of the first read.
+FIRST = 4096
 # The states of a connection (event.py).
 READING, WRITING, SPLICING, LINGERING = range(4)
 
 
 def size(out: bytes | memoryview | Span) -> int:
-    """How many bytes are to be sent."""
+    """The number of bytes to send."""
     return out.count if isinstance(out, Span) else len(out)
 
 
@@ -65,11 +67,15 @@ class Open(Connection):
         super().__init__(peer, events)
         self.sock = sock
         self.began = self.moved = now
-        self.size = FIRST  # of the next read
-        self.left: bytes | memoryview | Span = b""  # to be sent before more is read
-        self.ending = False  # once that is written, it is over
-        self.ended = False  # the peer's FIN came
+        # Bytes of the next read.
+        self.size = FIRST
+        # Pending output: sent before more is read.
+        self.left: bytes | memoryview | Span = b""
+        # The connection ends when pending output is sent.
+        self.ending = False
+        # The peer's FIN has been received.
+        self.ended = False
         self.until = math.inf  # when lingering is over, or the protocol's wake() is due
-        self.kind, self.detail = Kind.CLOSED, ""  # how its end is told
+        self.kind, self.detail = Kind.CLOSED, ""
         self.state = READING
         self.protocol: Protocol

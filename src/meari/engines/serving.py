@@ -85,7 +85,7 @@ class Patience:
                 return
             if time.monotonic() >= until:  # and nothing was ready at the last look
                 if until != deadline:
-                    self.moved = time.monotonic()  # what is written now has its own time
+                    self.moved = time.monotonic()  # output that is written now has its own time
                 if isinstance(over, _Idle) and _owed(self._sock):
                     raise _MustReset(Kind.FAILED, NOT_TAKEN)
                 raise over
@@ -237,8 +237,8 @@ def serve(
     *,
     alone: bool = False,
 ) -> Client:
-    """Serve one connection to its end, whatever that is: nothing is raised, one event tells it, the
-    socket is closed.
+    """Serve one connection to its end. Nothing is raised; one event reports the end; the socket is
+    closed.
     """
     connection = Client(peer, loop, admit)
     began = time.monotonic()

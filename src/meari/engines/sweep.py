@@ -1,4 +1,4 @@
-"""Looking at every connection from time to time: the event engine's limits in time."""
+"""The event engine's time limits: every connection is checked from time to time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two echoes: RFC 862's, where whatever came goes back, and CS:APP's, where lines do."""
+"""The two echoes: RFC 862's returns bytes as they arrive, CS:APP's returns lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Echo(Protocol):
 
 
 class StreamEcho(_Echo):
-    """Whatever came goes back at once (RFC 862). A message is one read, which the engine counts."""
+    """Received bytes are returned at once (RFC 862); one read is one message."""
 
     __slots__ = ()
     reflects = True
@@ -25,10 +25,10 @@ class StreamEcho(_Echo):
 
 
 class LineEcho(_Echo):
-    """A line at a time (CS:APP 11.4.9): each is a message, also of five that came in one read.
+    """Lines are returned one by one (CS:APP 11.4.9); each is a message, also if five arrive at once.
 
-    A line over *limit* bytes, its newline counted in, goes back in pieces of *limit*; what has no
-    newline yet is held, at most *limit* - 1 bytes, and goes back at the end of file.
+    A line over *limit* bytes, its newline included, is returned in pieces of *limit*. An incomplete
+    line is held, at most *limit* - 1 bytes, and returned at the end of file.
     """
 
     __slots__ = ("_held", "_limit")

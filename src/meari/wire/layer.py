@@ -1,4 +1,4 @@
-"""What lies between a stream and what is said on it: TLS.
+"""A layer between the socket and the protocol: TLS.
 
 No I/O: wire bytes in, plaintext out, and back.
 
@@ -65,9 +65,9 @@ class Layer(typing.Protocol):
 
 
 class Layered(Protocol):
-    """The Protocol that *protocol* is over *layer*: an engine needs no branch for it.
+    """*protocol* over *layer*, as a Protocol: an engine needs no branch for it.
 
-    Of a protocol that reflects, the messages are counted here: what came in one read.
+    Messages of a protocol that reflects are counted here: the plaintext of one read is one message.
     """
 
     __slots__ = (
@@ -86,7 +86,7 @@ class Layered(Protocol):
     def __init__(self, layer: Layer, protocol: Protocol, connection: Connection) -> None:
         self._layer, self._protocol, self._connection = layer, protocol, connection
         self._started = False  # the handshake is over, and the protocol has been started
-        self._last = False  # the protocol has returned its last output, but for what is more
+        self._last = False  # the protocol has returned its last output, except for more()
         self._closed = False  # our direction of the layer is ended
         # The data is the output: the layer returns it without a copy.
         self._mirror = False

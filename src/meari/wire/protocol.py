@@ -65,9 +65,7 @@ class Protocol(typing.Protocol):
         return b""
 
     def wake(self) -> bytes:
-        """Return what is to be sent now that `within` seconds have passed: a ping, or a last word
-        and `done`.
-        """
+        """Return output now that `within` seconds have passed: a ping, or a last one and `done`."""
         return b""
 
     def eof(self) -> bytes:
@@ -82,14 +80,14 @@ class Protocol(typing.Protocol):
 
 
 class Meter(typing.Protocol):
-    """Who is told of a connection's messages."""
+    """Receives the messages of a connection."""
 
     def connected(self, connection: Connection, /) -> None: ...
     def received(self, connection: Connection, n: int, /) -> None: ...
 
 
 class Connection:
-    """What is known about a connection, apart from its bytes."""
+    """The facts about a connection, apart from its bytes."""
 
     __slots__ = (
         "_meter",
@@ -104,19 +102,19 @@ class Connection:
 
     def __init__(self, peer: Address, meter: Meter) -> None:
         self.peer = peer  # as announced, once something announced it
-        self.via: Address | None = None  # who carried it here, then
+        self.via: Address | None = None  # the proxy that carried it here, then
         self.admitted = False  # a service has taken it
-        self.messages = self.bytes = 0  # that came, in all
-        self.reported = self.reported_bytes = 0  # of those, told or summed up by the meter
+        self.messages = self.bytes = 0  # received, in all
+        self.reported = self.reported_bytes = 0  # of those, reported by the meter
         self._meter = meter
 
     def connected(self) -> None:
-        """A service has taken this connection: told."""
+        """A service has admitted this connection: report it."""
         self.admitted = True
         self._meter.connected(self)
 
     def received(self, n: int) -> None:
-        """One application message of *n* bytes came: counted, told."""
+        """Count and report one application message of *n* bytes."""
         self._meter.received(self, n)
 
 
