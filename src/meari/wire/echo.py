@@ -25,7 +25,7 @@ class StreamEcho(_Echo):
 
 
 class LineEcho(_Echo):
-    """Lines are returned one by one (CS:APP 11.4.9); each is a message, also if five arrive at once.
+    """Lines are returned one by one (CS:APP 11.4.9); each is a message, also of five at once.
 
     A line over *limit* bytes, its newline included, is returned in pieces of *limit*. An incomplete
     line is held, at most *limit* - 1 bytes, and returned at the end of file.
