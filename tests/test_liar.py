@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import time
 import typing
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,12 +17,15 @@ from meari.client.flows import Flows
 from meari.client.load import Load
 from meari.client.plan import Plan
 from meari.client.tally import Count
-from meari.net import Endpoint
+from meari.net import resolve
 from meari.stream.pattern import origin
 from meari.stream.verify import Fault
 from meari.testing import LIES, Liar
 from meari.testing.liar import _Lying
+from meari.tls_context import client_context, server_context
+from meari.wire.secured import ClientTls
 
+from . import certificates
 from .lies import told
 from .program import Serving, run
 
@@ -40,7 +43,7 @@ PLANS: dict[str, tuple[int, int, dict[str, typing.Any], int]] = {
 
 
 def load(
-    liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    liar: Liar, plan: Plan, monkeypatch: pytest.MonkeyPatch, tls: ClientTls | None = None
 ) -> tuple[Count, dict[int, int], dict[int, int]]:
     """What a load finds, its number of each of the liar's connections, and how many bytes went out
     on each of its own.
@@ -65,8 +68,7 @@ def load(
     monkeypatch.setattr(tally, "FAULTS", 1 << 30)  # all of them are told, not the first thousand
     count = Count()
     stop = Stop()
-    target = Endpoint(socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", liar.addresses[0].port))
-    one = Load(plan, [target], RUN, (0, 1), stop, count.add)
+    one = Load(plan, resolve(liar.addresses[0], tls=tls), RUN, (0, 1), stop, count.add)
     one.connect()
     one.run(time.monotonic_ns())
     count.add(one.finish())
@@ -74,20 +76,33 @@ def load(
     return count, numbers, sent
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=[pytest.mark.long] * (kind in ("stall", "delay", "drop")))
-        for kind in LIES
-    ],
-)
-def test_a_thousand_lies_are_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+SLOW = ("stall", "delay", "drop")
+# A Unix socket has no reset: its end is the end of file.
+TRIED = [
+    pytest.param(kind, transport, marks=[pytest.mark.long] * (transport != "tcp" or kind in SLOW))
+    for transport in ("tcp", "unix", "tls")
+    for kind in LIES
+    if (kind, transport) != ("reset", "unix")
+]
+
+
+@pytest.mark.parametrize(("kind", "transport"), TRIED)
+def test_a_thousand_lies_are_named(
+    kind: str, transport: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     connections, messages, more, every = PLANS.get(kind, (16, 1200, {}, 8192))
     plan = Plan(
         "x", connections, 8192, 16_384, **{"depth": 4, "seconds": 60, "messages": messages, **more}
     )
-    with Liar("127.0.0.1:0", lies=(kind,), every=every, seed=7) as liar:
-        count, numbers, sent = load(liar, plan, monkeypatch)
+    address, far, near = "127.0.0.1:0", None, None
+    if transport == "unix":
+        address = f"unix:{tmp_path}/liar"
+    elif transport == "tls":
+        path = certificates.path
+        address, far = "tls://127.0.0.1:0", server_context(path("server.pem"), path("server.key"))
+        near = ClientTls(client_context(path("ca.pem")))
+    with Liar(address, lies=(kind,), every=every, seed=7, tls=far) as liar:
+        count, numbers, sent = load(liar, plan, monkeypatch, near)
     assert len(liar.lies) >= LEAST
     lies: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
     for lie in liar.lies:
