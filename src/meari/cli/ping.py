@@ -110,7 +110,7 @@ def command(
         if as_json and not quiet:
             shown = show(json.dumps(report.of(event)))
         elif not as_json and (
-            not quiet or (isinstance(event, Connected) and not ping.summary.sent)
+            not quiet or (isinstance(event, Connected) and not ping.summary.returned)
         ):
             shown = show(report.line(event))
         if not shown:

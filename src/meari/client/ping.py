@@ -74,6 +74,8 @@ class Ping:
         self._waiting: deque[tuple[int, int, int]] = deque()
         # When the connection was, and when another may be begun, while there is none.
         self._lost_at = self._retry_at = 0
+        # The times of connect and handshake of a connection that is not reported yet.
+        self._unproven: tuple[int, int] | None = None
         self._resumed = 0  # when our process went on after a pause
         # What the kernel had counted on the connection when it was last asked.
         self._network = [0] * len(NETWORK)
@@ -119,6 +121,8 @@ class Ping:
                     poller.poll(milliseconds(left))
                     self._channel.flush()
                     continue
+                if self._unproven is not None:
+                    self._prove(time.monotonic_ns())
                 self._stream.receive(data)
                 while self._waiting and self._waiting[0][1] <= self._stream.progress:
                     self._returned(*self._waiting.popleft(), time.monotonic_ns())
@@ -188,13 +192,22 @@ class Ping:
         self.summary.connections += 1
         self.summary.connect.add((took,))
         self.summary.layer = channel.layer
-        if channel.layer is not None:
+        self._unproven = (took, handshake)
+        if channel.layer is None:
+            self._prove(time.monotonic_ns())
+        else:
+            # A TLS 1.3 server may still reject the client's certificate: the first reply proves it.
             self.summary.handshake.add((handshake,))
-        now = time.monotonic_ns()
-        outage = now - self._good if self._lost_at else 0
+
+    def _prove(self, now: int) -> None:
+        """Report the connection: the far end has accepted it."""
+        assert self._unproven is not None and self._channel is not None
+        (took, handshake), self._unproven = self._unproven, None
+        outage = now - self._good if self._lost_at and self._good else 0
         self._good = now
         self.summary.outage += outage
-        self._report(Connected(self._far_end, took, outage, handshake, channel.layer))
+        layer = self._channel.layer
+        self._report(Connected(self._far_end, took, outage, handshake, layer))
 
     def _begin(self, now: int) -> None:
         """Connect anew; the poller says when that is done."""
@@ -326,6 +339,8 @@ class Ping:
         if data == b"":
             return reason(channel.end)
         if data is not None:
+            if self._unproven is not None:
+                self._prove(now)
             self._stream.receive(data)
             while self._waiting and self._waiting[0][1] <= self._stream.progress:
                 self._returned(*self._waiting.popleft(), now)
