@@ -183,10 +183,12 @@ def test_no_free_port_is_the_near_end_s_limit() -> None:
     ids=["load-open", "load", "load-two", "ping", "ping-after"],
 )
 def test_a_pause_is_not_the_far_end_s_maximum(command: list[str]) -> None:
-    with Serving("-q") as server:
+    with Serving() as server:
         words = [*MEARI, command[0], str(server.address), "--json", *command[1:]]
         with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as running:
-            time.sleep(1.0)
+            # On a busy machine it may take seconds to begin.
+            server.wait_for("server received")
+            time.sleep(0.5)
             os.killpg(running.pid, signal.SIGSTOP)
             time.sleep(1.5)
             os.killpg(running.pid, signal.SIGCONT)
