@@ -277,7 +277,7 @@ def test_a_log_that_nobody_reads_holds_up_nobody(options: list[str]) -> None:
             serving.read(0.1)
         time.sleep(0.3)
         assert echo(serving.port, b"x") == b"x"
-        serving.wait_for(r"[\d,]+ events not told")
+        serving.wait_for(r"[\d,]+ events not written")
 
 
 def test_a_log_whose_reader_has_gone_ends_nothing() -> None:

@@ -48,8 +48,8 @@ def page(scenes: Mapping[str, Sequence[Moment]], language: str) -> str:
         for kind in ("css", "js")
     )
     chosen = "".join(
-        f'<input type="radio" name="language" id="in-{each}" aria-label="{label}"'
-        f"{' checked' if each == language else ''}>"
+        f'<input type="radio" name="language" id="in-{each}"'
+        f'{" checked" if each == language else ""} aria-label="{label}">'
         for each, label in (("en", "English"), ("ko", "한국어"))
     )
     links = "".join(f'<a href="#{name}">{name}</a>' for name in scenes)
