@@ -56,7 +56,7 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["tcp", "unix", *VERSIONS])
+@pytest.fixture(params=["tcp", "unix", pytest.param("tls1.2", marks=pytest.mark.long), "tls1.3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "tcp":
         yield Place("127.0.0.1:0")

@@ -110,7 +110,7 @@ def _scene(browser: Browser, name: str) -> None:
     for to in (1, rows // 2, rows):
         browser.run(
             f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; "
-            "s.dispatchEvent(new Event('input')); }})()"
+            "s.dispatchEvent(new Event('input')); })()"
         )
         assert browser.run(now) == to and browser.run(later) == rows - to
         assert browser.run(f"{at}.querySelector('output').textContent") == f"{to} / {rows}"
@@ -155,7 +155,7 @@ def test_the_queues_are_bars_that_grow_and_shrink(tmp_path: Path) -> None:
         for to in range(1, rows + 1):
             browser.run(
                 f"(() => {{ const s = {at}.querySelector('input'); s.value = {to}; "
-                "s.dispatchEvent(new Event('input')); }})()"
+                "s.dispatchEvent(new Event('input')); })()"
             )
             widths.append(
                 browser.run(
