@@ -153,6 +153,10 @@ def test_self_signed_prints_the_pin_that_a_near_end_needs() -> None:
         refused = run("ping", "-c", "1", "--pin", other, at)
         assert refused.returncode == 2 and digest.encode() in refused.stderr
         assert run("ping", "-c", "1", at).returncode == 2  # no authority signed it
+    # A name beyond ASCII is in the certificate in its IDNA form, or left out; no traceback.
+    for host in ("bücher.invalid", "x" * 70 + ".invalid", "메아리"):
+        done = run("serve", "--self-signed", f"tls://{host}:0")
+        assert done.returncode == 2 and b"cannot listen" in done.stderr, done.stderr
     for wrong in (["--self-signed", "0"], ["--self-signed", "--cert", "x", "tls://:0"]):
         done = run("serve", *wrong)
         assert done.returncode == 2 and b"Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -138,6 +139,43 @@ def test_without_a_pipe_it_is_read_and_written(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "pipe2", fails)
     with Server("127.0.0.1:0") as server, connect(server) as sock:
         assert exchange(sock, BULK) == BULK
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.EIO, "an error")], ids=["memory", "io"]
+)
+def test_bytes_in_the_pipe_reach_no_other_connection(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be read out of the shared pipe ends its connection, and goes nowhere else."""
+    real = os.read
+    pipes: list[tuple[int, int]] = []
+    failed: list[int] = []
+
+    def pipe2(flags: int) -> tuple[int, int]:
+        pipes.append(make(flags))
+        return pipes[-1]
+
+    def read(fd: int, n: int) -> bytes:
+        if not failed and pipes and fd == pipes[-1][0]:
+            failed.append(n)
+            raise error
+        return real(fd, n)
+
+    make = os.pipe2
+    monkeypatch.setattr(os, "pipe2", pipe2)
+    monkeypatch.setattr(os, "read", read)
+    with Server("127.0.0.1:0") as server, connect(server) as deaf, connect(server) as other:
+        assert exchange(deaf, bytes(1 << 20)) == bytes(1 << 20)
+        assert exchange(other, BULK) == BULK
+        # It sends and does not read, until something does not fit: reading that out fails.
+        with contextlib.suppress(OSError):
+            deaf.settimeout(0.5)
+            for _ in range(400):
+                deaf.sendall(bytes(1 << 18))
+        assert failed
+        for _ in range(3):
+            assert exchange(other, BULK) == BULK
 
 
 def test_a_reset_within_bulk_ends_that_connection_alone(spliced: list[int]) -> None:

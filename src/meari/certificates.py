@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .errors import LocalError
+
 # A certificate for a test: it ends with its process, or soon after.
 _VALID = timedelta(days=30)
 # Clocks differ: valid from a little earlier.
@@ -27,10 +29,12 @@ _EARLIER = timedelta(hours=1)
 def self_sign(context: ssl.SSLContext, hosts: Iterable[str]) -> str:
     """Give *context* a new key and a certificate for *hosts*; its SHA-256, as hexadecimal digits.
 
-    The key is on P-256, and never on a disk. Raises OSError, ssl.SSLError.
+    The key is on P-256, and never on a disk. A host that no certificate can name is left out: the
+    near end accepts it by the pin. Raises LocalError if /proc is not mounted.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "meari self-signed")])
+    names = [found for host in hosts if (found := _general(host)) is not None]
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
@@ -40,7 +44,7 @@ def self_sign(context: ssl.SSLContext, hosts: Iterable[str]) -> str:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _EARLIER)
         .not_valid_after(now + _VALID)
-        .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     )
@@ -55,6 +59,8 @@ def self_sign(context: ssl.SSLContext, hosts: Iterable[str]) -> str:
     try:
         os.write(fd, pem)
         context.load_cert_chain(f"/proc/self/fd/{fd}")
+    except FileNotFoundError:
+        raise LocalError("--self-signed needs /proc") from None
     finally:
         os.close(fd)
     return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
@@ -74,8 +80,10 @@ def subject(der: bytes) -> str:
     return certificate.subject.rfc4514_string()
 
 
-def _general(host: str) -> x509.GeneralName:
-    try:
+def _general(host: str) -> x509.GeneralName | None:
+    with contextlib.suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
+    # A name beyond ASCII is looked up in its IDNA form (RFC 5890).
+    with contextlib.suppress(ValueError):
+        return x509.DNSName(host.encode("idna").decode("ascii"))
+    return None

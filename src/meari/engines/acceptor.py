@@ -61,7 +61,7 @@ def capacity(limits: Limits, most: int, *, spare: int = 0) -> int:
     in_use = _descriptors()
     left = math.inf if hard == resource.RLIM_INFINITY else hard - in_use
     asked = limits.connections
-    if left < 0:
+    if in_use == math.inf:
         reason = os.strerror(errno.EMFILE)
         raise LocalError(f"no descriptor is left for a connection: {reason} (limit {hard:,})")
     if asked is None:
@@ -72,12 +72,15 @@ def capacity(limits: Limits, most: int, *, spare: int = 0) -> int:
     return asked
 
 
-def _descriptors() -> int:
-    """The number of open descriptors; without /proc, what a process starts with."""
+def _descriptors() -> float:
+    """The number of open descriptors; infinite if not one more can be opened.
+
+    Without /proc it is not known: as many as a process starts with.
+    """
     try:
         return len(os.listdir("/proc/self/fd"))
-    except OSError:
-        return SPARE
+    except OSError as error:
+        return math.inf if error.errno == errno.EMFILE else SPARE
 
 
 class Acceptor(typing.Generic[T]):

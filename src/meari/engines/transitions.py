@@ -73,8 +73,7 @@ class Connections:
         self.acceptor.close()
         for c in list(self.open.values()):
             self.abort(c, Kind.CUT, "")
-        for fd in self._pipe or ():
-            os.close(fd)
+        self._drop_pipe()
 
     def admit(self, sock: socket.socket, peer: Address, service: Service, at: float) -> None:
         """Begin to serve an accepted connection. An exception of the service ends only this one."""
@@ -135,6 +134,15 @@ class Connections:
 
     def _begin_splice(self, c: Open, fd: int) -> bool:
         """From READING to SPLICING. False if no pipe can be made."""
+        if not self._have_pipe():
+            return False
+        del self.mirrors[fd]
+        c.state = SPLICING
+        self.poller.modify(fd, _SPLICE)
+        return True
+
+    def _have_pipe(self) -> bool:
+        """Make the pipe if there is none; False without a descriptor for it."""
         if self._pipe is None:
             try:
                 self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -143,31 +151,41 @@ class Connections:
             # Without the permission (pipe(7), pipe-user-pages-soft) the default size will do.
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, _PIPE)
-        del self.mirrors[fd]
-        c.state = SPLICING
-        self.poller.modify(fd, _SPLICE)
         return True
+
+    def _drop_pipe(self) -> None:
+        """Close the pipe with the bytes in it: they must reach no other connection."""
+        for fd in self._pipe or ():
+            os.close(fd)
+        self._pipe = None
 
     def splice(self, c: Open, fd: int, at: float) -> None:
         """Echo what has been received through the pipe, without copying it (splice(2)).
 
-        The pipe is empty afterwards: bytes that the peer does not accept now are read out of it, at
-        most one pipe full, and the connection is not read until they are sent. A small piece, the
-        FIN, or urgent data (before which splice stops) returns the connection to READING.
+        The pipe is empty afterwards, or dropped. Bytes that the peer does not accept now are read out
+        of it, at most one pipe full, and the connection is not read until they are sent. A small
+        piece, the FIN, or urgent data (before which splice stops) returns it to READING.
         """
+        if not self._have_pipe():
+            self._read_again(c)
+            return
         assert self._pipe is not None
         source, sink = self._pipe
         n = sent = 0
+        left = b""
         try:
-            n = os.splice(fd, sink, _PIPE, flags=os.SPLICE_F_NONBLOCK)
-            sent = os.splice(source, fd, n, flags=os.SPLICE_F_NONBLOCK) if n else 0
-        except BlockingIOError:
-            pass
+            with contextlib.suppress(BlockingIOError):
+                n = os.splice(fd, sink, _PIPE, flags=os.SPLICE_F_NONBLOCK)
+                sent = os.splice(source, fd, n, flags=os.SPLICE_F_NONBLOCK) if n else 0
+            if sent < n:
+                left = os.read(source, n - sent)
         except OSError as error:
-            if n:
-                os.read(source, n)
+            self._drop_pipe()
             self.fail(c, error)
             return
+        except MemoryError:
+            self._drop_pipe()
+            raise
         if n:
             c.moved = at
             # As in loop(): only the first message after a report is passed on.
@@ -176,8 +194,8 @@ class Connections:
             else:
                 c.messages += 1
                 c.bytes += n
-        if sent < n:
-            self.after_write(c, os.read(source, n - sent), n - sent, at)
+        if left:
+            self.after_write(c, left, len(left), at)
         elif n < FIRST:
             c.size = FIRST
             self._read_again(c)
