@@ -76,7 +76,7 @@ def main() -> None:
     occupy_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What the locale has no character for is still told.
+            # A character that the locale lacks is escaped.
             stream.reconfigure(errors="backslashreplace")
     # Ignored, as we may have inherited it, no child could be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -117,7 +117,7 @@ _COUNT = click.IntRange(min=1)
     "--late",
     type=Seconds(),
     metavar="SECONDS",
-    help="Without a byte: a fault, told as delayed.  [default: no fault]",
+    help="Without a byte: a fault, reported as delayed.  [default: no fault]",
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
 @click.option(

@@ -44,7 +44,7 @@ _LEVEL = 0.01  # of a test of one metric
 # are near normal.
 _EXACT = 2500
 _BEYOND = 10  # messages, for a quantile to be one
-_VISIBLE = 0.005  # a difference of less would be told as 1.00x
+_VISIBLE = 0.005  # a smaller difference would be printed as 1.00x
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,7 +297,7 @@ class Flows:
         else:
             flow.at += size
             write, fd = kernel.write, flow.fd
-            # Right before the write: whatever lies between would be told as round trip.
+            # Right before the write: time in between would count as round trip.
             now = time.monotonic_ns()
             try:
                 written = write(fd, message) if flow.plain else flow.channel.write(message)

@@ -76,7 +76,7 @@ class Load:
         self._room = _LARGE if most > _MIDDLE // 2 else _SMALL if most <= _SMALL // 2 else _MIDDLE
         self._turn = 0  # of the connections, in an open loop
         self._grid = part[0]  # the number of the next message that is due
-        self._counted = 0  # bytes told
+        self._counted = 0  # bytes reported
         self._timeout = int(plan.timeout * SECOND)
         self._over = self._warm = self._report_at = self._look_at = self._drained = NEVER
         self._flying = 0  # messages of an open loop that are under way

@@ -258,7 +258,7 @@ class Ping:
             self._connecting, self._retry_at = 0, now + _RETRY
             return
         self._lost_at = now
-        # Whoever accepts and closes is not asked in a hot loop.
+        # A far end that accepts and closes is not retried in a hot loop.
         self._retry_at = now + (0 if self._stream.front else _RETRY)
         self._stream.finish()
         self._report(Broken(why))

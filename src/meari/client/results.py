@@ -1,4 +1,4 @@
-"""What a load has found: summed over its processes, told as JSON, and read back from it."""
+"""What a load has found: summed over its processes, written as JSON, and read back from it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Result:
         seconds = count.until - self.seconds
         whole, part = Point(self.seconds, seconds, count), Point(self.seconds, seconds, Count())
         part.count.add(count)
-        # The latter: some process had told it late.
+        # The latter: some process had reported it late.
         if self.points and (self._in_last < self._joined or seconds <= 0):
             self.points[-1].add(part)
             self._in_last += 1
@@ -98,7 +98,7 @@ class Result:
 
     @property
     def headline(self) -> Histogram:
-        """The times that are told first: from when messages were due, if there was a schedule."""
+        """The times reported first: from when messages were due, if there was a schedule."""
         return self.count.times["round_trip" if self.plan.rate is None else "from_due"]
 
     @property

@@ -1,4 +1,4 @@
-"""What one process of a load has counted since it last told."""
+"""What one process of a load has counted since its last report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..stream.verify import Fault
 # Each a histogram of nanoseconds.
 TIMES = ("round_trip", "from_due", "connect", "first_byte", "lag")
 NETWORK = ("retransmitted", "duplicates", "reorderings", "out_of_order")  # as in TcpInfo
-FAULTS = 1000  # told with their place; of the rest only the number
+FAULTS = 1000  # reported with their place; of the rest only the number
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ class Worker:
     ) -> None:
         self.sock, theirs = socket.socketpair()
         self.far_end: Address | None = None  # once it is connected
-        self.intervals: list[Count] = []  # told, and not yet summed up
+        self.intervals: list[Count] = []  # reported, and not yet summed up
         self.last: Count | None = None  # what came after the end
         self.gone = False
         self._kept = b""
@@ -69,7 +69,7 @@ class Worker:
         theirs.close()
 
     def read(self) -> None:
-        """Take what it has told since. Raises what ended it, if that was no part of the plan."""
+        """Receive its reports. Raises what ended it, if that was no part of the plan."""
         try:
             data = self.sock.recv(1 << 16)
         except ConnectionError:
@@ -101,13 +101,13 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Last:
-    """Marks the end of what a process tells."""
+    """Marks the last report of a process."""
 
     count: Count
 
 
 class _Sender:
-    """A worker's end of the socket: while the parent does not read, what is to be told is summed up
+    """A worker's end of the socket: while the parent does not read, pending reports are summed up
     instead of waited for.
     """
 
@@ -166,8 +166,8 @@ def _work(
 
 
 class Workers:
-    """Runs a plan against the first of *targets* that answers; run() gives *told* each interval as
-    it is complete.
+    """Runs a plan against the first of *targets* that answers; run() calls *report* with each
+    interval as it is complete.
     """
 
     def __init__(self, plan: Plan, targets: list[Endpoint], run: int | None = None) -> None:
@@ -183,7 +183,7 @@ class Workers:
         self.began = 0  # what is counted, as time.monotonic_ns()
 
     def stop(self) -> None:
-        """End the run early; what was counted is told.
+        """End the run early; the counts so far are reported.
 
         Safe in a signal handler; a second time it ends at once.
         """
@@ -231,7 +231,7 @@ class Workers:
             self._close()
 
     def _read(self, seconds: float = 0.1) -> None:
-        """Wait for what the processes tell, and take it."""
+        """Wait for reports of the processes, and receive them."""
         poller = kernel.poll()
         for worker in self._workers:
             if not worker.gone:
@@ -244,7 +244,7 @@ class Workers:
                     raise LocalError("a process of the load died")
 
     def _collect(self, report: Callable[[Point], None], idle: Callable[[], None]) -> None:
-        """Sum up the intervals as they come: one is complete when every process has told it."""
+        """Sum up the intervals as they come: one is complete when every process has reported it."""
         last = (
             math.inf
             if self.plan.seconds is None

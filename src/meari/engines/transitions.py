@@ -162,8 +162,8 @@ class Connections:
     def splice(self, c: Open, fd: int, at: float) -> None:
         """Echo what has been received through the pipe, without copying it (splice(2)).
 
-        The pipe is empty afterwards, or dropped. Bytes that the peer does not accept now are read out
-        of it, at most one pipe full, and the connection is not read until they are sent. A small
+        Afterwards the pipe is empty, or dropped. Bytes that the peer does not accept now are read
+        out of it, at most one pipe full; the connection is not read until they are sent. A small
         piece, the FIN, or urgent data (before which splice stops) returns it to READING.
         """
         if not self._have_pipe():

@@ -29,7 +29,7 @@ T = typing.TypeVar("T")
 _LONGEST, _MOST = 500, 12
 
 
-# Calls that can wait; the first only on a socket that is not told not to.
+# Calls that can block; the first only on a blocking socket.
 _AS_THE_SOCKET = frozenset({"accept", "connect", "recv", "send", "read", "write"})
 _MAY_BLOCK = _AS_THE_SOCKET | {
     "poll",

@@ -23,8 +23,8 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the kernel's own table: one end of a connection, or a listener, whoever holds it,
-    or nobody yet or any more.
+    """A line of the kernel's own table: one end of a connection, or a listener, whichever process
+    holds it, or nobody yet or any more.
     """
 
     local: str  # host:port

@@ -24,7 +24,7 @@ class Verifier:
     """Makes what one connection sends, and compares what comes back; each fault goes to *tell*,
     once it is certain.
 
-    The loader reads `chunk` and `position` itself: what came is as expected if
+    The loader reads `chunk` and `position` itself: received data is as expected if
     chunk.startswith(data, position).
     """
 

@@ -297,7 +297,7 @@ class _Lying(StreamEcho):
 
 
 class Liar(Server):
-    """A far end on *addresses* that lies; used as Server is. *told* are its lies so far.
+    """A far end on *addresses* that lies; used as Server is. *lies* are its lies so far.
 
     *lies* are kinds of LIES, about one in *every* bytes of a connection, on a *seed*.
     """

@@ -36,7 +36,7 @@ def check(path: Path) -> Finding:
         "rate": tried / took,
     }
     if reasons[_MIXED]:
-        return unknown("mixed")  # that is concurrency's to tell
+        return unknown("mixed")  # concurrency reports that
     if reasons:
         return fail(
             "failed",

@@ -32,7 +32,7 @@ def check(path: Path) -> Finding:
     # It went on reading: nothing waits there to be read.
     dropped = taken > _HELD and not complete and connection.end is None
     if dropped or any(fault.kind != "truncated" for fault in faults):
-        # Whoever reads slowly is asked that.
+        # The property slow-reader judges that.
         return unknown("lost", **found, first=str(faults[0]) if faults else f"{missing:,}")
     if connection.end is not None and not complete:
         return fail("ended", **found, how=connection.end)

@@ -28,7 +28,7 @@ def check(path: Path) -> Finding:
     try:
         return _beside(path)
     except Different:
-        return unknown("mixed")  # that is concurrency's to tell
+        return unknown("mixed")  # concurrency reports that
 
 
 def _beside(path: Path) -> Finding:

@@ -1,4 +1,4 @@
-"""Whoever reads slowly loses nothing: the far end, and whatever is between, waits (flow control,
+"""A slow reader loses nothing: the far end, and whatever is between, waits (flow control,
 RFC 9293, 3.8.6).
 """
 
@@ -33,7 +33,7 @@ def check(path: Path) -> Finding:
         slowly = connection.returned
         complete = path.returns(connection)
         sent, missing = connection.asked, connection.missing
-        # That is told as what it comes from.
+        # Reported by the property that is about its cause.
         faults = [fault for fault in connection.conclude() if fault.kind != "truncated"]
     found = {"sent": sent, "slowly": slowly, "missing": missing}
     if faults:
