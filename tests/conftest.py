@@ -23,6 +23,8 @@ from .program import children
 # starts would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+# A user's standard output is buffered: what fails at the end of a program fails here too.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 def descriptors() -> dict[int, str]:

@@ -156,3 +156,20 @@ def test_talk_sends_a_line_that_is_longer_than_its_window() -> None:
         data = b"x" * (20 << 20) + b"\n"
         done = run("talk", str(address), "--timeout", "8", data=data, timeout=60)
     assert done.returncode == 0 and done.stdout == data
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "check --list", "explain --list"])
+def test_an_output_that_takes_nothing_is_one_line_and_a_code(words: str) -> None:
+    """Also what is still in the buffer at the end: no traceback of the interpreter's, and no 120."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*MEARI, *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment,
+            timeout=20,
+            check=False,
+        )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr.decode()
+    assert b"No space left on device" in done.stderr

@@ -32,7 +32,7 @@ _QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED})  #
 
 
 class Names:
-    """Peers by their hosts' names, as getnameinfo gives them (CS:APP 11.4.7).
+    """Peers by their hosts' names, as getnameinfo returns them (CS:APP 11.4.7).
 
     A lookup has a bounded time; a host whose name does not come in it stays a number, and after
     abandon() every host does.
@@ -77,9 +77,10 @@ class Names:
         while True:
             host = self._asked.get()
             name = host
-            # The port stays a number: what services(5) calls an ephemeral port would only mislead.
+            # Not socket.getnameinfo(): in early releases of Python 3.11 it keeps the interpreter's
+            # lock while the resolver waits, and nothing is written meanwhile.
             with contextlib.suppress(OSError, UnicodeError):
-                name = socket.getnameinfo((host, 0), socket.NI_NUMERICSERV)[0]
+                name = socket.gethostbyaddr(host)[0]
             self._answers.put((host, name))
 
 

@@ -110,7 +110,23 @@ def main() -> None:
             " (python -X dev -m meari shows where)"
         )
         code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def _flushed(code: int) -> int:
+    """Write what is left of standard output; the exit code, 2 instead of 0 if that fails.
+
+    The interpreter would try once more at its end, print a traceback, and exit with 120.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if code == 0:
+            say(f"meari: standard output: {error.strerror}")
+            return 2
+    return code
 
 
 def _name(ctx: click.Context | None) -> str:
