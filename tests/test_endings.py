@@ -160,7 +160,7 @@ def test_talk_sends_a_line_that_is_longer_than_its_window() -> None:
 
 @pytest.mark.parametrize("words", ["--help", "--version", "check --list", "explain --list"])
 def test_an_output_that_takes_nothing_is_one_line_and_a_code(words: str) -> None:
-    """Also what is still in the buffer at the end: no traceback of the interpreter's, and no 120."""
+    """Also for text that is written at the end: no traceback of the interpreter, and no 120."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
