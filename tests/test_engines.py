@@ -8,7 +8,6 @@ import contextlib
 import os
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -82,26 +81,6 @@ def echo(rio: Rio, data: bytes) -> bytes:
     return rio.readexactly(len(data))
 
 
-def whole(server: Server, data: bytes) -> bytes:
-    """Send *data*, half-close; the bytes returned until the end of file, read meanwhile."""
-    with connect(server, 60) as rio:
-
-        def send() -> None:
-            rio.writen(data)
-            rio.shutdown()
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        got = Rio(rio.sock, deadline=rio.deadline).readn(len(data) + 1)
-        sender.join()
-    return got
-
-
-def test_every_byte_comes_back_and_then_the_end(engine: str, start: Start) -> None:
-    data = random.Random(1).randbytes(3_000_000)
-    assert whole(start(engine), data) == data
-
-
 @pytest.mark.parametrize(
     "service", [StreamEcho, partial(LineEcho, limit=100)], ids=["stream", "lines"]
 )
@@ -126,12 +105,6 @@ def test_lines_come_back_line_by_line(engine: str, start: Start) -> None:
         assert rio.readn(8192) == b"x" * 8192
         rio.shutdown()
         assert rio.readn(10_000) == b"x" * (10_000 - 8192)
-
-
-def test_an_end_of_file_at_once(engine: str, start: Start) -> None:
-    with connect(start(engine)) as rio:
-        rio.shutdown()
-        assert rio.read() == b""
 
 
 def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) -> None:
