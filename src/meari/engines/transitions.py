@@ -180,7 +180,8 @@ class Connections:
             if sent < n:
                 left = os.read(source, n - sent)
         except OSError as error:
-            self._drop_pipe()
+            if n:
+                self._drop_pipe()
             self.fail(c, error)
             return
         except MemoryError:
