@@ -208,6 +208,12 @@ class Stage:
                 self._held.append((row, message["slot"]))
         return bool(data)
 
+    def _receive_pending(self) -> None:
+        poller = select.poll()
+        poller.register(self._reads, select.POLLIN)
+        while poller.poll(0) and self._receive():
+            pass
+
     def _settled(self) -> Iterator[Step]:
         """Yield the calls that have returned, each after the waits that began before it."""
         asleep = [one for one in self._begun.values() if state(one.process) == "S"]
@@ -286,6 +292,8 @@ class Stage:
             if code > 0:
                 raise LocalError(f"{name} ended with {code}")
             if code < 0:
+                # The report of the call that killed it may be in the pipe still.
+                self._receive_pending()
                 now = time.monotonic_ns()
                 if (row := self._begun.pop(child.pid, None)) is not None:
                     now = row.began
