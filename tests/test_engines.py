@@ -81,32 +81,6 @@ def echo(rio: Rio, data: bytes) -> bytes:
     return rio.readexactly(len(data))
 
 
-@pytest.mark.parametrize(
-    "service", [StreamEcho, partial(LineEcho, limit=100)], ids=["stream", "lines"]
-)
-def test_one_byte_at_a_time(engine: str, start: Start, service: Service) -> None:
-    server = start(engine, service)
-    data = random.Random(2).randbytes(500) + b"\n" + bytes(300) + b"\r\nlast"
-    with connect(server) as rio:
-        for i in range(len(data)):
-            rio.writen(data[i : i + 1])
-            if service is StreamEcho:
-                assert rio.readexactly(1) == data[i : i + 1]
-        rio.shutdown()
-        assert rio.readn(2000) == (b"" if service is StreamEcho else data)
-
-
-def test_lines_come_back_line_by_line(engine: str, start: Start) -> None:
-    with connect(start(engine, LineEcho)) as rio:
-        rio.writen(b"one\ntwo\nthr")
-        assert rio.readn(8) == b"one\ntwo\n"
-        rio.writen(b"ee\n" + b"x" * 10_000)
-        assert rio.readline() == b"three\n"
-        assert rio.readn(8192) == b"x" * 8192
-        rio.shutdown()
-        assert rio.readn(10_000) == b"x" * (10_000 - 8192)
-
-
 def test_events_tell_a_connection_in_the_books_words(engine: str, start: Start) -> None:
     read, write = os.pipe()  # the process engine's events come from other processes
     pipe = Pipe(write, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))

@@ -190,6 +190,7 @@ def exchange(channel: Channel, data: bytes) -> bytes:
     return came + read_all(channel, 60)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_half_closed_transfers_come_back_whole(engine: str, version: str) -> None:
@@ -362,6 +363,7 @@ def test_talk_ping_and_load(far_end: str) -> None:
     assert (counted.returncode, json.loads(counted.stdout)["messages"]) == (0, 20)
 
 
+@pytest.mark.long
 def test_check_over_tls(far_end: str) -> None:
     done = near("check", far_end, "--idle", "1", "--json")
     found = {
