@@ -20,10 +20,7 @@ from xml.etree import ElementTree
 
 LINT = [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"]]
 # Tests of values and of sockets in this process: none of them starts the program.
-FAST = (
-    "address allow catalogue echo events floors histogram net rio stream_pattern stream_verify "
-    "units"
-)
+FAST = "address catalogue echo events floors histogram net rio stream_pattern stream_verify"
 AT_ONCE = str(3 * (os.cpu_count() or 1))
 SUITES = {
     "fast": [
