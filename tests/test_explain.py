@@ -294,6 +294,35 @@ def test_each_address_refuses() -> None:
     )
 
 
+def test_the_records_of_a_handshake_and_an_echo() -> None:
+    """The handshake is that of RFC 8446, figure 1; what a call carries is what it counts."""
+    written = [
+        (moment.side, [record.name for record in moment.records])
+        for moment in calls("tls", call="send")
+    ]
+    middlebox = "ChangeCipherSpec"  # RFC 8446, appendix D.4
+    proof = ["{EncryptedExtensions}", "{Certificate}", "{CertificateVerify}", "{Finished}"]
+    assert written == [
+        ("client", ["ClientHello"]),
+        ("server", ["ServerHello", middlebox, *proof]),
+        ("client", [middlebox, "{Finished}"]),
+        ("server", ["[NewSessionTicket]"] * 2),
+        ("client", ["[Application Data]"]),
+        ("server", ["[Application Data]"]),
+        ("client", ["[Alert: close_notify]"]),
+        ("server", ["[Alert: close_notify]"]),
+    ]
+    for side, other in (("client", "server"), ("server", "client")):
+        sent = [moment.records for moment in calls("tls", side, "send")]
+        assert [moment.records for moment in calls("tls", other, "recv")] == sent
+    for moment in (*calls("tls", call="send"), *calls("tls", call="recv")):
+        assert sum(record.size for record in moment.records) == moment.row.returned
+    assert noted("tls", "data").records[0].size == len(b"hello\n") + 22
+    assert noted("tls", "no-data").row.returned == noted("tls", "tickets").row.returned
+    fin = next(moment for moment in played("tls") if ("server", "FIN") in kinds(moment))
+    assert fin.number > calls("tls", "server", "send")[-1].number
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_no_story_contradicts_itself(name: str) -> None:
     """Time does not go back; no end gets two FINs; a reset is only where one belongs; what waits

@@ -6,6 +6,7 @@ observed.py   what the kernel reports about a call
 table.py      the kernel's table of connections: both ends, accepted or not
 stage.py      plays a scene: a process for each part; board.py: their cues and reports
 book.py       the functions of a scene's programs: open_listenfd, open_clientfd, as in the book
+tls_rio.py    the same over TLS, and the records that were written
 scenes/       the scenes, each the answer to a question
 timeline.py   the rows in one order, and the segments that must have crossed
 facts.py      the sentences about each call, in English and Korean

@@ -18,7 +18,7 @@ from collections.abc import Collection
 
 from ..sockets import tcp_info, unsent
 from .recorded import RecordedSocket
-from .row import Entry, Row, View
+from .row import Entry, Record, Row, View
 from .table import STATES, WITH_FIN, table
 
 T = typing.TypeVar("T")
@@ -62,6 +62,7 @@ class Draft:
         "name",
         "note",
         "part",
+        "records",
         "waited",
     )
 
@@ -82,6 +83,7 @@ class Draft:
         self.blocks = False
         self.error: str | None = None
         self.gave = ""
+        self.records: tuple[Record, ...] = ()
 
     def over(self, slept: int, sink: Sink) -> None:
         """It has returned: whether it had to wait shows in the thread's own count, *slept* before
@@ -119,6 +121,7 @@ class Draft:
             self.looked,
             holds,
             self.note,
+            self.records,
         )
 
 

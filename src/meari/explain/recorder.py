@@ -22,6 +22,7 @@ from ..rio import Poller
 from . import symbols
 from .observed import Draft, Sink, ended, ends, holds, inode, switches, view
 from .recorded import RecordedEpoll, RecordedPoll, RecordedSocket
+from .row import Record
 
 T = typing.TypeVar("T")
 
@@ -62,6 +63,7 @@ class Recorder(Kernel):
         self._old = old
         self._inherited = frozenset(() if port is None else holds())
         self.note = ""  # for the next row
+        self.records: tuple[Record, ...] = ()  # for the next write's
         self.forked: Callable[[], None] = lambda: None  # called first in a child
         self._sockets: weakref.WeakValueDictionary[int, RecordedSocket] = (
             weakref.WeakValueDictionary()
@@ -112,6 +114,8 @@ class Recorder(Kernel):
             view(sock) if name == "close" else None,
             self._take_note(),
         )
+        if name == "send":
+            row.records, self.records = self.records, ()
         row.blocks = name in _MAY_BLOCK and "MSG_DONTWAIT" not in asked
         if name in _AS_THE_SOCKET and sock is not None and sock.gettimeout() == 0:
             row.blocks = False

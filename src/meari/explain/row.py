@@ -36,6 +36,18 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A TLS record (RFC 8446, 5.1) with what is in it, as the end that wrote it knows.
+
+    *name* is written as in RFC 8446, figure 1: {Certificate} is encrypted with the handshake's
+    keys, [Application Data] with those of the data.
+    """
+
+    name: str
+    size: int  # bytes on the wire, header included
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """Times are nanoseconds of CLOCK_MONOTONIC, which is one for all processes."""
 
@@ -60,6 +72,7 @@ class Row:
     # In a scene: the sockets that this process has open: (descriptor, inode).
     holds: tuple[tuple[int, int], ...] = ()
     note: str = ""  # in a scene: what is to be said of it beside what is said of every such call
+    records: tuple[Record, ...] = ()  # of a write, over TLS: what it carries
 
     @property
     def failed(self) -> bool:
@@ -89,5 +102,6 @@ class Row:
         kept["arguments"] = tuple(kept["arguments"])
         if kept["table"] is not None:
             kept["table"] = tuple(Entry(**each) for each in kept["table"])
+        kept["records"] = tuple(Record(**each) for each in kept["records"])
         kept["holds"] = tuple((fd, inode) for fd, inode in kept["holds"])
         return Row(**kept)

@@ -9,7 +9,7 @@ import typing
 
 from ..address import Address
 
-_SHOWN = 24  # bytes of data
+_SHOWN = 24  # characters of data
 
 
 def _named(*names: str, of: typing.Any = socket) -> dict[int, str]:
@@ -120,12 +120,14 @@ def sockaddr(where: typing.Any) -> str:
 
 def text(data: bytes | bytearray | memoryview) -> str:
     """The first bytes as a C string: "hello\\n"."""
-    shown = bytes(data[:_SHOWN])
-    inside = "".join(
-        chr(b) if 32 <= b < 127 and b not in b'"\\' else _ESCAPES.get(b, f"\\{b:03o}")
-        for b in shown
-    )
-    return f'"{inside}"' + ("..." if len(data) > _SHOWN else "")
+    inside, shown = "", 0
+    for b in bytes(data[:_SHOWN]):
+        letter = chr(b) if 32 <= b < 127 and b not in b'"\\' else _ESCAPES.get(b, f"\\{b:03o}")
+        if len(inside) + len(letter) > _SHOWN:
+            break
+        inside += letter
+        shown += 1
+    return f'"{inside}"' + ("..." if len(data) > shown else "")
 
 
 def came(data: bytes) -> str:

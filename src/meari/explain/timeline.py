@@ -15,7 +15,7 @@ import typing
 from dataclasses import dataclass, field
 
 from . import facts
-from .row import Entry, Row
+from .row import Entry, Record, Row
 from .stage import Step
 from .table import WITH_FIN
 
@@ -78,6 +78,7 @@ class Moment:
     # The key of what there is to say of this call, the first time that it appears; else "".
     explained: str
     note: str  # the key of what is special in the scene
+    records: tuple[Record, ...]  # over TLS: those that the call has written, or read to their ends
 
     def to_json(self) -> dict[str, typing.Any]:
         return {
@@ -89,6 +90,7 @@ class Moment:
             "connections": [dataclasses.asdict(ends) for ends in self.ends],
             "queue": self.queue,
             **self.row.to_json(),
+            "records": [dataclasses.asdict(record) for record in self.records],
         }
 
 
@@ -110,6 +112,9 @@ class Timeline:
         self._counts: dict[tuple[str, str, str], int] = {}
         self._written: dict[tuple[str, str], int] = {}
         self._asked: dict[tuple[str, str], int] = {}  # by a write that is under way
+        # Records on their way to a side: (client's address, side), each with the place in its
+        # stream at which it ends.
+        self._records: dict[tuple[str, str], list[tuple[int, Record]]] = {}
         self._looked = 0  # when the newest table was asked for
 
     def take(self, step: Step) -> Moment:
@@ -169,7 +174,28 @@ class Timeline:
             queue,
             self._report(step.row),
             self._note(step),
+            () if step.waits else self._recorded(step.row, side),
         )
+
+    def _recorded(self, row: Row, side: str) -> tuple[Record, ...]:
+        """The records that *row* has written, or has read to their ends.
+
+        A read's are told by the count of bytes, from what the other side has written.
+        """
+        address = self._connection.get(row.inode, "")
+        other = SERVER if side == CLIENT else CLIENT
+        if row.records:
+            ahead = self._records.setdefault((address, other), [])
+            at = self._written.get((address, side), 0) - (row.returned or 0)
+            for record in row.records:
+                at += record.size
+                ahead.append((at, record))
+            return row.records
+        ahead = self._records.get((address, side), [])
+        read = self._counts.get((address, side, "read"), 0)
+        found = [record for at, record in ahead if at <= read]
+        del ahead[: len(found)]
+        return tuple(found)
 
     def _report(self, row: Row) -> str:
         key = facts.saying(row)

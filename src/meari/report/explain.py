@@ -128,6 +128,9 @@ class Teller:
         if self._forked and row.name in ("fork", "close", "accept"):
             fds = ", ".join(str(fd) for fd, _ in row.holds) or "-"
             text.append(f"  [{facts.word('open', self._language, fds=fds)}]", style="dim")
+        for record in moment.records:
+            text.append(f"\n  {record.name}", style="magenta")
+            text.append(f" {record.size:,}", style="dim")
         return text
 
     def _in_between(self, moment: Moment) -> Text:

@@ -163,6 +163,9 @@ def _call(moment: Moment) -> str:
     if row.name in ("fork", "close") and row.holds:
         fds = ", ".join(str(fd) for fd, _ in row.holds)
         parts.append(f' <span class="mute">[{_spans(_word("open", fds=fds))}]</span>')
+    for record in moment.records:
+        size = f'<span class="mute">{record.size:,}</span>'
+        parts.append(f'<span class="record">{escape(record.name)} {size}</span>')
     return "".join(parts)
 
 

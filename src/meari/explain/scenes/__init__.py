@@ -15,6 +15,7 @@ from . import (
     reset,
     select,
     short_count,
+    tls,
     two_descriptors,
 )
 
@@ -31,4 +32,5 @@ SCENES: dict[str, tuple[Part, ...]] = {
     "reset": reset.PARTS,
     "in-use": in_use.PARTS,
     "refused": refused.PARTS,
+    "tls": tls.PARTS,
 }
