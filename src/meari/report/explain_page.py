@@ -35,8 +35,8 @@ _TEXTS = {
     "back": {"en": "back", "ko": "이전"},
     "on": {"en": "next", "ko": "다음"},
     "step": {"en": "step", "ko": "단계"},
-    "unread": {"en": "{n} to be read", "ko": "안 읽음 {n}"},
-    "unsent": {"en": "{n} not acknowledged", "ko": "ACK 대기 {n}"},
+    "unread": {"en": "{n} unread", "ko": "안 읽음 {n}"},
+    "unsent": {"en": "{n} unacknowledged", "ko": "ACK 대기 {n}"},
     "queue": {"en": "accept queue", "ko": "accept 큐"},
 }
 
