@@ -26,6 +26,7 @@ lint: $(VENV)/.tools
 bench: .bench/.installed
 	@.bench/bin/python bench/compare.py $(BENCH)
 	@.bench/bin/python bench/near.py $(BENCH)
+	@.bench/bin/python bench/tls.py $(BENCH)
 
 bench-idle: .bench/.installed
 	@.bench/bin/python bench/idle.py

@@ -1,11 +1,14 @@
 """Echo servers of other makes, as their documentation has them: python rivals.py
-asyncio|uvloop|gevent|socketserver PORT
+asyncio|uvloop|gevent|socketserver PORT [CERT]
+
+With CERT, a file with a certificate and its key, asyncio and uvloop serve TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socketserver
+import ssl
 import sys
 from typing import Any
 
@@ -18,8 +21,12 @@ class Echo(asyncio.Protocol):
         self.transport.write(data)
 
 
-async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port)
+async def serve(port: int, cert: str | None) -> None:
+    context = None
+    if cert is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert)
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port, ssl=context)
     await server.serve_forever()
 
 
@@ -50,12 +57,13 @@ def use_socketserver(port: int) -> None:
 
 def main() -> None:
     name, port = sys.argv[1], int(sys.argv[2])
+    cert = sys.argv[3] if len(sys.argv) > 3 else None
     if name == "asyncio":
-        asyncio.run(serve(port))
+        asyncio.run(serve(port, cert))
     elif name == "uvloop":
         import uvloop
 
-        uvloop.run(serve(port))
+        uvloop.run(serve(port, cert))
     elif name == "gevent":
         use_gevent(port)
     else:

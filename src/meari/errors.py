@@ -7,7 +7,7 @@
     │   ├── ListenError         a listener could not be opened
     │   └── CapacityError       out of descriptors or memory, for now
     ├── PeerError               the far side's, or the path's
-    │   ├── ConnectError        nobody could be reached; each address with its reason
+    │   ├── ConnectError        no address could be reached; each with its reason
     │   └── IncompleteRead      the end came before the bytes that were asked for
     ├── DeadlineError           a wait took longer than it was given (a TimeoutError too)
     ├── Stopped                 our own stop ended a wait

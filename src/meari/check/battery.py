@@ -1,12 +1,12 @@
-"""The battery: which properties there are, what each needs to hold, and which are tried together.
+"""The battery: the properties, what each needs, and which are tried together.
 
-First those that tell the others what to expect, one after the other and alone, since some of them
-compare times. If many are served at once, the rest runs together, each in a thread of its own, and
-beside them the idle connections wait. If not, one is tried after the other. The resets come when
-nobody else is there to be harmed.
+The properties that tell the others what to expect are tried first, one after the other and alone,
+because some of them compare times. If the far end serves many clients at once, the others run
+together, each in a thread of its own, while the idle connections wait beside them. If not, they are
+tried one after the other. Resets come last, when no other property can be disturbed.
 
-A far end of our own (Spawned) is started anew for each property, so that the fault of one is not
-taken for another's.
+A started server (Spawned) is started anew for each property, so that the fault of one is not
+attributed to another.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ from .spawned import Spawned
 from .trial import judge, try_spawned
 
 FIRST, TOGETHER, LAST, ASIDE = range(4)
-# Clients at once, that have to be wanted, and served, for what runs together: the idle, the short,
-# and four more.
+# Clients at once that have to be requested, and served, for properties to run together: idle,
+# short, and four more.
 _ENOUGH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """*needs* names those that have to hold, for this one to say anything; *after* those that have
-    to be tried before.
+    """*needs*: the properties that have to hold before this one can be judged; *after*: those that
+    have to be tried before.
 
-    In any case nothing is said where some connections are not served at all (share).
+    In any case nothing is judged if some connections are not served at all (share).
     """
 
     name: str
@@ -75,8 +75,10 @@ class Property:
     when: int
     needs: tuple[str, ...] = ("connect", "middle")
     after: tuple[str, ...] = ()
-    spawned: bool | None = None  # True: for a far end of our own alone; False: for any other
-    # "tcp": about segments or resets, which a Unix socket has not; "tls": about the handshake.
+    # True: only for a started server; False: only for any other far end
+    spawned: bool | None = None
+    # "tcp": about segments or resets, which a Unix socket does not have; "tls": about the
+    # handshake.
     of: str = ""
 
     def fits(self, scheme: str) -> bool:
@@ -129,8 +131,8 @@ _ONLY = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the property *name* showed, the seconds that it took, and what a server of ours did
-    meanwhile.
+    """The finding of the property *name*, the seconds that it took, and what was seen of a started
+    server.
     """
 
     name: str
@@ -149,7 +151,7 @@ def choose(
 ) -> list[Property]:
     """The properties to report, in their order; *spawned* as in Property, None for all of them.
 
-    Each fits every one of *schemes*. Raises UsageError for a name that is none of theirs.
+    Each fits every one of *schemes*. Raises UsageError for an unknown name.
     """
     names = [each.name for each in PROPERTIES if spawned is None or each.spawned in (None, spawned)]
     for name in (*only, *skip):
@@ -193,8 +195,8 @@ def with_needs(chosen: Iterable[Property], scheme: str = "tcp") -> list[Property
 
 
 class Battery:
-    """Tries *chosen*, and what they need, on the way to *targets*, or to a server that *spawn*
-    starts, with its targets.
+    """Tries *chosen* and the properties that they need, on the path to *targets* or to a server
+    that *spawn* starts.
     """
 
     def __init__(
@@ -210,14 +212,14 @@ class Battery:
         self._targets, self._plan, self._stop, self._spawn = targets, plan, stop, spawn
         self._waiting = with_needs(chosen, targets[0].scheme if targets else "tcp")
         self.running: set[str] = set()  # by name
-        self.one_server = False  # a server of ours that always listens on the same port
+        self.one_server = False  # a started server that always listens on the same port
         self._reachability = Reachability(self.known, plan)
         self._over: SimpleQueue[Result | tuple[str, BaseException]] = SimpleQueue()
 
     def run(self) -> None:
-        """Try them all; what is over is in `results`, what is not in `running`.
+        """Try all of them; finished ones are in `results`, the others in `running`.
 
-        Raises Stopped, and LocalError if the server of ours does not start; the stop is set then,
+        Raises Stopped, and LocalError if the started server does not start; the stop is set then,
         for all of them.
         """
         raised: BaseException | None = None
@@ -235,20 +237,20 @@ class Battery:
                 name, error = result
                 self.running.discard(name)
                 raised = raised or error
-                self._stop.set()  # the others are not waited for
+                self._stop.set()  # do not wait for the others
         if raised is not None:
             raise raised
-        if self._stop.wait(0):  # whatever was cut short is no verdict
+        if self._stop.wait(0):  # an interrupted property has no verdict
             raise Stopped("stopped")
 
     def _ready(self) -> list[Property]:
-        """What may begin now: of the earliest stage that is not over, and the idle connections
-        beside all but the first.
+        """The properties that may begin now: those of the earliest unfinished stage, and idle
+        beside all but the first stage.
         """
         stage = min((each.when for each in self._waiting), default=ASIDE)
         ready = [each for each in self._waiting if each.when == stage and self._settled(each)]
         beside = {each.when for each in PROPERTIES if each.name in self.running} - {ASIDE}
-        # Then nothing runs beside another.
+        # Then properties run one after the other.
         alone = self.known.capacity is not None or self._plan.clients < _ENOUGH
         if alone or self._spawn is not None or stage != TOGETHER:
             ready = [] if beside else ready[:1]
@@ -258,13 +260,13 @@ class Battery:
             return [] if self.running else ready
         idle = [each for each in self._waiting if each.when == ASIDE]
         if self._spawn is None and stage == LAST and (idle or "idle" in self.running):
-            ready = []  # what may end the far end comes after those that wait
+            ready = []  # properties that may end the far end come after those that wait
         if self._spawn is None and alone:
             return ready or (idle if stage in (LAST, ASIDE) and not self.running else [])
         return ready + (idle if stage in (TOGETHER, LAST) and FIRST not in beside else [])
 
     def _settled(self, each: Property) -> bool:
-        """Whether all that it needs, or comes after, has been tried."""
+        """True if all properties that it needs, or comes after, have been tried."""
         return all(need in self.results for need in each.needs + each.after)
 
     def _begin(self, each: Property) -> None:
@@ -289,7 +291,7 @@ class Battery:
             self._over.put((each.name, error))
 
     def _need(self, each: Property) -> Finding | None:
-        """Why *each* cannot be judged, if what was found before says so."""
+        """The reason why *each* cannot be judged, from earlier findings; None if it can."""
         if self.known.gone is not None and each.module is not alive:
             return unknown("path-gone", since_s=self.known.gone.since - self.known.began)
         if time.monotonic() - self.known.began > self._plan.most and each.module is not alive:
@@ -312,7 +314,7 @@ class Battery:
         return None
 
     def _find(self, each: Property) -> Finding:
-        """Try it; once more if the path was not there meanwhile (reachability.py)."""
+        """Try a property; once more if the path was interrupted meanwhile (reachability.py)."""
         first = Path(self._targets, self._plan, self.known, self._stop)
         known = self.known
         before = (
@@ -325,7 +327,7 @@ class Battery:
         finding = self._reachability.review(each.name, judge(each.module, first), first, last=False)
         if finding is not None:
             return finding
-        # What the outage made of it is no knowledge of the far end.
+        # What was learnt during the outage says nothing about the far end.
         known.large_lost, known.lines_lost, known.capacity, known.forgets, known.turns_away = before
         again = Path(self._targets, self._plan, self.known, self._stop)
         found = judge(each.module, again)

@@ -1,8 +1,8 @@
-"""What a finding says, and what it may come from: sentences.toml and causes.toml, in English and
+"""The sentences of findings and their likely causes: sentences.toml and causes.toml, in English and
 Korean.
 
-A cause is told as likely where its property, what was seen, and the evidence fit; several may, the
-likeliest stands first in its file.
+A cause is reported as likely if its property, what was seen and the evidence match. If several
+match, the likeliest stands first in its file.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _IN = {
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What may be behind a finding, what to do, and the primary source that says so."""
+    """A likely cause of a finding, its remedy, and the primary source."""
 
     name: str
     cause: str
     remedy: str
     title: str
     url: str
-    example: bool = False  # a product that has the mechanism of a cause before it
+    example: bool = False  # a product that has the mechanism of the cause before it in the file
 
 
 class _Numbers(string.Formatter):
-    """Knows four formats more: time and seconds (of seconds), size (of bytes) and word (of the
-    sentences' own words).
+    """A formatter with four more formats: time and seconds (of seconds), size (of bytes) and word
+    (of the sentences' own words).
     """
 
     def __init__(self, words: dict[str, dict[str, str]], language: str) -> None:
@@ -67,7 +67,7 @@ def _file(name: str) -> dict[str, typing.Any]:
 
 
 def sentence(result: Result, language: str) -> str:
-    """What *result* says, in one sentence."""
+    """The sentence of *result*."""
     known = _file("sentences.toml")
     seen = result.finding.seen
     found = known.get(result.name, {}).get(seen) or known["any"][seen]
@@ -80,14 +80,14 @@ def word(name: str, language: str) -> str:
 
 
 def about(name: str, language: str) -> str:
-    """What the property *name* is."""
+    """The description of the property *name*."""
     found: str = _file("sentences.toml")["about"][name][language]
     return found
 
 
 def causes(result: Result, language: str, *, spawned: bool) -> Iterator[Cause]:
-    """What *result* may come from, the likeliest first; *spawned*: the far end is a server of
-    somebody's own.
+    """The likely causes of *result*, the likeliest first; *spawned*: the far end is a started
+    server.
     """
     if result.finding.verdict in (Verdict.OK, Verdict.UNKNOWN):
         return
@@ -126,8 +126,8 @@ def _fits(known: dict[str, typing.Any], result: Result, spawned: bool) -> bool:
 
 
 def _within(value: typing.Any, wanted: typing.Any) -> bool:
-    """*wanted* is a pair of numbers, both ends meant; a text that is part of the value, or one of
-    its texts; or some of those.
+    """True if *value* matches *wanted*: a pair of numbers is a closed interval; a text matches as a
+    part or as one of several; a list matches if one of its elements does.
     """
     if isinstance(wanted, str):
         return wanted in value if isinstance(value, str | list) else False

@@ -1,8 +1,8 @@
 """One connection to the far end, both directions at once, every byte verified.
 
-What is sent ends at a newline: a far end that returns whole lines holds nothing back, and only the
-property that asks for it finds out. It is the keyed stream, or where the bytes are not what is
-asked about, one line of text again and again: a far end that spoils some bytes is not to fail every
+Sent data ends with a newline, so a far end that returns whole lines holds nothing back; only the
+property `partial` finds out. The data is the keyed stream; or, where bytes are not the question,
+one line of text again and again, so that a far end that damages some bytes does not fail every
 property.
 """
 
@@ -22,13 +22,13 @@ from ..stop import Stop, milliseconds
 from ..stream.pattern import Stream
 from ..stream.verify import Fault, Verifier
 
-_TICK = 0.05  # seconds from one look at what is waited for to the next, at most
-_FAULTS = 100  # kept
+_TICK = 0.05  # seconds between two checks of a condition, at most
+_FAULTS = 100  # faults kept
 _NAMED = re.compile(rb"meari (\d{6}): ")
 
 
 class _Text:
-    """What a Verifier is to the keyed stream, to one line of text, which names its connection."""
+    """The counterpart of a Verifier for one line of text, which names its connection."""
 
     def __init__(self, number: int, report: Callable[[Fault], None]) -> None:
         self.number, self.report = number, report
@@ -76,7 +76,7 @@ class _Keyed(Verifier):
 
 
 class Connection:
-    """The connection on *channel*, which connecting took *took* seconds.
+    """The connection on *channel*, which took *took* seconds to connect.
 
     It carries text that names its *number*, or the stream of the connection of that number in *run*
     (pattern.py).
@@ -94,13 +94,13 @@ class Connection:
         self._closing = closing  # called right before the socket is closed, once
         self.faults: list[Fault] = []  # the first of them
         self.asked = 0  # bytes to be sent, in all
-        self.written = 0  # bytes that the kernel took
-        self.reading = True  # False: what comes is left in the kernel
-        self.parting = False  # our FIN goes out once all that was asked for is written
+        self.written = 0  # bytes written
+        self.reading = True  # False: received bytes are left in the kernel
+        self.parting = False  # our FIN is sent once all requested bytes are written
         self.parted = False
-        # How the far end ended it: FIN, RESET or the kernel's word for it.
+        # How the far end ended it: FIN, RESET or the kernel's error.
         self.end: str | None = None
-        self.moved = time.monotonic()  # when the last byte moved, either way
+        self.moved = time.monotonic()  # when the last byte moved, in either direction
         self.ended_at = 0.0
         # The far end's FIN came without the layer's own end.
         self.truncated = False
@@ -122,12 +122,12 @@ class Connection:
             self.faults.append(fault)
 
     def ask(self, n: int) -> None:
-        """Send *n* bytes more, and then as many as it takes to a newline."""
+        """Send at least *n* more bytes, up to the next newline."""
         self.asked = self._verifier.newline(self.asked + max(n, 1) - 1) + 1
 
     @property
     def returned(self) -> int:
-        """How many of the bytes sent have come back, as far as can be told."""
+        """The number of sent bytes that have been returned, as far as can be determined."""
         return min(self._verifier.progress, self.asked)
 
     @property
@@ -135,7 +135,7 @@ class Connection:
         return self.asked - self.returned
 
     def mask(self) -> int:
-        """What poll(2) is to say of it; 0: nothing more is expected."""
+        """The events to poll for; 0: nothing more is expected."""
         return (
             0
             if self.end is not None
@@ -143,10 +143,10 @@ class Connection:
         )
 
     def step(self, event: int) -> None:
-        """Do what poll(2) says is possible."""
+        """Read and write as poll(2) reports."""
         if self.reading and event & (select.POLLIN | select.POLLERR | select.POLLHUP):
             self._read()
-        elif event & select.POLLERR:  # nobody reads, so nobody would learn it
+        elif event & select.POLLERR:  # without reading, the error would not be noticed
             self.channel.look()
             self._ended()
         if event & select.POLLOUT and self.end is None:
@@ -154,7 +154,7 @@ class Connection:
         self.part()
 
     def part(self) -> None:
-        """Our FIN, if it is due."""
+        """Send our FIN if it is due."""
         if self.parting and not self.parted and self.written == self.asked:
             self.parted = True
             self.channel.half_close()
@@ -189,7 +189,7 @@ class Connection:
         self.written += n
 
     def conclude(self) -> list[Fault]:
-        """No more is waited for: what is missing is named too."""
+        """End verification: missing bytes become faults too."""
         self._verifier.unmake(len(self._out) - self._at)
         self._out, self._at = b"", 0
         self._verifier.finish()
@@ -218,9 +218,9 @@ def pump(
     quiet: float,
     most: float = 60.0,
 ) -> bool:
-    """Write and read on *lines* until *done*; whether it came to that.
+    """Write and read on *lines* until *done* returns true; whether it did.
 
-    It ends otherwise when no byte moved for *quiet* seconds, or after *most* in all. Raises
+    Otherwise it ends when no byte moved for *quiet* seconds, or after *most* in all. Raises
     Stopped.
     """
     began = time.monotonic()

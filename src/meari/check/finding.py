@@ -1,4 +1,4 @@
-"""What one property shows."""
+"""The result of one property."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Evidence = int | float | str | list[str]
 class Verdict(enum.StrEnum):
     """OK: it holds.
 
-    WARN: it holds, but somebody should know. FAIL: it does not hold. UNKNOWN: nothing can be said,
-    and why.
+    WARN: it holds, with a remark. FAIL: it does not hold. UNKNOWN: it cannot be judged, with the
+    reason.
     """
 
     OK = "ok"
@@ -23,9 +23,9 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A verdict, *seen*, which names the sentence that says it, and the numbers of that sentence.
+    """A verdict; *seen* names its sentence, *evidence* has the numbers of that sentence.
 
-    In *evidence* times are seconds, sizes bytes.
+    In *evidence*, times are in seconds, sizes in bytes.
     """
 
     verdict: Verdict
@@ -51,9 +51,9 @@ def unknown(seen: str, **evidence: Evidence) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What was seen of a server of ours while a property was tried. "" where nothing was."""
+    """The observations of a started server while a property was tried; "" where there was none."""
 
-    language: str  # it is written in: "c", "python", "node", "java"
+    language: str  # its language: "c", "python", "node", "java"
     printed: str  # the last line that it printed
-    doing: str  # "sleeps" or "spins", where it was to answer and did not
+    doing: str  # "sleeps" or "spins", if it did not answer
     child: str  # the signal that a child of it died of

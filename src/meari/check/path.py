@@ -1,4 +1,4 @@
-"""What a property is given: connections to the far end, and what is known of it so far."""
+"""The path under test: makes connections, and holds what is known of the far end so far."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ..stop import Stop
 from .connection import Connection, pump
 from .spawned import Spawned
 
-_MOST_PATIENT = 20.0  # seconds, whatever one bad round trip took
-# Seconds that one property may take, while bytes move (but for idle, which waits on purpose).
+_MOST_PATIENT = 20.0  # seconds, even after one bad round trip
+# Seconds that one property may take while bytes move (except idle, which waits on purpose).
 _MOST, _MOST_QUICK = 120.0, 15.0
-# Seconds that all may take, beside the longest idle time: what is left is not judged.
+# Seconds that all may take, beside the longest idle time: remaining properties are not judged.
 _ALL, _ALL_QUICK = 600.0, 75.0
-_SILENT = 2  # retransmissions in a row, without an acknowledgement: one packet lost is one
+_SILENT = 2  # retransmissions in a row without an acknowledgement: a single lost packet causes one
 _SIP = 0.001  # seconds from one piece to the next, for a slow reader
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What one connection on a quiet path showed, in seconds."""
+    """The times of one connection on a quiet path, in seconds."""
 
     connect: float  # the least of some
     echo: float  # the least of some round trips of one byte
@@ -41,8 +41,8 @@ class Baseline:
 
 @dataclass(slots=True)
 class Plan:
-    """How a check is made: *clients* at once at the most, *idle* seconds at the most, *quick*: not
-    as much of each.
+    """The parameters of a check: at most *clients* at once, at most *idle* seconds of silence;
+    *quick*: less of each.
     """
 
     clients: int = 20
@@ -53,14 +53,14 @@ class Plan:
 
     @property
     def most(self) -> float:
-        """Seconds after which nothing more is begun."""
+        """Seconds after which no property begins."""
         return _ALL_QUICK if self.quick else _ALL + self.idle
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """The far end could not be reached from *since* on, until *until* (None: to the end); times of
-    time.monotonic().
+    """An outage: the far end could not be reached from *since* until *until* (None: to the end);
+    times of time.monotonic().
     """
 
     since: float
@@ -70,28 +70,28 @@ class Outage:
 
 @dataclass(slots=True)
 class Known:
-    """What the properties tried so far have shown to those after them."""
+    """What earlier properties have found out for later ones."""
 
     base: Baseline | None = None
-    rate: float = 0.0  # bytes a second, each way, on one connection
+    rate: float = 0.0  # bytes a second in each direction, on one connection
     lines_lost: bool = False  # of several in one segment
     large_lost: bool = False  # what does not fit into a small segment
-    capacity: int | None = None  # how many are served at once, if that is fewer than were tried
-    forgets: bool = False  # some connections are accepted by the kernel, and never by the far end
+    capacity: int | None = None  # the number served at once, if it is less than the number tried
+    forgets: bool = False  # some connections are accepted by the kernel but never by the far end
     turns_away: bool = False  # those beyond, where others make them wait
-    # By property: whether it was ok, or ok with a warning.
+    # By property: True if it was ok, or ok with a warning.
     held: dict[str, bool] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     outages: list[Outage] = field(default_factory=list)
-    gone: Outage | None = None  # the one that has not ended
+    gone: Outage | None = None  # the outage that has not ended
     numbers: itertools.count[int] = field(default_factory=itertools.count)  # of the connections
     run: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))
 
 
 class Path:
-    """The way to the first of *targets* that answers.
+    """The path to the first of *targets* that accepts.
 
-    Where the far end is a process of ours, it is *spawned*.
+    *spawned* is the far end if it is a started server.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class Path:
 
     @property
     def unix(self) -> bool:
-        """Whether it is a Unix socket: on this machine, without segments or resets."""
+        """True for a Unix socket: on this machine, without segments or resets."""
         return self.targets[0].family == socket.AF_UNIX
 
     @property
     def patience(self) -> float:
-        """Seconds after which what has not come is not waited for: many times what was measured,
-        however busy it is here.
+        """Seconds to wait for an answer: many times the measured times, however busy this machine
+        is.
         """
         least = 0.8 if self.plan.quick else 3.0
         return (
@@ -133,15 +133,15 @@ class Path:
 
     @property
     def connecting(self) -> float:
-        """Seconds that connecting may take: a SYN that was dropped is sent again after 1, and once
-        more after 3 (RFC 6298).
+        """Seconds that connecting may take: a dropped SYN is retransmitted after 1 s, and again
+        after 3 (RFC 6298).
         """
         return max(self.patience, 2.5)
 
     @property
     def margin(self) -> float:
-        """Seconds by which two waits of one round trip may differ for no reason but the path's and
-        this machine's own.
+        """Seconds by which two round trips may differ only because of the path and of this
+        machine.
         """
         return (
             0.02
@@ -150,13 +150,13 @@ class Path:
         )
 
     def amount(self, most: int, seconds: float = 1.0) -> int:
-        """Bytes of a bulk transfer: *most*, or as many as take some *seconds* on a slow path."""
+        """Bytes of a bulk transfer: *most*, or what takes some *seconds* on a slow path."""
         return (
             most if not self.known.rate else min(most, max(65536, int(seconds * self.known.rate)))
         )
 
     def connect(self, mss: int | None = None) -> Connection:
-        """A connection that carries lines of text, in segments of *mss* bytes at the most.
+        """A connection that carries lines of text, in segments of at most *mss* bytes.
 
         Raises ConnectError, LocalError, Stopped.
         """
@@ -177,9 +177,7 @@ class Path:
         )
 
     def rio(self) -> Rio:
-        """A connection to read and write on as it is, each wait with a deadline: renew() gives it
-        the next. Raises as line().
-        """
+        """A plain connection; each wait has a deadline, which renew() extends. Raises as line()."""
         opened = open_channel(self.targets, self.connecting, self.stop)
         deadline = time.monotonic() + self.patience
         early = opened.channel.read() if opened.channel.waiting else b""
@@ -195,9 +193,7 @@ class Path:
         return rio
 
     def _closing(self, sock: socket.socket) -> None:
-        """Notice, before a connection is closed, that the peer's kernel no longer acknowledges what
-        was sent.
-        """
+        """Note, before a connection is closed, that sent data is not acknowledged any more."""
         with contextlib.suppress(OSError):
             info = tcp_info(sock)
             if info.unacked and info.retransmitting >= _SILENT:
@@ -210,18 +206,18 @@ class Path:
             raise Stopped("stopped")
 
     def renew(self, rio: Rio, seconds: float | None = None) -> None:
-        """Its next waits may last *seconds*, or the patience; never past what a property has in
-        all.
-        """
+        """Extend the deadline to *seconds*, or to the patience; never past the property's own."""
         rio.deadline = min(time.monotonic() + (seconds or self.patience), self.until)
 
     @property
     def until(self) -> float:
-        """When this property has to be over, whatever still moves: a time of time.monotonic()."""
+        """The deadline of this property, whatever still moves: a time of time.monotonic()."""
         return self.began + (_MOST_QUICK if self.plan.quick else _MOST)
 
     def returns(self, *connections: Connection) -> bool:
-        """Wait until all that was sent on *lines* is back, or they have ended; whether it is."""
+        """Wait until all bytes sent on *lines* are returned, or the lines have ended; whether they
+        are.
+        """
         for connection in connections:
             connection.reading = True
         self._pump(
@@ -234,7 +230,7 @@ class Path:
         return not any(connection.missing for connection in connections)
 
     def ends(self, *connections: Connection, quiet: float | None = None) -> bool:
-        """Our FIN on each of *lines*, and wait for the far end's; whether it came on all."""
+        """Send our FIN on each of *lines* and wait for the far end's; whether all of them came."""
         for connection in connections:
             connection.reading = connection.parting = True
         self._pump(
@@ -247,9 +243,9 @@ class Path:
     def _pump(
         self, connections: Collection[Connection], done: Callable[[], bool], quiet: float
     ) -> None:
-        """Until *done*, or nothing moves any more.
+        """Wait until *done* returns true, or no byte moves.
 
-        Raises Unfinished if it still does after a long time.
+        Raises Unfinished if bytes still move after a long time.
         """
         over = pump(
             connections,
@@ -269,8 +265,8 @@ class Path:
     def fills(
         self, *connections: Connection, most: float = 3.0, quiet: float | None = None
     ) -> bool:
-        """Write what was asked on *lines*, reading nothing, until it is all written or no more is
-        taken; whether it is that.
+        """Write pending bytes on *lines*, reading nothing, until all are written or no more are
+        accepted; whether it is the latter.
         """
         quiet = quiet or (0.1 if self.plan.quick else 0.25)
         for connection in connections:
@@ -288,7 +284,7 @@ class Path:
         return any(connection.written < connection.asked for connection in connections)
 
     def sips(self, connection: Connection, enough: Callable[[], bool]) -> None:
-        """Read a piece at a time until *enough*, the end, or nothing more comes."""
+        """Read in pieces until *enough* returns true, the end of file, or silence."""
         connection.reading = True
         moving = True
         while (
@@ -308,7 +304,7 @@ class Path:
             self.wait(_SIP)
 
     def round_trip(self, rio: Rio, seconds: float | None = None) -> float:
-        """One byte, a newline, there and back, in seconds, and within so many.
+        """The seconds of a round trip of one byte, a newline, at most *within*.
 
         Raises as Rio does, and Different.
         """
@@ -341,8 +337,8 @@ class _Rio(Rio):
 
 
 class Unfinished(Exception):
-    """Bytes still move after *seconds*, as long as a property may take; *missing* are still to
-    come.
+    """Bytes still move after *seconds*, the limit of a property; *missing* bytes are
+    outstanding.
     """
 
     def __init__(self, missing: int, seconds: float) -> None:
@@ -352,7 +348,7 @@ class Unfinished(Exception):
 
 
 class Different(Exception):
-    """What came is not what was sent; *came* is its beginning."""
+    """The received bytes differ from the sent ones; *came* is their beginning."""
 
     def __init__(self, came: bytes) -> None:
         super().__init__(f"{came!r} came")

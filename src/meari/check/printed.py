@@ -1,4 +1,6 @@
-"""The output of a started server: read at once, so that it never waits; the end is kept."""
+"""The output of a started server: read at once, so that the server never blocks; the last part is
+kept.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,11 @@ import select
 import threading
 
 _KEPT = 65536  # bytes
-_READS = 32  # at once: who prints without end must not keep the lock
+_READS = 32  # at once: a server that prints without end must not keep the lock
 
 
 class Printed:
-    """A pipe: `write` is its end for the server; a thread reads the other.
+    """A pipe: `write` is the server's end; a thread reads the other.
 
     Raises OSError without descriptors.
     """
@@ -36,7 +38,7 @@ class Printed:
                 return
 
     def _take(self) -> bool:
-        """Take all that is there; False at the end of it."""
+        """Read all that is there; False at end of file."""
         with self._lock:
             for _ in range(_READS):
                 try:
@@ -57,7 +59,9 @@ class Printed:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def close(self) -> None:
-        """What has the other end open may write on, to nobody."""
+        """Stop reading. Processes that still hold the pipe can write to it, and their output is
+        lost.
+        """
         with contextlib.suppress(OSError):
             os.close(self._stop_write)
         self._thread.join()

@@ -21,9 +21,9 @@ from ..errors import ConnectError, LocalError
 from .finding import Finding, Verdict, unknown
 from .path import Known, Outage, Path, Plan
 
-_RECOVERY = 5.0  # seconds that an outage may last, and a few patiences at the least
-_SYN_AGAIN = 0.9  # seconds: a SYN that is lost is sent again after 1 (RFC 6298)
-_NEAR = 0.001  # seconds of a handshake, up to which both ends are taken to be on one machine
+_RECOVERY = 5.0  # seconds that an outage may last; at least a few patiences
+_SYN_AGAIN = 0.9  # seconds: a lost SYN is retransmitted after 1 (RFC 6298)
+_NEAR = 0.001  # seconds of a handshake: up to this, both ends are considered to be on one machine
 _SILENT = frozenset(
     {
         "stuck",
@@ -37,14 +37,14 @@ _SILENT = frozenset(
         "alone",
     }
 )
-_LOOK = 0.1  # seconds from one attempt to the next
-_FAR_END = ("refused", "no echo")  # in a reason: the far end's kernel answers, the path is there
-# Before the first of these hold there is nothing to compare with; alive asks the same question.
+_LOOK = 0.1  # seconds between two attempts
+_FAR_END = ("refused", "no echo")  # a reason: the far end's kernel answers, so the path is there
+# Before these have held there is nothing to compare with; alive asks the same question.
 _NOT_REVIEWED = frozenset({"connect", "handshake", "share", "partial", "alive"})
 
 
 class Reachability:
-    """One for a check; properties that run together share it."""
+    """The reachability of one check; properties that run together share it."""
 
     def __init__(self, known: Known, plan: Plan) -> None:
         self._known, self._plan = known, plan
@@ -53,7 +53,7 @@ class Reachability:
     def review(self, name: str, finding: Finding, path: Path, *, last: bool) -> Finding | None:
         """The finding to report for the property *name*, or None if it is to be tried again.
 
-        *last*: there is no other try. Raises Stopped.
+        *last*: there is no further try. Raises Stopped.
         """
         if finding.verdict in (Verdict.OK, Verdict.WARN) or name in _NOT_REVIEWED:
             return finding
@@ -65,7 +65,7 @@ class Reachability:
             asked = time.monotonic()
             reason = self._ask(path)
             if reason == "":
-                if time.monotonic() - asked > _SYN_AGAIN:  # it ended while we asked
+                if time.monotonic() - asked > _SYN_AGAIN:  # it ended meanwhile
                     self._known.outages.append(
                         Outage(path.heard, time.monotonic(), "a SYN was sent again")
                     )
@@ -82,14 +82,14 @@ class Reachability:
             since = path.heard if cut else asked
             if self._recovers(path):
                 if not cut:
-                    return finding  # it was busy with what the property had done to it
+                    return finding  # it was still busy because of the property
                 self._known.outages.append(Outage(since, time.monotonic(), reason))
                 return None if name != "idle" and not last else unknown("path-outage")
             self._known.gone = Outage(since, None, reason)
             return self._gone(finding, path)
 
     def confirm(self, path: Path) -> None:
-        """A second try was well: if nothing was acknowledged in the first, on *path*, there was an
+        """A second try held: if nothing was acknowledged in the first, on *path*, there was an
         outage.
         """
         with self._lock:
@@ -102,14 +102,14 @@ class Reachability:
 
     @property
     def _distant(self) -> bool:
-        """True if there is a network in between, which may lose what the far end sends without a
-        trace on our side.
+        """True if there is a network between, which may lose the far end's packets without a trace
+        on our side.
         """
         return self._known.base is not None and self._known.base.connect > _NEAR
 
     def _gone(self, finding: Finding, path: Path) -> Finding:
-        """What is known of a property during which the far end went away: its own verdict, if it
-        was not the path.
+        """The finding of a property during which the far end became unreachable: its own verdict,
+        unless the path was the cause.
         """
         gone = self._known.gone
         assert gone is not None
@@ -129,7 +129,7 @@ class Reachability:
         return False
 
     def _ask(self, path: Path) -> str:
-        """Why the far end does not answer; "" if it does."""
+        """The reason why the far end does not answer; "" if it does."""
         probe = Path(path.targets, self._plan, self._known, path.stop)
         try:
             with probe.connect() as connection:
@@ -148,7 +148,7 @@ class Reachability:
         except ConnectError as error:
             return "; ".join(error.reasons)
         except LocalError:
-            return ""  # this machine's own limit says nothing of the path
+            return ""  # a limit of this machine says nothing about the path
 
 
 def _of_the_far_end(reason: str) -> bool:

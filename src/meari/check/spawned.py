@@ -1,6 +1,4 @@
-"""The far end as a process of ours: started, watched through /proc, and ended with everything that
-it started.
-"""
+"""A started server: watched through /proc, and ended together with all its descendants."""
 
 from __future__ import annotations
 
@@ -20,15 +18,15 @@ from ..sockets import free_port
 from ..stop import Stop
 from .printed import Printed
 
-START = 10.0  # seconds until it has to listen
+START = 10.0  # seconds within which it has to listen
 _LISTEN = "0A"  # the state in /proc/net/tcp, as proc(5) has it
 _END = 0.5  # from SIGTERM to SIGKILL
 _LOOK = 0.01
 _SETTLED = 0.04  # without another listener
-_MARK = "MEARI_SPAWNED"  # in the environment of all that is started
+_MARK = "MEARI_SPAWNED"  # in the environment of every started process
 _OPERATORS = set("|&;<>()")  # of a shell
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "busybox", "env", "stdbuf"})
-_SAMPLES, _SAMPLE = 7, 0.015  # looks at its state, and the seconds between two
+_SAMPLES, _SAMPLE = 7, 0.015  # readings of its state, and the seconds between two
 _EXIT_CODE = 49  # of the fields of /proc/PID/stat behind the name
 _PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -38,8 +36,7 @@ def command(text: str, port: int | None = None) -> list[str]:
     """The words of a command: with {port} in one of them, or for a server that always listens on
     *port*.
 
-    No shell reads them: what only a shell understands is no argument that somebody wants. Raises
-    UsageError.
+    No shell interprets them: a word with shell syntax is a mistake. Raises UsageError.
     """
     try:
         words = shlex.split(text)
@@ -66,10 +63,10 @@ def command(text: str, port: int | None = None) -> list[str]:
 
 
 def adopt() -> None:
-    """From now on a process whose parent has ended becomes a child of ours, whatever session it is
-    in (prctl(2)).
+    """Make this process the parent of orphaned descendants, in whatever session they are
+    (prctl(2)).
 
-    Raises LocalError where /proc is not mounted: nothing can be watched without it.
+    Raises LocalError if /proc is not mounted: nothing can be watched without it.
     """
     if not os.path.exists("/proc/self/stat"):
         raise LocalError("/proc is not mounted: --spawn watches its server there")
@@ -78,9 +75,10 @@ def adopt() -> None:
 
 
 class Spawned:
-    """A server that was started with *words*, from when it listens on `port`; ended with the block.
+    """A server started with *words*, from the moment when it listens on `port`; ended with the
+    block.
 
-    It has *start* seconds for that. Its standard input stays open, and silent. Raises LocalError if
+    It has *start* seconds to listen. Its standard input stays open and silent. Raises LocalError if
     it does not listen, Stopped.
     """
 
@@ -93,7 +91,7 @@ class Spawned:
         self._words = [word.replace("{port}", str(self.port)) for word in words]
         self._limit = start
         self._mark = f"{_MARK}={os.getpid()}-{self.port}-{time.monotonic_ns()}".encode()
-        # CS:APP's select.c (12.2) ends at the end of its standard input.
+        # CS:APP's select.c (12.2) ends at end of file on standard input.
         self._silent = os.pipe2(os.O_CLOEXEC)
         self.printed = Printed()
         try:
@@ -125,7 +123,7 @@ class Spawned:
         until = time.monotonic() + self._limit
         listeners: set[str] = set()
         settled = until
-        # Some listen on one address after the other.
+        # Some servers listen on one address after the other.
         while not listeners or time.monotonic() < settled:
             now = listening(self.port)
             if now != listeners:
@@ -169,11 +167,11 @@ class Spawned:
         return self.process.returncode is None and _runs(self.process)
 
     def ending(self) -> tuple[int, str]:
-        """How it ended: its exit code, negative for a signal, and in words: "SIGPIPE", "exit code
-        1".
+        """The end of the server: its exit code, negative for a signal, and the same in words:
+        "SIGPIPE", "exit code 1".
 
-        What it left behind is ended too. Raises LocalError if what was started has ended, and what
-        it started has not: that goes on in the background.
+        Its descendants are ended too. Raises LocalError if the started process has ended but a
+        process that it started has not: it continues in the background.
         """
         left = [
             pid
@@ -204,24 +202,22 @@ class Spawned:
     # Watching
 
     def family(self) -> list[int]:
-        """It, and all that it started, but those that have ended."""
+        """The server and its descendants that have not ended."""
         found = [self.process.pid]
         for pid in found:
             found += [child for child in _children(pid) if _state(child) not in ("Z", "")]
         return found
 
     def descriptors(self) -> int:
-        """How many are open, in all its processes."""
+        """The number of open descriptors in all its processes."""
         return sum(len(_listed(f"/proc/{pid}/fd")) for pid in self.family())
 
     def zombies(self) -> int:
-        """How many of its children have ended and are not waited for."""
+        """The number of its children that have ended and are not reaped."""
         return sum(_state(child) == "Z" for pid in self.family() for child in _children(pid))
 
     def memory(self) -> int:
-        """Resident bytes, in all its processes, without the files that are mapped (RssAnon of
-        proc(5)).
-        """
+        """Resident bytes of all its processes without mapped files (RssAnon of proc(5))."""
         total = 0
         for pid in self.family():
             for line in _read(f"/proc/{pid}/status").splitlines():
@@ -238,7 +234,7 @@ class Spawned:
         return total / _TICKS
 
     def _language(self) -> str:
-        """What the listening program is written in, as far as its executable shows: "c", "python",
+        """The language of the listening program, as far as its executable shows it: "c", "python",
         "node" or "java".
         """
         for pid in self.family():
@@ -252,9 +248,9 @@ class Spawned:
         return "c"
 
     def doing(self) -> str:
-        """Whether it "sleeps" or "spins", now that it does not answer."""
+        """ "sleeps" or "spins": the state of a server that does not answer."""
         runnable = 0
-        # Of the state, not of processor time: on a busy machine it may get little.
+        # By its state, not by its processor time: on a busy machine it may get little.
         for _ in range(_SAMPLES):
             time.sleep(_SAMPLE)
             tasks = [
@@ -266,12 +262,12 @@ class Spawned:
         return "spins" if runnable > _SAMPLES // 2 else "sleeps"
 
     def died_of(self, pid: int) -> int:
-        """The signal that *pid*, a zombie, died of; 0 if it exited, or is none."""
+        """The signal that ended *pid*, a zombie; 0 if it exited or is no zombie."""
         fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
         return int(fields[_EXIT_CODE]) & 0x7F if fields and fields[0] == "Z" else 0
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End it and its session: asked first, and then not asked."""
+        """End it and its session: SIGTERM, then SIGKILL."""
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
@@ -301,20 +297,19 @@ class Spawned:
         self.close()
 
 
-_started: set[int] = set()  # the servers that run
-_others: set[int] = set()  # children of ours from before adopt(): somebody else's
+_started: set[int] = set()  # the running servers
+_others: set[int] = set()  # our children from before adopt(): not descendants of a server
 _starting = threading.Lock()
 
 
 def _end_adopted() -> None:
-    """Once no server runs, end every process that one of them left behind, whatever its session and
-    its environment.
+    """End every process that a server left behind, in whatever session, once no server runs.
 
     Each is a child of ours (adopt()), and no other process is.
     """
     until = time.monotonic() + _END
     while time.monotonic() < until:
-        # A server that another property starts meanwhile is none that was left behind.
+        # A server that another property starts meanwhile is not a left-over.
         with _starting:
             left = [] if _started else [pid for pid in _children(os.getpid()) if pid not in _others]
             for pid in left:
@@ -328,8 +323,8 @@ def _end_adopted() -> None:
 
 
 def listening(port: int) -> set[str]:
-    """Who listens on *port*: told by /proc, since a connection to find out would be one that it
-    serves.
+    """The processes that listen on *port*, from /proc: a test connection would be one that the
+    server serves.
     """
     found = set()
     for name in ("tcp", "tcp6"):
@@ -341,9 +336,9 @@ def listening(port: int) -> set[str]:
 
 
 def _runs(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has not ended.
+    """True if it has not ended.
 
-    It is not waited for, so that its id, and that of its session, stay its own.
+    It is not reaped, so its process id and session id stay its own.
     """
     return _state(process.pid) not in ("Z", "")
 

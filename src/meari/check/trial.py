@@ -1,6 +1,4 @@
-"""One property, tried: what it shows; and where the far end is a server of ours, what its process
-did meanwhile.
-"""
+"""The trial of one property: its finding, and the observations of a started server."""
 
 from __future__ import annotations
 
@@ -28,15 +26,16 @@ _STUCK = frozenset(
         "some-at-a-time",
     }
 )
-_DYING = 0.5  # seconds from a failure to the end that was its cause, on a busy machine
-_FORKS = 0.3  # seconds after the connection until a server that forks has forked
-# Seconds until its child, given some data, has died of it: they end with the connection.
+# seconds between a failure and the end of the process that caused it, on a busy machine
+_DYING = 0.5
+_FORKS = 0.3  # seconds until a forking server has forked after a connection
+# Seconds until its child has died of some data; children end with the connection.
 _DIES = 2.0
-_PROVOKED = 20_000  # bytes that a child is given, in which it may die
+_PROVOKED = 20_000  # bytes of data sent to a child that may die of it
 
 
 def judge(module: ModuleType, path: Path) -> Finding:
-    """What the property shows; an error that it did not expect is a finding too."""
+    """The finding of the property; an unexpected error becomes a finding too."""
     try:
         found: Finding = module.check(path)
         return found
@@ -57,7 +56,7 @@ def judge(module: ModuleType, path: Path) -> Finding:
 
 
 def try_spawned(module: ModuleType, server: Spawned, path: Path) -> tuple[Finding, Watched]:
-    """The finding on *server*, which is ended, and what was seen of the server.
+    """The finding on *server*, which is then ended, and the observations of it.
 
     Raises LocalError, Stopped.
     """
@@ -71,7 +70,7 @@ def try_spawned(module: ModuleType, server: Spawned, path: Path) -> tuple[Findin
             and server.alive
             and time.monotonic() < until
         ):
-            path.wait(0.02)  # an interpreter that ends in an error is some time about it
+            path.wait(0.02)  # an interpreter takes some time to end after an error
         if not server.alive:
             code, how = server.ending()
             finding = fail("died", ending=how) if code < 0 else fail("exited", code=code)
@@ -83,11 +82,11 @@ def try_spawned(module: ModuleType, server: Spawned, path: Path) -> tuple[Findin
 
 
 def _death_of_a_child(server: Spawned, path: Path) -> str:
-    """The signal that the child for one more connection dies of, or "".
+    """The signal that ends the child of one more connection, or "".
 
-    The server reaps its children, and so takes what is known of their end; it is stopped (SIGSTOP)
-    while the child is given some data, and a child that dies stays a zombie, whose status /proc
-    shows (proc(5), stat, exit_code).
+    The server reaps its children and with them their status; it is stopped (SIGSTOP) while the
+    child receives some data, so a child that dies stays a zombie, whose status /proc shows
+    (proc(5), stat, exit_code).
     """
     before = set(server.family())
     try:

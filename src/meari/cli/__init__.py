@@ -1,4 +1,4 @@
-"""The command line: a file a command, each imported when it is called."""
+"""The command line: one file per command, imported when it is called."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Knows what each command is for without importing it."""
+    """A group that knows the short help of each command without importing it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -55,18 +55,18 @@ def group() -> None:
 def occupy_standard_descriptors() -> None:
     """Open /dev/null where standard input, output or error is closed.
 
-    The next socket would get that number, and what is printed would reach a client. What was closed
-    for output stays known as such: sys.stdout is None then.
+    Otherwise the next socket would get that number, and output would be sent to a client. A closed
+    output is still known as closed: sys.stdout is None.
     """
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is fd
+            os.open(os.devnull, os.O_RDWR)  # returns the lowest free number, which is fd
 
 
 def say(text: str) -> None:
-    """One line on standard error; if nobody takes it, nobody does."""
+    """Print one line on standard error; errors are ignored."""
     with contextlib.suppress(OSError):
         os.write(2, text.encode(errors="backslashreplace") + b"\n")
 
@@ -76,9 +76,9 @@ def main() -> None:
     occupy_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A character that the locale lacks is escaped.
+            # Characters that the locale lacks are escaped.
             stream.reconfigure(errors="backslashreplace")
-    # Ignored, as we may have inherited it, no child could be waited for.
+    # If SIGCHLD is ignored, which may be inherited, no child can be reaped.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if not sys.platform.startswith("linux"):
         say("meari: Linux is needed: epoll, pidfds and SO_REUSEPORT are used as Linux has them")
@@ -114,9 +114,9 @@ def main() -> None:
 
 
 def _flushed(code: int) -> int:
-    """Write what is left of standard output; the exit code, 2 instead of 0 if that fails.
+    """Flush standard output; the exit code, 2 instead of 0 if that fails.
 
-    The interpreter would try once more at its end, print a traceback, and exit with 120.
+    Otherwise the interpreter would try again at its end, print a traceback, and exit with 120.
     """
     try:
         if sys.stdout is not None:

@@ -17,10 +17,10 @@ F = typing.TypeVar("F", bound=Callable[..., typing.Any])
 def families(command: F) -> F:
     """The options -4 and -6, as the parameter *family*."""
     four = click.option(
-        "-4", "family", flag_value=int(socket.AF_INET), type=int, help="IPv4 alone."
+        "-4", "family", flag_value=int(socket.AF_INET), type=int, help="Use only IPv4."
     )
     six = click.option(
-        "-6", "family", flag_value=int(socket.AF_INET6), type=int, help="IPv6 alone."
+        "-6", "family", flag_value=int(socket.AF_INET6), type=int, help="Use only IPv6."
     )
     return four(six(command))
 
@@ -57,7 +57,7 @@ def parse_one(words: Sequence[str]) -> Address:
 
 
 def _is_host(word: str) -> bool:
-    """Whether *word* is a host without its port: a name, an IPv4 address, or an IPv6 address
+    """True if *word* is a host without its port: a name, an IPv4 address, or an IPv6 address
     without brackets.
     """
     if "://" in word or word.startswith(("unix:", "[")):

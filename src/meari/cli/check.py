@@ -45,7 +45,7 @@ _PATIENCE = 3.0  # seconds
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="The longest that connections are left idle.",
+    help="Longest time for which connections are left idle.",
 )
 @click.option(
     "--clients",
@@ -53,34 +53,37 @@ _PATIENCE = 3.0  # seconds
     default=20,
     show_default=True,
     metavar="N",
-    help="Clients at once, at the most.",
+    help="Number of clients at once, at most.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="NAMES",
-    help="These properties alone: names, with commas between. May be repeated.",
+    help="Check only these properties: names, separated by commas. May be repeated.",
 )
-@click.option("--skip", multiple=True, metavar="NAMES", help="All but these.")
+@click.option("--skip", multiple=True, metavar="NAMES", help="Check all properties except these.")
 @click.option(
-    "--quick", is_flag=True, help="Some seconds in all: less of each, shorter waits, nothing idle."
+    "--quick",
+    is_flag=True,
+    help="Finish in a few seconds: less data, shorter waits, no idle connections.",
 )
-@click.option("--list", "as_list", is_flag=True, help="What the properties are.")
+@click.option("--list", "as_list", is_flag=True, help="List the properties.")
 @click.option(
     "--against",
     metavar="ADDRESS",
-    help="Check this too, and tell what the first path adds: through a proxy, and around it.",
+    help="Check this address too, and report what differs: through a proxy, and around it.",
 )
 @click.option(
     "--spawn",
     metavar="COMMAND",
-    help="Start this server, {port} put in, and watch it too: './echoserver {port}'.",
+    help="Start this server, with its port for {port}, and watch its process: "
+    "'./echoserver {port}'.",
 )
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
     metavar="N",
-    help="With --spawn: the port that the server always listens on.",
+    help="With --spawn: the fixed port on which the server listens.",
 )
 @click.option(
     "--start",
@@ -88,16 +91,16 @@ _PATIENCE = 3.0  # seconds
     default=START,
     show_default=True,
     metavar="SECONDS",
-    help="With --spawn: until the server has to listen.",
+    help="With --spawn: time within which the server has to listen.",
 )
-@click.option("--lenient", is_flag=True, help="Exit 0 also when a property could not be judged.")
+@click.option("--lenient", is_flag=True, help="Exit 0 also if a property could not be judged.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
 @click.option(
     "--junit",
     "junit_file",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="The result as JUnit's XML, for a CI system.",
+    help="Save the result as JUnit XML, for a CI system.",
 )
 @language
 @secured
@@ -121,12 +124,12 @@ def command(
     family: int | None,
     security: Security,
 ) -> int:
-    """Try what a TCP connection has by right, on the way to the echo at HOST PORT: property by
-    property, with a verdict, what was seen, and where it fails the likely cause and what to do.
+    """Check the path to the echo server at HOST PORT, property by property: a verdict, the
+    measurements, and for a failure the likely cause and the remedy.
 
-    The far end may be any echo (RFC 862), and anything may stand in between. Exits 0 if nothing
-    fails, 1 if a property does not hold or could not be judged, 2 if nobody could be reached.
-    Ctrl-C reports what was tried so far.
+    The far end may be any echo server (RFC 862), and there may be any middlebox between. Exits 0 if
+    nothing fails, 1 if a property does not hold or could not be judged, 2 if the far end could not
+    be reached. Ctrl-C reports the properties tried so far.
 
     \b
     meari check localhost 7007
@@ -180,7 +183,7 @@ def command(
                     )
                     for one in where
                 ]
-                # Whether the last is there is known before the first has taken its time.
+                # The second path is tried for reachability before the first takes its time.
                 if len(sides) > 1:
                     open_channel(
                         resolve(where[1], family or 0, tls=tls), _PATIENCE, stop
@@ -256,7 +259,7 @@ def _hint(reason: str) -> str:
 def _spawned(
     words: list[str], stop: Stop, family: int | None, *, port: int | None, start: float
 ) -> tuple[Spawned, list[Endpoint]]:
-    """A server of ours, and where it can be reached: its port on this machine, in each family."""
+    """A started server and its targets: its port on this machine, in each family."""
     has_ipv6 = _has_ipv6()
     server = Spawned(words, stop, port=port, start=start)
     hosts = [("127.0.0.1", socket.AF_INET)] + ([("::1", socket.AF_INET6)] if has_ipv6 else [])
@@ -279,7 +282,7 @@ def _has_ipv6() -> bool:
 
 
 def _status(sides: Sequence[Side], chosen: int) -> str:
-    """One line: how much was tried, what does not hold, what is being tried."""
+    """One line: progress, properties that do not hold, properties being tried."""
     results = [result for side in sides for result in side.results]
     wrong = (
         ", ".join(result.name for result in results if result.finding.verdict is Verdict.FAIL)

@@ -23,16 +23,20 @@ from .seconds import Seconds
 from .security import Security, secured
 from .sizes import Sizes
 
-_WARM = 0.3  # seconds of the round that is not counted
+_WARM = 0.3  # seconds of the warm-up round
 _COUNT = click.IntRange(min=1)
 
 
 @click.command("compare", short_help="Tell whether two loads differ, and by how much.")
 @click.argument("files", metavar="[A B]", nargs=-1)
 @click.option(
-    "--through", metavar="ADDRESS", help="Load this, and --direct, in alternating rounds."
+    "--through",
+    metavar="ADDRESS",
+    help="Load this address and that of --direct in alternating rounds.",
 )
-@click.option("--direct", metavar="ADDRESS", help="The same far end, without what stands between.")
+@click.option(
+    "--direct", metavar="ADDRESS", help="Address of the same far end without the middlebox."
+)
 @click.option(
     "--rounds",
     "n",
@@ -40,7 +44,7 @@ _COUNT = click.IntRange(min=1)
     default=9,
     show_default=True,
     metavar="N",
-    help="Of each.",
+    help="Rounds of each.",
 )
 @click.option(
     "-t",
@@ -49,7 +53,7 @@ _COUNT = click.IntRange(min=1)
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Of a round.",
+    help="Duration of a round.",
 )
 @click.option(
     "-c",
@@ -67,7 +71,7 @@ _COUNT = click.IntRange(min=1)
     default="64",
     show_default=True,
     metavar="BYTES",
-    help="Of a message: 64, 64K, or a range: 1-4096.",
+    help="Size of a message: 64, 64K, or a range: 1-4096.",
 )
 @click.option(
     "--depth",
@@ -75,7 +79,7 @@ _COUNT = click.IntRange(min=1)
     default=1,
     show_default=True,
     metavar="N",
-    help="Messages in flight on each connection.",
+    help="Outstanding messages on each connection.",
 )
 @click.option(
     "--rate",
@@ -102,8 +106,8 @@ def command(
 ) -> int:
     """Compare two saved results, or two addresses loaded in alternating rounds.
 
-    Rounds are runs of their own; each ratio has an interval from what varied between them, and
-    where 1 is in it, no difference can be told (the method: docs/measuring.md). Exits 0 whether or
+    Each round is a run of its own; each ratio has an interval from the variance between rounds. If
+    the interval contains 1, no difference was found (method: docs/measuring.md). Exits 0 whether or
     not they differ, 1 if a load found faults.
 
     \b
@@ -155,7 +159,7 @@ def command(
 def _rounds(
     plan: Plan, through: str, direct: str, n: int, family: int, security: Security
 ) -> list[tuple[Result, Result]]:
-    """Load one, then the other, *n* times; which is first alternates too.
+    """Load one, then the other, *n* times; the order alternates.
 
     A short round of each before is not counted.
     """
@@ -181,7 +185,7 @@ def _rounds(
 
 
 def _faults(result: Result) -> int:
-    """Faults, and messages and connections that received nothing: what makes a load exit with 1."""
+    """Faults, and messages and connections without an answer: the reasons for exit code 1."""
     return (
         result.faults
         + result.count.unserved
@@ -194,7 +198,7 @@ def _faults(result: Result) -> int:
 
 
 def _again(results: Sequence[Result]) -> dict[str, int]:
-    """What the kernel counted in all of them (tally.NETWORK)."""
+    """The kernel's counters of all rounds (tally.NETWORK)."""
     return {name: sum(getattr(result.count, name) for result in results) for name in NETWORK}
 
 

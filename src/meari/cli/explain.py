@@ -31,18 +31,19 @@ from .language import spoken as language_of
 from .output import show
 from .saved import Saved
 
-_WIDTH = 100  # columns, where there is no terminal
+_WIDTH = 100  # columns without a terminal
 _WIDEST = 160
 _FIRST_PORT = 7007  # the book's, if it is free
 
 
-@click.command("explain", short_help="See what the kernel does: a run of both ends, call by call.")
+@click.command("explain", short_help="Show the system calls of both ends, and what the kernel did.")
 @click.argument("scenes", metavar="[SCENE...]", nargs=-1, type=click.Choice([*SCENES, "all"]))
-@click.option("--list", "as_list", is_flag=True, help="What the scenes are.")
+@click.option("--list", "as_list", is_flag=True, help="List the scenes.")
 @click.option(
     "--step",
     is_flag=True,
-    help="Wait for a key after each step; nothing moves meanwhile, so that ss can look, too.",
+    help="Wait for a key after each step; both programs are stopped meanwhile, so ss(8) shows the"
+    " same.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The steps as one JSON document.")
 @click.option(
@@ -50,7 +51,7 @@ _FIRST_PORT = 7007  # the book's, if it is free
     "html_file",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="One page with the scenes as diagrams.",
+    help="Save the scenes as one HTML page with diagrams.",
 )
 @language
 def command(
@@ -61,12 +62,11 @@ def command(
     html_file: str | None,
     lang: str | None,
 ) -> int:
-    """Run a far end and a near end for real, two processes on this machine, and show each call of
-    both, with what it returned and what the kernel says of the connection just after. Without a
-    SCENE: echo.
+    """Run a server and a client, two processes on this machine, and show each system call of both,
+    with its result and the state of the connection just after it. Without a SCENE: echo.
 
-    Each scene answers a question (--list). The programs are the echo server and the echo client of
-    CS:APP, and their kin; nothing that is shown is made up.
+    Each scene answers a question (--list). The programs are variants of CS:APP's echo server and
+    echo client. Everything shown is from a real run.
 
     \b
     meari explain
@@ -119,16 +119,15 @@ def command(
 
 
 def _end(number: int, _: object) -> typing.NoReturn:
-    """What was begun is undone on the way out: the terminal's mode, a part of a file, the parts of
-    a scene.
-    """
+    """Exit through the cleanup: the terminal's mode, an incomplete file, the parts of a scene."""
     sys.exit(128 + number)
 
 
 def play(name: str) -> Iterator[Moment]:
     """Run one scene.
 
-    A moment is made when it is asked for, and nothing moves until the next is. Raises LocalError.
+    Each moment is made when it is requested, and both programs are stopped until the next. Raises
+    LocalError.
     """
     with _first(_FIRST_PORT) as first:
         yield from _play(name, free_port(_FIRST_PORT if first else None))
@@ -136,8 +135,8 @@ def play(name: str) -> Iterator[Moment]:
 
 @contextlib.contextmanager
 def _first(port: int) -> Iterator[bool]:
-    """Whether no other `meari explain` has *port* just now: whoever has it has an abstract Unix
-    socket of its name (unix(7)).
+    """True if no other `meari explain` uses *port* now: the user of it holds an abstract Unix
+    socket of that name (unix(7)).
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mutex:
         try:
@@ -156,7 +155,7 @@ def _play(name: str, port: int) -> Iterator[Moment]:
 
 
 def _report(name: str, spoken: str, step: bool, *, first: bool) -> bool:
-    """One scene as text; whether the next is still to be gone through step by step."""
+    """Print one scene as text; whether the next is still to be shown step by step."""
     colour = sys.stdout is not None and os.isatty(1) and "NO_COLOR" not in os.environ
     colour = colour and os.environ.get("TERM", "dumb") != "dumb"
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDEST)
@@ -176,8 +175,8 @@ def _report(name: str, spoken: str, step: bool, *, first: bool) -> bool:
 
 
 def _key() -> bool:
-    """Wait for a key; False if it is one that means to see the rest at once, or nothing more will
-    come. Raises KeyboardInterrupt.
+    """Wait for a key; False if it requests the rest at once, or at end of file. Raises
+    KeyboardInterrupt.
     """
     return os.read(0, 1) not in (b"", b"q", b"\x04")
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-_LISTEN = "0A"  # the state, as /proc/net/tcp writes it
+_LISTEN = "0A"  # the state LISTEN in /proc/net/tcp
 
 
 def listening_inodes(port: int) -> set[str]:
@@ -22,8 +22,8 @@ def listening_inodes(port: int) -> set[str]:
 
 
 def holders(port: int) -> list[tuple[int, str]]:
-    """The (process id, command) of each process that has a listener on *port* open, as far as we
-    may see it.
+    """The (process id, command) of each process with a listener on *port*, as far as we may
+    see it.
     """
     inodes = listening_inodes(port)
     found = []

@@ -20,7 +20,7 @@ def language(wanted: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def of_environment() -> str:
-    """In the order of locale(7); English where the output cannot show Korean."""
+    """From the environment, in the order of locale(7); English if the output cannot show Korean."""
     said = next(
         (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
     )
@@ -28,8 +28,8 @@ def of_environment() -> str:
 
 
 def spoken(wanted: str | None) -> str:
-    """The language to write in: *wanted*, or the environment's; English where the output has no
-    characters for Korean.
+    """The output language: *wanted*, or the environment's; English if the output cannot show
+    Korean.
     """
     if wanted is None:
         return of_environment()

@@ -49,7 +49,7 @@ _COUNT = click.IntRange(min=1)
     default="64",
     show_default=True,
     metavar="BYTES",
-    help="Of a message: 64, 64K, or a range: 1-4096.",
+    help="Size of a message: 64, 64K, or a range: 1-4096.",
 )
 @click.option(
     "--depth",
@@ -57,36 +57,36 @@ _COUNT = click.IntRange(min=1)
     default=1,
     show_default=True,
     metavar="N",
-    help="Messages in flight on each connection.",
+    help="Outstanding messages on each connection.",
 )
 @click.option(
     "-t",
     "--seconds",
     type=Seconds(),
     metavar="SECONDS",
-    help="How long.  [default: 10, or until -n]",
+    help="Duration.  [default: 10, or until -n]",
 )
-@click.option("-n", "--messages", type=_COUNT, metavar="N", help="How many messages, in all.")
+@click.option("-n", "--messages", type=_COUNT, metavar="N", help="Total number of messages.")
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Open loop: N messages a second in all, each when it is due.",
+    help="Open loop: N messages a second in total, each sent when it is due.",
 )
-@click.option("--new-connections", is_flag=True, help="A connection for each message.")
+@click.option("--new-connections", is_flag=True, help="Open a new connection for each message.")
 @click.option(
     "--rounds",
     type=_COUNT,
     default=1,
     metavar="N",
-    help="The whole of it N times: what varies between runs, for compare.",
+    help="Repeat the load N times, to measure the variance between runs, for compare.",
 )
 @click.option(
     "--warmup",
     type=Seconds(zero=True),
     default=0.0,
     metavar="SECONDS",
-    help="Before anything is counted.",
+    help="Warm up for SECONDS before counting.",
 )
 @click.option(
     "--processes",
@@ -94,7 +94,7 @@ _COUNT = click.IntRange(min=1)
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes that share the connections.",
+    help="Number of processes that share the connections.",
 )
 @click.option(
     "--interval",
@@ -103,7 +103,7 @@ _COUNT = click.IntRange(min=1)
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="From report to report.",
+    help="Between two interim reports.",
 )
 @click.option(
     "--timeout",
@@ -111,40 +111,43 @@ _COUNT = click.IntRange(min=1)
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="Without a byte: a connection is given up as stalled.",
+    help="Close a connection as stalled after SECONDS without a byte.",
 )
 @click.option(
     "--late",
     type=Seconds(),
     metavar="SECONDS",
-    help="Without a byte: a fault, reported as delayed.  [default: no fault]",
+    help="Report a fault, delayed, after SECONDS without a byte.  [default: no fault]",
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
 @click.option(
     "--ndjson", is_flag=True, help="A JSON object for each interval, and one for the result."
 )
 @click.option(
-    "--save", type=click.Path(dir_okay=False), metavar="FILE", help="The result, for meari compare."
+    "--save",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Save the result, for meari compare.",
 )
 @click.option(
     "--html",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="The result as a page that needs nothing else.",
+    help="Save the result as a self-contained HTML page.",
 )
 @click.option(
     "--junit",
     "junit_file",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="The result as JUnit's XML, for a CI system.",
+    help="Save the result as JUnit XML, for a CI system.",
 )
 @click.option(
     "--fail-if",
     "fail_if",
     multiple=True,
     metavar="TEST",
-    help="Exit 3 if so: 'p99>2ms', 'rate<10000'. May be repeated.",
+    help="Exit 3 if this is true: 'p99>2ms', 'rate<10000'. May be repeated.",
 )
 @secured
 @families
@@ -172,8 +175,7 @@ def command(
     family: int | None,
     security: Security,
 ) -> int:
-    """Send messages to HOST PORT, verify every byte that comes back, and tell rates and round
-    trips.
+    """Send messages to HOST PORT, verify every returned byte, and report rates and round trips.
 
     A closed loop keeps --depth messages in flight on each connection. With --rate the loop is open:
     messages are sent when they are due, and timed from then, so that waiting is not hidden. Exits 1
@@ -266,7 +268,7 @@ def _of_round(result: Result, tests: list[Threshold]) -> list[Case]:
 
 
 def hint(error: ConnectError, where: Address) -> str:
-    """What to do, where nobody listens."""
+    """The remedy if nothing listens."""
     listening = {"unix": str(where), "tls": f"tls://:{where.port} --cert FILE"}.get(
         where.scheme, str(where.port)
     )
@@ -275,7 +277,7 @@ def hint(error: ConnectError, where: Address) -> str:
 
 
 def verdict(result: Result, tests: list[Threshold]) -> int:
-    """The exit code, and what is to be said about it."""
+    """The exit code, and the message about it."""
     crossed = [said for test in tests if (said := test.crossed(result)) is not None]
     for said in crossed:
         say(f"meari load: {said}")

@@ -1,5 +1,5 @@
-"""What `serve --explain` and `talk --explain` print: each call of their own as it returns, on
-standard error.
+"""The output of `serve --explain` and `talk --explain`: each of their system calls as it returns,
+on standard error.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ..report.explain import line
 from . import say
 from .language import of_environment
 
-_PATIENCE = 1000  # milliseconds that a call waits for standard error to be read
+_PATIENCE = 1000  # milliseconds that a call waits for the reader of standard error
 
 
 class _Narrator:
-    """A sink.
+    """A Sink of rows.
 
-    The first time that a call appears, what there is to say of it stands below its row.
+    The sentence about a call is printed when the call first appears.
 
-    If nobody reads, a row waits for a second, and from then on they are left out and counted until
-    somebody does: a program that is stopped would else never end.
+    If standard error is not read, a row waits for a second; from then on rows are discarded and
+    counted until it is read again: otherwise a stopped reader would block the program for ever.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Narrator:
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(OSError):
-            poller = select.poll()  # one that two threads use at once would raise
+            poller = select.poll()  # two threads in one buffered writer would raise
             poller.register(2, select.POLLOUT)
             if not poller.poll(0 if self._left_out else _PATIENCE):
                 self._left_out += 1
@@ -58,5 +58,5 @@ class _Narrator:
 
 
 def narrate() -> None:
-    """From now on, in this process and those that it forks."""
+    """Record the calls of this process and of those that it forks."""
     Recorder(_Narrator()).install()

@@ -18,15 +18,15 @@ from . import say
 if typing.TYPE_CHECKING:
     from rich.live import Live
 
-_read_enough = False  # nobody reads standard output any more
+_read_enough = False  # standard output is not read any more
 _REFRESH = 0.2  # seconds
-_PATIENT = 0.5  # seconds from the stop until a person wants to know why it has not ended
+_PATIENT = 0.5  # seconds from the stop until the display says what it waits for
 
 
 class Output:
-    """As a context manager, for the time of the run.
+    """A context manager for the duration of the run.
 
-    A terminal gets the display, unless JSON was asked for.
+    A terminal gets the live display, unless JSON is requested.
     """
 
     def __init__(self, workers: Workers, as_json: bool, ndjson: bool) -> None:
@@ -56,7 +56,7 @@ class Output:
             self._crew.stop()
 
     def idle(self) -> None:
-        """Called some times a second."""
+        """Called several times a second."""
         if self._crew.stopped and not self._said:
             self._stopped = self._stopped or time.monotonic()
             if time.monotonic() - self._stopped > _PATIENT:
@@ -73,7 +73,7 @@ class Output:
         result, last = self._crew.result, self._last
         count = last.count if last is not None else None
         table = Table.grid(padding=(0, 2))
-        # As it is: brackets would be markup.
+        # Without markup: brackets would be interpreted.
         table.add_row(Text(result.far_end, style="bold"), str(result.plan))
         elapsed = (time.monotonic_ns() - self._crew.began) / 1e9 if self._crew.began else 0.0
         if self._crew.began and result.plan.seconds is not None:
@@ -106,9 +106,9 @@ class Output:
 
 
 def show(line: str) -> bool:
-    """One line on standard output; False from when its reader has read enough (EPIPE).
+    """Print one line on standard output; False once its reader has closed it (EPIPE).
 
-    Raises LocalError if it takes none.
+    Raises LocalError if it cannot be written.
     """
     global _read_enough
     if sys.stdout is None:

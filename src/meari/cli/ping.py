@@ -28,7 +28,7 @@ from .sizes import Sizes
     "--count",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many messages.  [default: until Ctrl-C]",
+    help="Number of messages.  [default: until Ctrl-C]",
 )
 @click.option(
     "-i",
@@ -37,7 +37,7 @@ from .sizes import Sizes
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="0: as soon as one is back.",
+    help="Between two messages; 0: send the next when the last is returned.",
 )
 @click.option(
     "-s",
@@ -46,7 +46,7 @@ from .sizes import Sizes
     default="64",
     show_default=True,
     metavar="BYTES",
-    help="Of a message: 64, 64K, ...",
+    help="Size of a message: 64, 64K, ...",
 )
 @click.option(
     "-W",
@@ -55,17 +55,17 @@ from .sizes import Sizes
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="A reply later than this is lost.",
+    help="A message not returned within SECONDS is lost.",
 )
 @click.option(
     "-w",
     "--deadline",
     type=Seconds(),
     metavar="SECONDS",
-    help="End after so long, whatever was sent.",
+    help="End after SECONDS, even before COUNT messages.",
 )
 @click.option("--spin", is_flag=True, help="Poll without sleeping: no wake-up in the round trip.")
-@click.option("-q", "--quiet", is_flag=True, help="The summary alone.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the summary.")
 @click.option(
     "--json", "as_json", is_flag=True, help="A JSON object for each reply, and one for the summary."
 )
@@ -84,10 +84,10 @@ def command(
     family: int | None,
     security: Security,
 ) -> int:
-    """Send a message to HOST PORT each second, verify what comes back, and time it.
+    """Send a message to HOST PORT each second, verify the echo, and time the round trip.
 
-    Ctrl-C ends it with a summary, Ctrl-\\ (SIGQUIT) tells how it stands. Exits 0 if all came back,
-    1 if any was lost or differs, 2 if nobody could be reached.
+    Ctrl-C ends it with a summary, Ctrl-\\ (SIGQUIT) prints an interim summary. Exits 0 if all
+    messages were returned, 1 if any was lost or differs, 2 if the far end could not be reached.
 
     \b
     meari ping localhost 7007

@@ -1,5 +1,5 @@
-"""A file to be written at the end of a run: whether it can be is known before, and what was there
-stays until then.
+"""A file to be written at the end of a run: checked for writability before, and unchanged until
+then.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from collections.abc import Callable
 from ..errors import LocalError
 from . import say
 
-_PATIENCE = 10_000  # milliseconds that the reader of a pipe may take
+_PATIENCE = 10_000  # milliseconds for the reader of a pipe
 
 
 class Saved:
-    """As a context manager, for the time of the run. None of a path: nothing is written.
+    """A context manager for the duration of the run. Without a path nothing is written.
 
-    A file that exists is overwritten where it is, so that its mode, its owner and its other links
-    stay; the new content is on the disk by then, in a file without a name (O_TMPFILE, open(2)). A
-    new file gets its name when it is complete, and a run that is killed leaves nothing behind. A
-    FIFO has to have a reader.
+    An existing file is overwritten in place, so its mode, its owner and its other links stay; by
+    then the new content is on the disk, in a file without a name (O_TMPFILE, open(2)). A new file
+    gets its name when it is complete, so a killed run leaves nothing behind. A FIFO needs a reader.
     """
 
     def __init__(self, path: str | None) -> None:
         """Raises LocalError."""
         self._path = path
-        self._fd = self._there = -1  # the file without a name; what is there already
+        self._fd = self._there = -1  # the file without a name; the existing file
         if path is None:
             return
         try:
@@ -53,7 +52,7 @@ class Saved:
         try:
             return os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            if self._there >= 0:  # it is written where it is, without a copy before
+            if self._there >= 0:  # it is written in place, without a copy before
                 return -1
             if error.errno not in (
                 errno.EOPNOTSUPP,
@@ -75,7 +74,7 @@ class Saved:
         self._fd = self._there = -1
 
     def write(self, content: Callable[[], str]) -> bool:
-        """Whether it is written, if there is one."""
+        """True if it is written, or if there is no path."""
         if self._path is None:
             return True
         data = content().encode()
@@ -85,7 +84,7 @@ class Saved:
             if self._there < 0:
                 self._there = self._name(self._path)
             if self._there >= 0:
-                with contextlib.suppress(OSError):  # no regular file
+                with contextlib.suppress(OSError):  # not a regular file
                     os.ftruncate(self._there, 0)
                 _write(self._there, data)
         except OSError as error:
@@ -94,8 +93,8 @@ class Saved:
         return True
 
     def _name(self, path: str) -> int:
-        """Give the new file its name; -1 if that is all, or what is to be written to instead."""
-        # No file without a name, no /proc, or something has the name by now.
+        """Give the new file its name; -1 if that is all, or the descriptor to write to instead."""
+        # There is no file without a name, no /proc, or the name exists by now.
         with contextlib.suppress(OSError):
             if self._fd >= 0:
                 # With it Python calls linkat(2), which follows the link.

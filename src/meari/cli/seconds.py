@@ -7,7 +7,7 @@ import math
 import click
 
 _UNITS = {"ms": 1e-3, "us": 1e-6, "s": 1}
-_MOST = 1e9  # some 30 years: more is a slip of the pen
+_MOST = 1e9  # about 30 years: more is a mistake
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on

@@ -23,7 +23,7 @@ F = typing.TypeVar("F", bound=Callable[..., typing.Any])
 
 
 class Security(typing.NamedTuple):
-    """What was asked for."""
+    """The requested options."""
 
     cafile: str | None = None
     insecure: bool = False
@@ -37,7 +37,7 @@ class Security(typing.NamedTuple):
         return None if self.pin is None else _pin(self.pin)
 
     def tls(self, addresses: Sequence[Address], *, known: bool = False) -> ClientTls | None:
-        """How to verify *addresses*; None if none of them is of TLS.
+        """How to verify *addresses*; None if none of them is tls://.
 
         If *known*, a pin beside another way to verify is not enforced: the caller compares it.
         Raises click.UsageError, UsageError.
@@ -83,7 +83,7 @@ def server_tls(
     *,
     self_signed: bool,
 ) -> tuple[ssl.SSLContext | None, str]:
-    """The context of tls:// addresses, and the SHA-256 of a certificate that was made for it.
+    """The context of tls:// addresses, and the SHA-256 of a certificate made for it.
 
     Raises click.UsageError, UsageError.
     """
@@ -144,18 +144,18 @@ def secured(command: F) -> F:
         click.option(
             "--cert",
             metavar="FILE",
-            help="tls://: our certificate, as PEM, for a far end that asks for one.",
+            help="tls://: client certificate, as PEM, for a far end that requests one.",
         ),
         click.option(
             "--pin",
             metavar="SHA256",
-            help="tls://: accept the certificate with this fingerprint, and no other.",
+            help="tls://: accept only the certificate with this SHA-256 fingerprint.",
         ),
         click.option("--insecure", is_flag=True, help="tls://: accept any certificate."),
         click.option(
             "--cafile",
             metavar="FILE",
-            help="tls://: authorities to verify by, as PEM.  [default: the system's]",
+            help="tls://: trusted authorities, as PEM.  [default: the system's]",
         ),
     ):
         wrapper = option(wrapper)

@@ -59,12 +59,12 @@ class _Mode(click.ParamType[int]):
     type=click.Choice(list(ENGINES)),
     default="event",
     show_default=True,
-    help="How clients share the machine.",
+    help="How connections are served.",
 )
 @click.option(
     "--lines",
     is_flag=True,
-    help="Echo line by line, as the book's server does, instead of whatever came.",
+    help="Echo line by line, as the book's server does, instead of as received.",
 )
 @click.option(
     "--workers",
@@ -85,16 +85,19 @@ class _Mode(click.ParamType[int]):
     "--connections",
     type=_COUNT,
     metavar="N",
-    help="At once; more wait in the backlog.  [default: what fits]",
+    help="Connections at once; more wait in the backlog.  [default: what fits]",
 )
 @click.option(
-    "--per-source", type=_COUNT, metavar="N", help="At once from one address; more are reset."
+    "--per-source",
+    type=_COUNT,
+    metavar="N",
+    help="Connections at once from one address; more are reset.",
 )
 @click.option(
     "--idle",
     type=Seconds(),
     metavar="SECONDS",
-    help="Close a connection on which no byte moved for so long.",
+    help="Close a connection on which no byte moved for SECONDS.",
 )
 @click.option(
     "--peer-timeout",
@@ -102,7 +105,7 @@ class _Mode(click.ParamType[int]):
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="Give up a client whose machine has not answered for so long.",
+    help="Reset a connection whose peer has not acknowledged anything for SECONDS.",
 )
 @click.option(
     "--drain",
@@ -110,7 +113,7 @@ class _Mode(click.ParamType[int]):
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="From the stop to the reset of what is still open.",
+    help="Time to drain: from the stop to the reset of open connections.",
 )
 @click.option(
     "--line",
@@ -118,28 +121,28 @@ class _Mode(click.ParamType[int]):
     default=8192,
     show_default=True,
     metavar="BYTES",
-    help="The longest line; a longer one comes in pieces.",
+    help="The longest line; a longer one is echoed in pieces.",
 )
 @click.option(
-    "--allow", multiple=True, metavar="CIDR", help="Serve these networks alone. May be repeated."
+    "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
 )
 @click.option(
     "--mode",
     type=_Mode(),
     metavar="MODE",
-    help="Of a Unix socket's file, in octal.  [default: 0600]",
+    help="Mode of a Unix socket's file, in octal.  [default: 0600]",
 )
 @click.option("--cert", metavar="FILE", help="tls://: the certificate with its chain, as PEM.")
 @click.option("--key", metavar="FILE", help="tls://: its key, as PEM.  [default: in --cert]")
 @click.option(
     "--self-signed",
     is_flag=True,
-    help="tls://: a new certificate of our own; its SHA-256 is printed, for --pin.",
+    help="tls://: create a self-signed certificate and print its SHA-256, for --pin.",
 )
 @click.option(
     "--client-ca",
     metavar="FILE",
-    help="tls://: clients have to show a certificate of these authorities.",
+    help="tls://: require client certificates signed by these authorities.",
 )
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
 @click.option(
@@ -150,7 +153,7 @@ class _Mode(click.ParamType[int]):
 @click.option(
     "--explain",
     is_flag=True,
-    help="Tell each call, what it returned and what the kernel says after it, on standard error.",
+    help="Print each system call, its result and the socket's state after it on standard error.",
 )
 @click.option(
     "--lie",
@@ -165,22 +168,23 @@ class _Mode(click.ParamType[int]):
     "--lie-every",
     type=click.IntRange(min=1024),
     metavar="BYTES",
-    help="From lie to lie, on average.  [default: 65536]",
+    help="Average distance between lies.  [default: 65536]",
 )
 @click.option(
-    "--seed", type=int, metavar="N", help="The same lies about the same bytes.  [default: 0]"
+    "--seed",
+    type=int,
+    metavar="N",
+    help="Seed of the lies: the same seed tells the same lies about the same bytes.  [default: 0]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Tell events as JSON, an object a line.")
-@click.option("--resolve", is_flag=True, help="Tell clients by name.")
+@click.option("--json", "as_json", is_flag=True, help="Log events as JSON, one object per line.")
+@click.option("--resolve", is_flag=True, help="Log host names of clients instead of addresses.")
 @click.option(
     "-q",
     "--quiet",
     is_flag=True,
-    help="Tell where it listens and what goes wrong, not connections.",
+    help="Log addresses and errors, not connections.",
 )
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Tell every connection, however many there are."
-)
+@click.option("-v", "--verbose", is_flag=True, help="Log every connection, even at high rates.")
 @families
 def command(
     addresses: tuple[str, ...],
@@ -212,12 +216,12 @@ def command(
     verbose: bool,
     family: int | None,
 ) -> int:
-    """Listen on each ADDRESS and send back every byte that comes.
+    """Listen on each ADDRESS and return every received byte.
 
     ADDRESS is a port (7007: on every interface), host:port, [::1]:7007 or HOST PORT; port 0 is a
     free one. With tls:// before it, it is over TLS. unix:/path and unix:@name are Unix sockets.
-    SIGTERM and Ctrl-C drain: what is under way is echoed, then it exits 0. A second one ends it at
-    once.
+    SIGTERM and Ctrl-C drain: bytes already sent by clients are echoed, then it exits 0. A second
+    one ends it at once.
 
     \b
     meari serve 7007
@@ -263,11 +267,11 @@ def command(
         from ..wire.allow import allowing, parse_network
 
         service = allowing([parse_network(text) for text in allow], service)
-    if sys.stdout is None:  # closed when we were started: what there is to tell is told to nobody
+    if sys.stdout is None:  # closed at the start: events are discarded
         events, writer = Events(), None
     else:
         writer = WriterProcess(1, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
-        # So that its sums reach the writer within the writer's second.
+        # So that its sums reach the writer within the writer's interval.
         events = Events(writer.hand, verbose=verbose, second=0.8)
     try:
         if lies:
@@ -297,7 +301,7 @@ def command(
         if pin:
             notice = f"self-signed certificate, SHA-256 {pin}: --pin on the near end accepts it"
             events.report(Event(Kind.NOTICE, detail=notice))
-        _heed_signals(server)  # first: who reads that it listens may stop it at once
+        _heed_signals(server)  # first: a reader of the listening line may stop the server at once
         server.open()
         server.run()
     except ListenError as error:
@@ -313,7 +317,7 @@ def command(
 
 
 def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:
-    """What --lie goes with. Raises click.UsageError."""
+    """Check that the options fit --lie. Raises click.UsageError."""
     context = click.get_current_context()
     if not lies and (every is not None or seed is not None):
         raise click.UsageError("--lie-every and --seed say how to --lie", context)
@@ -339,7 +343,7 @@ def _liar(
     mode: int,
     tls: ssl.SSLContext | None,
 ) -> Server:
-    """A far end that lies, and says so first."""
+    """Serve with lies, and report so first."""
     from ..testing.liar import EVERY, LIES, Liar
 
     asked_for = [kind for word in lies for kind in word.split(",")]
@@ -362,7 +366,7 @@ def _liar(
 
 
 def _held(error: ListenError) -> str:
-    """Who holds the port that is in use, and what to do."""
+    """The holders of the port in use, and the remedy."""
     if error.errno != errno.EADDRINUSE or error.port is None:
         return ""
     who = [f"process {pid} ({escape(command)})" for pid, command in holders(error.port)]
@@ -376,7 +380,7 @@ def _heed_signals(server: Server) -> None:
         nonlocal stopping
         if stopping:
             server.kill()
-            os._exit(1)  # at once: what is open is reset or lost
+            os._exit(1)  # at once: open connections are reset or lost
         stopping = True
         server.stop()
 

@@ -1,4 +1,4 @@
-"""The paths of a check, tried one after the other, and what is shown of them while they are."""
+"""The paths of a check, tried one after the other, and their display meanwhile."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from ..errors import Stopped
 from ..report import check as report
 from .output import show
 
-_LOOK = 0.2  # seconds from one look at what is over to the next
+_LOOK = 0.2  # seconds between two looks at finished properties
 
 
 class Side:
-    """One path, or one started server: *name* is the requested one, *chosen* is reported of it."""
+    """One path or one started server: *name* is the requested address, *chosen* is reported
+    of it.
+    """
 
     def __init__(
         self, name: str, battery: Battery, chosen: Sequence[Property], *, spawned: bool = False
@@ -37,7 +39,7 @@ class Side:
     def _try(self) -> None:
         try:
             self.battery.run()
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # raised by the waiting thread
             self.error = error
         finally:
             self.seconds = time.monotonic() - self.began
@@ -49,12 +51,12 @@ class Side:
 
     @property
     def results(self) -> list[Result]:
-        """What is over, in the battery's order."""
+        """The finished properties, in the battery's order."""
         return [self.battery.results[name] for name in self._names if name in self.battery.results]
 
     @property
     def in_order(self) -> list[Result]:
-        """What is over, as far as nothing before it is missing."""
+        """The finished properties up to the first unfinished one."""
         missing = next(
             (i for i, name in enumerate(self._names) if name not in self.battery.results),
             len(self._names),
@@ -63,7 +65,7 @@ class Side:
 
     @property
     def unreachable(self) -> str | None:
-        """Why nobody could be connected to, if so."""
+        """The reason why no connection could be made, if none could."""
         connect = self.battery.results.get("connect")
         if connect is None or connect.finding.seen != "none":
             return None
@@ -71,11 +73,9 @@ class Side:
 
 
 def try_all(sides: Sequence[Side], language: str | None) -> None:
-    """Try each, one after the other: they often lead to one far end.
+    """Try each side, one after the other: they often lead to the same far end.
 
-    Shown in *language*, if in any.
-
-    Raises what a battery raises, once it has ended.
+    Shown in *language*, if any. Raises the exception of a battery once that has ended.
     """
     shown = _Shown(sides, language)
     try:
@@ -95,7 +95,7 @@ def try_all(sides: Sequence[Side], language: str | None) -> None:
 
 
 class _Shown:
-    """The lines of what is over, in order, and on a terminal below them what is being tried."""
+    """Prints finished properties in order, and on a terminal the running ones below them."""
 
     def __init__(self, sides: Sequence[Side], language: str | None) -> None:
         self._sides, self._language = sides, language
@@ -139,7 +139,7 @@ class _Shown:
                 lines.append(report.line(result, language))
                 lines += report.behind(result, language, spawned=side.spawned)
             self._line = len(ready)
-            # What is over, although some before it is not.
+            # Finished properties behind an unfinished one.
             if side.over.is_set() and isinstance(side.error, Stopped):
                 rest = [result for result in side.results if result not in ready]
                 lines += [

@@ -21,7 +21,7 @@ from .security import Security, secured
 
 
 class _OutputError(Exception):
-    """Standard output does not take what came back."""
+    """Standard output cannot take the echo."""
 
 
 @click.command("talk", short_help="Be the near end: send lines, compare what comes back.")
@@ -30,13 +30,13 @@ class _OutputError(Exception):
     "--timeout",
     type=Seconds(),
     metavar="SECONDS",
-    help="Give up when no byte came or went for so long; after the end of the input, after ten "
-    "times as long in all.",
+    help="Give up when no byte moved for SECONDS, or when the echo is not complete ten times "
+    "SECONDS after the end of the input.",
 )
 @click.option(
     "--explain",
     is_flag=True,
-    help="Tell each call, what it returned and what the kernel says after it, on standard error.",
+    help="Print each system call, its result and the socket's state after it on standard error.",
 )
 @secured
 @families
@@ -47,10 +47,10 @@ def command(
     family: int | None,
     security: Security,
 ) -> int:
-    """Send standard input to HOST PORT, print what comes back, and compare the two.
+    """Send standard input to HOST PORT, print the echo, and compare the two.
 
-    At the end of the input the connection is half-closed and the rest is waited for. Exits 0 if
-    every byte came back as it was sent, 1 if not, 2 if nobody could be reached.
+    At the end of the input the connection is half-closed, and the rest of the echo is read. Exits 0
+    if every byte was returned unchanged, 1 if not, 2 if the far end could not be reached.
 
     \b
     echo hello | meari talk localhost 7007
@@ -90,16 +90,14 @@ def command(
 
 
 def _show(data: bytes) -> None:
-    """Write to standard output, all of it; closed from the start, it is closed on purpose and takes
-    nothing.
-    """
+    """Write all of *data* to standard output; if that was closed from the start, it is ignored."""
     if sys.stdout is None:
         return
     left = memoryview(data)
     while left:
         try:
             left = left[os.write(1, left) :]
-        except BlockingIOError:  # whoever shares our standard output made it non-blocking
+        except BlockingIOError:  # another process that shares standard output made it nonblocking
             poller = select.poll()
             poller.register(1, select.POLLOUT)
             poller.poll()

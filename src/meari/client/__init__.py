@@ -1,1 +1,1 @@
-"""The near end: what it sends, and what it makes of what comes back."""
+"""The near end: talk, ping, load, and the comparison of two loads."""

@@ -30,8 +30,8 @@ from .tally import Count
 
 METRICS = ("rate", "p50", "p90", "p99", "p999")
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
-# Student's t, two-sided, 99 %: for 1 to 30 degrees of freedom, then near enough the normal's. 99 %
-# = 1 - 5 % / 5 metrics.
+# Student's t, two-sided, 99 %, for 1 to 30 degrees of freedom; beyond them the normal
+# distribution's is near enough. 99 % = 1 - 5 % / 5 metrics.
 _T = (
     63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169,
     3.106, 3.055, 3.012, 2.977, 2.947, 2.921, 2.898, 2.878, 2.861, 2.845,
@@ -40,20 +40,20 @@ _T = (
 LEAST = 8  # pairs of rounds, below which the sign test cannot reach 1 %
 SERIES = 5  # rounds of each of two series, below which the rank-sum test cannot
 _LEVEL = 0.01  # of a test of one metric
-# Pairs of a round and another, up to which the orders are counted: 50 rounds of each; beyond they
-# are near normal.
+# Up to this number of pairs of two rounds (50 rounds of each series) the orders are counted;
+# beyond, their distribution is near the normal.
 _EXACT = 2500
-_BEYOND = 10  # messages, for a quantile to be one
+_BEYOND = 10  # messages beyond a quantile that is compared
 _VISIBLE = 0.005  # a smaller difference would be printed as 1.00x
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times the first is the second in *metric*: between *low* and *high* with 99 %
-    confidence.
+    """The ratio of the first to the second in *metric*, with its 99 % interval from *low* to
+    *high*.
 
-    *between*: whether the interval covers what varies between runs; if not, no difference can be
-    concluded from it. *ranked*: whether the ranks of the rounds differ too.
+    *between*: the interval covers the variance between runs; if not, no difference can be concluded
+    from it. *ranked*: the ranks of the rounds differ too.
     """
 
     metric: str
@@ -73,7 +73,7 @@ class Ratio:
         )
 
     def sentence(self, first: str, second: str) -> str:
-        """Plainly: who is slower or faster, or that it cannot be told."""
+        """The conclusion in words: slower, faster, or no difference found."""
         name = {"rate": "rate", "p999": "p99.9"}.get(self.metric, self.metric)
         if not self.between:
             return f"{first} is {self.ratio:.2f}x {second} in {name}, one run of each"
@@ -99,9 +99,7 @@ def t(freedom: float) -> float:
 
 
 def values(counts: Sequence[tuple[Count, float]], metric: str, paced: bool) -> list[float]:
-    """One figure for each stretch of (what was counted, seconds): messages a second, or
-    nanoseconds.
-    """
+    """One figure for each pair (count, seconds): messages a second, or nanoseconds."""
     if metric == "rate":
         # None at all is less than one.
         return [max(count.messages, 0.5) / seconds for count, seconds in counts]
@@ -113,7 +111,7 @@ def values(counts: Sequence[tuple[Count, float]], metric: str, paced: bool) -> l
 
 
 def paired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ratio | None:
-    """Of rounds run in turns; None if there are too few."""
+    """The ratio of alternating rounds; None if there are too few."""
     logs = [math.log(a / b) for a, b in zip(first, second, strict=False) if a > 0 and b > 0]
     if len(logs) < LEAST:
         return None
@@ -128,7 +126,7 @@ def paired(metric: str, first: Sequence[float], second: Sequence[float]) -> Rati
 
 
 def unpaired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ratio | None:
-    """Of two samples that were not taken together; None if there are too few."""
+    """The ratio of two series that were not run in turns; None if there are too few rounds."""
     one, other = ([math.log(value) for value in sample if value > 0] for sample in (first, second))
     if min(len(one), len(other)) < SERIES:
         return None
@@ -143,26 +141,28 @@ def unpaired(metric: str, first: Sequence[float], second: Sequence[float]) -> Ra
 
 
 def _sign_test(more: int, less: int) -> float:
-    """The two-sided probability of signs at least as uneven as these, if both are as likely."""
+    """The two-sided probability of signs at least as uneven as these if both signs are equally
+    likely.
+    """
     n = more + less
     return min(1.0, sum(math.comb(n, k) for k in range(min(more, less) + 1)) / (1 << (n - 1)))
 
 
 def _rank_sum_test(one: Sequence[float], other: Sequence[float]) -> float:
-    """The two-sided probability of ranks as far apart as these, or more so, where all orders are as
+    """The two-sided probability of ranks at least as far apart as these if all orders are equally
     likely (Mann, Whitney).
 
-    u counts the pairs in which the first is less, a tie as half of one; ways[u] in how many orders
-    there are so many.
+    u counts the pairs in which the first is less, a tie as half of one; ways[u] is the number of
+    orders with that count.
     """
     n, m = len(one), len(other)
     u = sum(1.0 if a < b else 0.5 if a == b else 0.0 for a in one for b in other)
     if n * m > _EXACT:
         return math.erfc(max(0.0, abs(u - n * m / 2) - 0.5) / math.sqrt(n * m * (n + m + 1) / 6))
-    row = [[1] for _ in range(m + 1)]  # for none of the first, and each number of the other
+    row = [[1] for _ in range(m + 1)]  # for none of the first series, and each number of the other
     for _ in range(n):
         ways = [[1]]
-        # The greatest is of the first, above j of the other; or it is of the other.
+        # The greatest value is of the first series, above j of the other; or it is of the other.
         for j in range(1, m + 1):
             below, beside = row[j], ways[j - 1]
             whole = [0] * j + below
@@ -182,7 +182,7 @@ def _ratio(metric: str, mean: float, error: float, freedom: float, ranked: bool)
 
 
 def saved(first: Sequence[Result], second: Sequence[Result]) -> list[Ratio]:
-    """Two saved series of rounds; or two single runs, of which nothing but the ratio is known."""
+    """Two saved series of rounds; or two single runs, of which only the ratio is known."""
     paced = all(result.plan.rate is not None for result in (*first, *second))
     samples = [
         [(result.count, result.seconds) for result in series if result.count.messages]
@@ -202,7 +202,7 @@ def saved(first: Sequence[Result], second: Sequence[Result]) -> list[Ratio]:
 
 
 def rounds(first: Sequence[Result], second: Sequence[Result]) -> list[Ratio]:
-    """Rounds of two far ends that were loaded in turns."""
+    """The rounds of two far ends that were loaded in turns."""
     paced = bool(first) and first[0].plan.rate is not None
     pairs = [
         (a, b) for a, b in zip(first, second, strict=True) if a.count.messages and b.count.messages

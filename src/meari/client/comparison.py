@@ -1,4 +1,4 @@
-"""What was sent and has to come back: compared as it comes, and kept only until it does."""
+"""Compares sent with received bytes; keeps sent bytes only until they have been returned."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first byte that is not what was sent: its *offset*, and both bytes; *sent* is None where
-    nothing was.
+    """The first byte that differs: its *offset* and both values; *sent* is None beyond the sent
+    bytes.
     """
 
     offset: int
@@ -28,20 +28,17 @@ def _byte(value: int) -> str:
 
 
 class Comparison:
-    """Counts what was sent and what came back, and finds the first byte that differs.
-
-    After that it only counts.
-    """
+    """Counts sent and received bytes and finds the first byte that differs."""
 
     def __init__(self) -> None:
         self.sent = self.returned = 0  # bytes
         self.difference: Difference | None = None
         self._expected: deque[bytes] = deque()
-        self._taken = 0  # bytes of the first that came back already
+        self._taken = 0  # bytes of the first that have been returned
 
     @property
     def outstanding(self) -> int:
-        """Bytes that were sent and have not come back."""
+        """Bytes that were sent and have not been returned."""
         return max(0, self.sent - self.returned)
 
     @property
@@ -49,29 +46,27 @@ class Comparison:
         return self.difference is None and self.sent == self.returned
 
     def send(self, data: bytes) -> None:
-        """*data* was sent, or is about to be."""
+        """Add *data*, which was or will be sent."""
         self.sent += len(data)
         if data and self.difference is None:
             self._expected.append(data)
 
     def receive(self, data: bytes) -> None:
-        """*data* came back."""
+        """Compare the received *data*."""
         start = 0
         while start < len(data) and self.difference is None:
             start += self._compare(data, start)
         self.returned += len(data)
 
     def _compare(self, data: bytes, start: int) -> int:
-        """Compare *data* from *start* on with the first of what is expected; how many bytes that
-        settled.
-        """
+        """Compare *data* from *start* on with the first expected bytes; the number compared."""
         if not self._expected:
             self._differ(start, None, data[start])
             return 0
         first = self._expected[0]
         n = min(len(first) - self._taken, len(data) - start)
         ours, theirs = first[self._taken : self._taken + n], data[start : start + n]
-        if ours != theirs:  # bytes with bytes: a memcmp, where a memoryview goes byte by byte
+        if ours != theirs:  # bytes with bytes is a memcmp; a memoryview is compared byte by byte
             i = next(i for i in range(n) if ours[i] != theirs[i])
             self._differ(start + i, ours[i], theirs[i])
             return 0

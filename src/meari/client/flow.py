@@ -1,4 +1,4 @@
-"""One connection of a load: what was sent on it, and what is still to return."""
+"""One connection of a load: the messages that were sent on it and are still to be returned."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN, OUT = 1, 4  # EPOLLIN, EPOLLOUT
 
 
 class Flow(Verifier):
-    """One connection, and where its messages are."""
+    """One connection and its outstanding messages."""
 
     __slots__ = (
         "answered",
@@ -53,29 +53,29 @@ class Flow(Verifier):
         self.sock, self.fd = sock, sock.fileno()
         self.channel = Channel(sock)
         self.plain = True  # no layer: the hot path reads and writes the descriptor itself
-        self.out: bytes | bytearray = b""  # what is sent next
-        self.at = 0  # how much of it is
-        self.owed = 0  # bytes of messages under way that the kernel has not taken
-        self.sent = 0  # the offset where the last message under way ends
-        # The offset where the first one ends, when it was sent, and when due.
+        self.out: bytes | bytearray = b""  # the next bytes to send
+        self.at = 0  # the number of them already made
+        self.owed = 0  # bytes of outstanding messages that are not written yet
+        self.sent = 0  # the offset at which the last outstanding message ends
+        # Of the first: the offset at which it ends, when it was sent, and when it was due.
         self.end, self.since, self.due = NEVER, 0, 0
-        self.queue: deque[tuple[int, int, int]] = deque()  # the same three of those after it
-        self.heard = 0  # when bytes came last
-        self.network = [0] * len(NETWORK)  # what the kernel had counted when it was last asked
-        self.nudges = 0  # messages that were sent to make some come
-        self.connecting, self.armed = True, False  # armed: watched for room to write
+        self.queue: deque[tuple[int, int, int]] = deque()  # the same three of each later one
+        self.heard = 0  # when bytes were last received
+        self.network = [0] * len(NETWORK)  # the kernel's counters when last read
+        self.nudges = 0  # messages sent as nudges, to make a held message return
+        self.connecting, self.armed = True, False  # armed: polled for writability
         self.answered = False  # at all
-        self.closing = 0  # until when, after our FIN, the far end's is waited for
+        self.closing = 0  # the deadline of the far end's FIN, after ours
 
     def answered_nudge(self) -> bool:
-        """True if an answer makes up for a nudge: no message follows it, and as many are in flight
-        as before.
+        """True if an answer makes up for a nudge: no message follows it, and as many are
+        outstanding as before.
         """
         nudges, self.nudges = self.nudges, 0
         return bool(nudges)
 
     def shift(self, by: int) -> None:
-        """The clock stood still for *by* nanoseconds."""
+        """Move all times by a pause of *by* nanoseconds."""
         now = time.monotonic_ns()
         self.since, self.heard = min(now, self.since + by), min(now, self.heard + by)
         self.due += by if self.due else 0

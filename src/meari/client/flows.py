@@ -1,4 +1,4 @@
-"""The connections of a load, from their beginning to their end."""
+"""The connections of a load: opening, replacing, writing, closing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from .flow import IN, NEVER, OUT, SECOND, Flow
 from .plan import Plan
 from .tally import NETWORK, Tally
 
-_PIECE = 65536  # bytes that are made, and written, at once
-_ASKED = 1000  # connections, up to which the kernel is asked about each, each interval: some 5 us
-_RETRY = SECOND // 10  # from one attempt to connect anew to the next
+_PIECE = 65536  # bytes made and written at once
+# up to this many connections, the kernel's counters of each are read each interval: 5 us each
+_ASKED = 1000
+_RETRY = SECOND // 10  # between two attempts to reconnect
 
 
 class Flows:
-    """Opens the connections, keeps their number up, writes to them.
+    """Opens the connections, keeps their number constant, writes to them.
 
-    *numbers* are those that they get.
+    *numbers* are the numbers of the connections.
     """
 
     def __init__(
@@ -33,21 +34,21 @@ class Flows:
         self.plan, self.targets, self.run, self.tally = plan, targets, run, tally
         self.poller = kernel.epoll()
         self.open: dict[int, Flow] = {}  # by descriptor
-        self.plain: dict[int, Flow] = {}  # those of them without a layer
-        self.ready: list[Flow] = []  # those of them that are connected, and not closing
-        self.missing: list[int] = []  # when each connection that is not there may be tried again
+        self.plain: dict[int, Flow] = {}  # those without a layer
+        self.ready: list[Flow] = []  # those connected and not closing
+        self.missing: list[int] = []  # when each missing connection may be tried again
         self.ending = False
         self.late = NEVER if plan.late is None else int(plan.late * SECOND)
-        self.fronts = 0  # bytes returned on connections that are gone
+        self.fronts = 0  # bytes returned on closed connections
         self._first, self._step = numbers
         self._made = 0
         size = plan.most
         self.chunk = min(_PIECE, size) if size > 2048 else (4096 // size) * size
 
     def connect(self, stop: Stop) -> Endpoint:
-        """Open all of them, one after the other, to the first of the targets that answers.
+        """Open all of them, one after the other, to the first target that accepts.
 
-        Raises ConnectError, LocalError without room for them, Stopped.
+        Raises ConnectError, LocalError if this machine has no resources for them, Stopped.
         """
         for _ in range(self.plan.connections):
             opened = open_channel(self.targets, self.plan.timeout, stop)
@@ -58,7 +59,7 @@ class Flows:
         return self.targets[0]
 
     def start(self) -> None:
-        """Begin one more. Raises OSError."""
+        """Begin one more connection. Raises OSError."""
         since = time.monotonic_ns()
         flow = self._add(begin(self.targets[0]))
         flow.since = flow.heard = since
@@ -73,11 +74,10 @@ class Flows:
         return flow
 
     def connected(self, flow: Flow) -> bool:
-        """Whether the connection that was begun is there now; if it failed it is dropped, and tried
-        again later.
+        """True if the connection is established; if it failed it is dropped, and tried again later.
 
-        With a layer it is there once that has shaken hands: secured() is called for what comes
-        until then.
+        A connection with a layer is ready only after the layer's handshake: secured() handles its
+        input until then.
         """
         now = time.monotonic_ns()
         if trouble(flow.sock):
@@ -86,7 +86,7 @@ class Flows:
             return False
         layer = self.targets[0].layer
         if layer is not None:
-            flow.heard = now  # for now: when the transport was there
+            flow.heard = now  # for now: when the transport was connected
             self._cover(flow, Channel(flow.sock, layer()))
             self.poller.modify(flow.fd, flow.channel.mask(reading=True, writing=False))
             return False
@@ -94,7 +94,7 @@ class Flows:
         return True
 
     def secured(self, flow: Flow) -> bool:
-        """Whether the layer's handshake is over now; if it failed the connection is dropped, and
+        """True if the layer's handshake is complete; if it failed the connection is dropped, and
         tried again later.
         """
         flow.channel.flush()
@@ -124,7 +124,7 @@ class Flows:
         self.ready.append(flow)
 
     def replace(self, now: int) -> None:
-        """Begin anew the connections that are missing, as far as it is time."""
+        """Reconnect missing connections whose time has come."""
         due = [at for at in self.missing if at <= now] if self.missing and not self.ending else []
         for at in due:
             self.missing.remove(at)
@@ -136,7 +136,7 @@ class Flows:
                 self.missing.append(now + _RETRY)
 
     def read_layered(self, flow: Flow) -> bytes:
-        """What came, through the layer. Raises BlockingIOError if nothing has."""
+        """Receive through the layer. Raises BlockingIOError if nothing was received."""
         data = flow.channel.read()
         if flow.channel.pending:  # an answer of the layer's own
             self.arm(flow)
@@ -145,8 +145,8 @@ class Flows:
         return data
 
     def heard_late(self, flow: Flow, at: int, pause: int, n: int) -> None:
-        """*n* bytes came at *at*, after a silence; it was no fault for *pause* of it, while we were
-        stopped.
+        """Note *n* bytes received at *at*, after a silence of which *pause* is our own (SIGTSTP),
+        and no fault.
         """
         if self.plan.new_connections and not flow.answered and n:
             flow.answered = True
@@ -165,7 +165,7 @@ class Flows:
             )
 
     def drop(self, flow: Flow, again: int | None) -> None:
-        """Close it; *again* is when another may take its place, if it is not the end."""
+        """Close it; *again* is when its replacement may be opened, unless the load ends."""
         if not self.ending:
             self.count_unserved(flow, self.plan.timeout / 2)
         self._notice(flow)
@@ -180,14 +180,14 @@ class Flows:
             self.missing.append(again)
 
     def count_unserved(self, flow: Flow, least: float) -> None:
-        """Count a connection that has waited for *least* seconds at the least, and received
-        nothing.
+        """Count a connection that has waited for at least *least* seconds without receiving
+        anything.
         """
         waited = (time.monotonic_ns() - flow.since) / SECOND
         self.tally.now.unserved += flow.end != NEVER and not flow.progress and waited >= least
 
     def _notice(self, flow: Flow) -> None:
-        """Add what the kernel counted on the connection since it was last asked."""
+        """Add the growth of the kernel's counters since they were last read."""
         if flow.connecting:
             return
         with contextlib.suppress(OSError):
@@ -200,24 +200,26 @@ class Flows:
                 flow.network[i] = count
 
     def notice(self) -> None:
-        """The same of every connection, unless there are so many that asking would disturb what is
-        measured.
+        """The same for every connection, unless there are so many that reading would disturb the
+        measurement.
         """
         if len(self.open) <= _ASKED:
             for flow in self.open.values():
                 self._notice(flow)
 
     def lose(self, flow: Flow, kind: str) -> None:
-        """It has ended, or is given up: report missing bytes as *kind*; another takes its place."""
+        """Handle the end of a connection: report missing bytes as *kind*, and replace the
+        connection.
+        """
         before = self.tally.now.kinds.total()
         outstanding = self._waited(flow)
         flow.unmake(len(flow.out) - flow.at)
         good, came = flow.front, flow.progress
         flow.finish(kind)
-        flow.front = came  # what is missing did not come back
+        flow.front = came  # the missing bytes were not returned
         if not flow.closing:
             self.tally.now.lost += 1
-            # Not even that: it ended between two messages.
+            # No byte is missing: it ended between two messages.
             if self.tally.now.kinds.total() == before:
                 self.tally.fault(
                     Fault("closed" if kind == "truncated" else kind, flow.connection, flow.front, 0)
@@ -226,8 +228,8 @@ class Flows:
         self.drop(flow, None if flow.closing else time.monotonic_ns() + (0 if good else _RETRY))
 
     def _waited(self, flow: Flow) -> int:
-        """How many messages did not come back, but for those that were to make others come: each
-        has waited until now.
+        """The number of messages that were not returned, without nudges; their waits are counted
+        too.
         """
         now = time.monotonic_ns()
         waiting = [*([(flow.end, flow.since, flow.due)] if flow.end != NEVER else []), *flow.queue]
@@ -236,7 +238,7 @@ class Flows:
         return len(waiting)
 
     def leave(self, flow: Flow) -> None:
-        """Wait no longer for what is still coming: no fault, but messages without an end."""
+        """Stop waiting for the outstanding messages: unfinished, and no fault."""
         self.tally.now.unfinished += self._waited(flow)
         came = flow.progress
         flow.finish(None)
@@ -244,13 +246,13 @@ class Flows:
         self.drop(flow, None)
 
     def returned(self) -> int:
-        """Bytes that came back in all, as far as it is known what they are."""
+        """Bytes returned on all connections, as far as they are verified."""
         return self.fronts + sum(flow.progress for flow in self.open.values())
 
     # Writing
 
     def push(self, flow: Flow) -> None:
-        """Write what is owed, as far as the kernel takes it; it says when it takes more."""
+        """Write pending bytes until the kernel takes no more; the poller reports writability."""
         flow.channel.flush()
         while flow.owed:
             if flow.at == len(flow.out):
@@ -260,7 +262,7 @@ class Flows:
             flow.at += written
             flow.owed -= written
             if written < len(piece):
-                if flow.channel.failed is None:  # else the next read tells
+                if flow.channel.failed is None:  # otherwise the next read returns the error
                     self.arm(flow)
                 return
         if flow.armed and not flow.channel.pending:
@@ -268,11 +270,11 @@ class Flows:
             self.poller.modify(flow.fd, IN)
 
     def compare(self, flow: Flow, data: bytes, at: int, back: list[Flow]) -> int:
-        """Verify data that the hot path did not find to be the next piece; the offset answered."""
+        """Verify data that the hot path did not recognise as the next piece; the offset reached."""
         flow.receive(data)
         if not flow.damage:
             return flow.front
-        start = 0  # of the message: what was damaged before it is not asked for any more
+        start = 0  # of the message: damage before it is not waited for any more
         while flow.progress >= flow.end:
             if flow.harmed(start, flow.end):
                 self.tally.now.damaged += 1
@@ -286,10 +288,10 @@ class Flows:
         return 0
 
     def post(self, flow: Flow, size: int, due: int) -> int:
-        """Send a message on a connection, behind what is owed there; when that was."""
+        """Send a message behind the pending bytes of a connection; the time of sending."""
         message = flow.out[flow.at : flow.at + size]
         flow.sent += size
-        if flow.owed or len(message) < size:  # it waits, or is in more than one piece
+        if flow.owed or len(message) < size:  # it is pending, or in more than one piece
             flow.owed += size
             now = time.monotonic_ns()
             if not flow.armed:
@@ -297,7 +299,7 @@ class Flows:
         else:
             flow.at += size
             write, fd = kernel.write, flow.fd
-            # Right before the write: time in between would count as round trip.
+            # Directly before the write: time in between would count as round trip.
             now = time.monotonic_ns()
             try:
                 written = write(fd, message) if flow.plain else flow.channel.write(message)
@@ -314,7 +316,7 @@ class Flows:
         return now
 
     def owe(self, flow: Flow, n: int) -> None:
-        """The last *n* bytes before `at` were not written."""
+        """Take back the last *n* bytes before `at`, which were not written."""
         flow.at -= n
         flow.owed += n
         self.arm(flow)
@@ -325,7 +327,7 @@ class Flows:
             self.poller.modify(flow.fd, IN | OUT)
 
     def part(self, flow: Flow, until: int) -> None:
-        """Our FIN; the far end's is waited for, since more than was sent may come before it."""
+        """Send our FIN, and wait for the far end's: surplus bytes may arrive before it."""
         if flow in self.ready:
             self.ready.remove(flow)
         flow.closing = until

@@ -1,13 +1,13 @@
-"""One process of a load: messages on many connections, every byte of them verified.
+"""One process of a load: messages on many connections, every byte verified.
 
-A closed loop keeps a fixed number of messages in flight on each connection, and sends the next when
-one has come back: a slow far end is asked less. An open loop sends each message when it is due on a
-fixed grid, whatever came back, and times it from then too: what waited because others were slow is
-not hidden ("coordinated omission").
+A closed loop keeps a fixed number of messages outstanding on each connection, and sends the next
+when one has been returned: a slow far end gets fewer. An open loop sends each message when it is
+due on a fixed grid, whatever has been returned, and times it from its due time too: a delay caused
+by slow answers is not hidden ("coordinated omission").
 
-There is one loop on epoll(7), full duplex: writing never keeps it from reading. What came is read
-from all that are ready before the next messages are written, which keeps the processor's caches
-warm; each message is timed from its own write to the read that ended it.
+There is one loop on epoll(7), full duplex: writing never blocks reading. All ready connections are
+read before the next messages are written, which keeps the processor's caches warm. Each message is
+timed from its own write to the read that completed it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from .tally import Count, Tally
 from .timer import Timer
 
 _AT_ONCE = 64  # events taken from the poller in one call
-# Bytes of a read: up to 512 Python's own allocator gives; a busy peer fills the last.
+# Bytes of a read: Python's own allocator serves up to 512; a busy peer fills the last.
 _SMALL, _MIDDLE, _LARGE = 448, 8192, 65536
-_LOOK = SECOND // 10  # from one look at everything to the next
-_OUTSTANDING = 500_000  # messages of an open loop; those due beyond are not sent, and counted
+_LOOK = SECOND // 10  # between two inspections of all connections
+# outstanding messages of an open loop; those due beyond are not sent, but counted
+_OUTSTANDING = 500_000
 _GOODBYE = 2 * SECOND  # for the far end's FIN, after ours
-_TIMES = 1000  # that are kept at most before they are counted
-_BURST = 64  # messages of an open loop that is late, sent before what came back is read
+_TIMES = 1000  # times kept before they are counted
+_BURST = 64  # messages that a late open loop sends before it reads answers
 
 _TIMES_OF_A_RUN = [
     "_begin",
@@ -51,9 +52,10 @@ _TIMES_OF_A_RUN = [
 
 
 class Load:
-    """Runs *plan* against the first of *targets* that answers.
+    """Runs *plan* against the first of *targets* that accepts.
 
-    *part* is the number of this process, and of all; *report* is called with each interval.
+    *part* is the number of this process and the number of processes; *report* is called with each
+    interval.
     """
 
     def __init__(
@@ -79,20 +81,23 @@ class Load:
         self._counted = 0  # bytes reported
         self._timeout = int(plan.timeout * SECOND)
         self._over = self._warm = self._report_at = self._look_at = self._drained = NEVER
-        self._flying = 0  # messages of an open loop that are under way
-        self._gone = self._present = 0  # when there was no connection last, and when there was one
-        self._begin = self._counting = 0  # when it began, and the counting after the warm-up
-        self._nudged = False  # some connection was, at some time
+        self._flying = 0  # outstanding messages of an open loop
+        self._gone = self._present = 0  # the last time without a connection, and with one
+        # when the load began, and when counting began after the warm-up
+        self._begin = self._counting = 0
+        self._nudged = False  # a connection has been established at some time
         self._timer: Timer | None = None  # of an open loop
         self._pause = Pause()
 
     def connect(self) -> Endpoint:
-        """Open every connection; to where. Raises ConnectError, LocalError, Stopped."""
+        """Open every connection; the address that accepted. Raises ConnectError, LocalError,
+        Stopped.
+        """
         return self.flows.connect(self.stop)
 
     def run(self, begin: int) -> None:
-        """Send and verify from *begin* on, a time of time.monotonic_ns(), to the end of the plan or
-        the stop; everything is closed then.
+        """Send and verify from *begin*, a time of time.monotonic_ns(), until the end of the plan or
+        the stop; then close all connections.
         """
         plan = self.plan
         try:
@@ -118,7 +123,7 @@ class Load:
                 self._timer.close()
 
     def finish(self) -> Count:
-        """The count after the end: of a closed loop faults alone; of an open one late messages."""
+        """The count after the end: only faults of a closed loop; late messages of an open one."""
         if self.plan.rate is None:
             self.tally.conclude()
         else:
@@ -146,7 +151,7 @@ class Load:
             timer = self._timer.fileno()
             self.flows.poller.register(timer, IN)
         if alone:
-            late = -1  # the first byte of each connection is wanted
+            late = -1  # the first byte of each connection is still missing
         while flows or self.flows.missing or not self.flows.ending:
             # The clock first: a pause that ends within the call is noticed before its time is used.
             at = clock()
@@ -218,7 +223,7 @@ class Load:
                     del back[self._left :]
                 self._left -= len(back)
                 if not self._left:
-                    # The last answers are under way, and the last of them is the end.
+                    # The last answers are outstanding; the last of them ends the load.
                     self._look_at = 0
                 for flow in back:
                     post(flow, fixed or self._size(), 0)
@@ -228,7 +233,7 @@ class Load:
                         self.flows.part(flow, clock() + _GOODBYE)
             if paced:
                 self._flying -= len(back)
-            # Counting waits until no answer is waited for.
+            # Times are counted while no answer is outstanding.
             if trips and (not paced or self._flying <= 0 or len(trips) >= _TIMES):
                 tally.fold()
                 if large:
@@ -241,7 +246,7 @@ class Load:
         return self._fixed or self._random.randint(self.plan.least, self.plan.most)
 
     def _fill(self, flow: Flow) -> None:
-        """The first messages on a connection, as many as are to be in flight."""
+        """Send the first messages of a connection, as many as are to be outstanding."""
         for _ in range(min(self.plan.depth, self._left)):
             self._left -= 1
             self.flows.post(flow, self._size(), 0)
@@ -251,12 +256,12 @@ class Load:
         return self._begin + int(number * SECOND / self.plan.rate)
 
     def _send_due(self) -> bool:
-        """Send messages that are due; whether there may be more of them."""
+        """Send due messages; True if more may be due."""
         ready, most, lags = self.flows.ready, _OUTSTANDING // self.plan.connections, self.tally.lags
         for _ in range(_BURST):
             now = time.monotonic_ns()
             if not ready:
-                self._gone = now  # what is due meanwhile is sent when there is a connection again
+                self._gone = now  # messages due meanwhile are sent once there is a connection again
             due = self._due(self._grid)
             if self.flows.ending or not self._left or not ready or due >= self._over or due > now:
                 return False
@@ -278,16 +283,16 @@ class Load:
         return True
 
     def _not_sent(self) -> int:
-        """How many messages were due by the end, and are not sent."""
+        """The number of messages that were due by the end and were not sent."""
         if self.plan.rate is None or self.plan.seconds is None:
             return 0
         last = math.ceil((self._over - self._begin) * self.plan.rate / SECOND)
         return max(0, min(self._left, len(range(self._grid, last, self._part[1]))))
 
-    # What is not a message that came back whole
+    # Everything but whole returned messages
 
     def _unusual(self, flow: Flow, mask: int) -> bool:
-        """Whether, after what *mask* says, there is something to read."""
+        """Handle the events of *mask*; True if there is something to read."""
         if flow.connecting:
             made = self.flows.connected(flow) if flow.plain else self.flows.secured(flow)
             if made and not self.flows.ending and self.plan.rate is None:
@@ -298,17 +303,17 @@ class Load:
         return bool(mask & ~OUT)
 
     def _ended(self, flow: Flow) -> None:
-        """The far end's FIN, or its reset."""
+        """Handle the far end's FIN or reset."""
         broken = flow.channel.failed is not None or flow.channel.end not in (None, FIN)
         self.flows.lose(flow, "reset" if broken else "truncated")
         if flow.closing and not self.flows.ending and self._left:
             self.flows.missing.append(0)
         self.flows.replace(time.monotonic_ns())
 
-    # Now and then
+    # Periodic work
 
     def _look(self, now: int) -> None:
-        """Report an interval, notice the end, replace connections, find silent ones."""
+        """Report an interval, end the load, replace connections, find silent ones."""
         flows = self.flows
         done = not self._left and all(flow.end == NEVER for flow in flows.open.values())
         if flows.ready or any(flow.closing for flow in flows.open.values()):
@@ -335,22 +340,22 @@ class Load:
             self._drained = now + self._timeout
         flows.replace(now)
         if self._timer is not None and not flows.ending:
-            # Some may have been lost.
+            # Events may have been lost.
             owed = (len(flow.queue) + (flow.end != NEVER) for flow in flows.open.values())
             self._flying = sum(owed)
             self._timer.set(self._due(self._grid), max(1, self._due(self._part[1]) - self._begin))
         for flow in list(flows.open.values()):
             self._watch(flow, now)
         pause = _LOOK if len(flows.open) < 1000 else 5 * _LOOK
-        if flows.ending or not self._left:  # the last answers are under way
+        if flows.ending or not self._left:  # the last answers are outstanding
             pause = SECOND // (1000 if len(flows.open) < 100 else 50)
         over = self._over if self._over > now else NEVER
         self._look_at = min(now + pause, over, self._warm, max(self._report_at, now))
 
     def _shift(self, trips: int = NEVER, dues: int = NEVER) -> int:
-        """Take the time of a pause (SIGTSTP, SIGCONT) out of everything timed; the time now.
+        """Remove the time of a pause (SIGTSTP, SIGCONT) from all that is timed; the time now.
 
-        The tally's *trips* and *dues* from these places on may contain it.
+        The tally's *trips* and *dues* from these indices on may contain it.
         """
         pause = self._pause.take()
         for name in _TIMES_OF_A_RUN:
@@ -370,7 +375,7 @@ class Load:
         self.report(self.tally.take())
 
     def _watch(self, flow: Flow, now: int) -> None:
-        """A connection that is silent, or at its end."""
+        """Handle a connection that is silent or at its end."""
         ending, owing = self.flows.ending, flow.end != NEVER
         quiet = now - max(flow.heard, flow.since) if owing else 0
         if flow.connecting:
@@ -380,7 +385,7 @@ class Load:
         elif quiet > self._timeout:
             self.flows.lose(flow, "stalled")
         elif now >= self._drained and owing:
-            # Bytes are still coming, and would for who knows how long.
+            # Bytes still arrive, without an end in sight.
             self.flows.leave(flow)
         elif flow.closing:
             if now >= flow.closing and not owing:
@@ -390,7 +395,7 @@ class Load:
         elif ending and not owing:
             self.flows.part(flow, now + _GOODBYE)
         elif quiet > self._timeout // 2:
-            # Some bytes may have been lost at the end of a message: what comes after it shows that.
+            # Bytes may have been lost at the end of a message: the next message shows it.
             if ending or not self._left or self.plan.new_connections:
                 self.flows.part(flow, now + _GOODBYE)
             elif self.plan.rate is None and not flow.nudges and not flow.owed:

@@ -1,4 +1,4 @@
-"""A pause of this process (Ctrl-Z, then fg): its time must not be counted as the far end's."""
+"""A pause of this process (Ctrl-Z, then fg): its time must not be attributed to the far end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import time
 
 
 class Pause:
-    """Notices SIGCONT until close(); nothing in a thread other than the main one.
+    """Notices SIGCONT until close(); in threads other than the main one it does nothing.
 
     A caller that reads the clock must read `came` afterwards: the signal may arrive within the
-    call, and the time that it returns may then lie behind the pause.
+    call, and the returned time may then lie after the pause.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """One round trip after another on one connection, each verified and timed.
 
-A message is sent when it is due, whether or not the one before has come back. The first that is not
-back within the patience is lost, and with it the connection: TCP keeps the order, so nothing behind
-it would come either. A connection that is lost is made anew, which tells how long the far end was
-gone.
+A message is sent when it is due, whether or not the one before has been returned. If one is not
+returned within the patience, it is lost, and its connection is closed: TCP keeps the order, so
+nothing behind it could arrive either. A lost connection is replaced, which measures how long the
+far end was unreachable.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .pause import Pause
 from .ping_events import Broken, Connected, Lost, PingEvent, Reply, Summary
 from .tally import NETWORK
 
-# All times are nanoseconds of time.monotonic_ns(): no step of a wall clock shows in them.
+# All times are nanoseconds of time.monotonic_ns(), which has no steps.
 SECOND = 1_000_000_000
 _NEVER = 1 << 62
-_AWAKE = SECOND // 1000  # before a message is due, from when on a spinning ping does not sleep
-_GOODBYE = 2.0  # seconds for the far end's FIN, after ours, as load waits
-_RETRY = SECOND // 10  # from one attempt to connect anew to the next
-_LEAST, _PIECE = 4096, 65536  # bytes of the stream that are made at once
-_UNDER_WAY = 10_000  # messages at the most
+_AWAKE = SECOND // 1000  # before a message is due: a spinning ping does not sleep from here on
+_GOODBYE = 2.0  # seconds for the far end's FIN after ours, as in load
+_RETRY = SECOND // 10  # between two attempts to reconnect
+_LEAST, _PIECE = 4096, 65536  # bytes of the stream made at once
+_UNDER_WAY = 10_000  # messages, at most
 _LONGEST = 3600.0  # seconds of a wait: one that ends early only waits again
 
 
 class Ping:
-    """Messages of *size* bytes to the first of *targets* that answers, *count* of them.
+    """Sends *count* messages of *size* bytes to the first of *targets* that accepts.
 
-    One goes out each *interval* seconds, or with 0 when the one before is back.
+    One is sent each *interval* seconds; with 0, when the one before has been returned.
     """
 
     def __init__(
@@ -66,26 +66,26 @@ class Ping:
         self._run = int.from_bytes(os.urandom(4), "big")
         self._channel: Channel | None = None
         self._shaking = 0  # when the layer's handshake began
-        self._connecting = 0  # since when, while it is not connected yet
+        self._connecting = 0  # when connecting began, while not connected yet
         self._stream: Verifier
         self._poller: select.epoll
-        self._left: deque[memoryview] = deque()  # of messages, not yet written
+        self._left: deque[memoryview] = deque()  # bytes of messages not written yet
         # (sequence number, offset where it ends, when it was sent).
         self._waiting: deque[tuple[int, int, int]] = deque()
-        # When the connection was, and when another may be begun, while there is none.
+        # When the last connection ended, and when another may be begun, while there is none.
         self._lost_at = self._retry_at = 0
         # The times of connect and handshake of a connection that is not reported yet.
         self._unproven: tuple[int, int] | None = None
         self._resumed = 0  # when our process went on after a pause
-        # What the kernel had counted on the connection when it was last asked.
+        # The kernel's counters of the connection when last read.
         self._network = [0] * len(NETWORK)
-        self._good = 0  # when the far end was last known to be there: a reply, or a connection
+        self._good = 0  # the last sign of the far end: a reply or a connection
         self._pause = Pause()
 
     def run(self, stop: Stop) -> Summary:
-        """Ping until the count, the time or the stop.
+        """Ping until the count, the time limit or the stop.
 
-        Raises ConnectError if the first connection cannot be made, Stopped before it.
+        Raises ConnectError if the first connection fails, Stopped before it.
         """
         until_over = (self._over - time.monotonic_ns()) / SECOND
         with kernel.epoll() as self._poller:
@@ -105,7 +105,7 @@ class Ping:
         return self.summary
 
     def _part(self) -> None:
-        """Our FIN, and what comes after it: a far end that returned too much shows it now."""
+        """Send our FIN and read until the far end's: surplus bytes show now."""
         if self._channel is None:
             return
         if not self._connecting:
@@ -130,7 +130,7 @@ class Ping:
         self._channel.close()
 
     def _notice(self, sock: socket.socket) -> None:
-        """Add what the kernel has counted on this connection since it was last asked."""
+        """Add the growth of the connection's kernel counters since they were last read."""
         with contextlib.suppress(OSError):
             info = tcp_info(sock)
             for i, name in enumerate(NETWORK):
@@ -148,19 +148,19 @@ class Ping:
             if self._channel is None and now >= self._retry_at:
                 self._begin(now)
             ready = self._channel is not None and not self._connecting
-            # One after the other, and none while there is nobody to send it to.
+            # One after the other, and none without a connection.
             if self._interval == 0:
                 more = more and ready and not self._waiting
             if more and now >= due:
                 due = max(due + self._interval, now - self._interval)
                 self._send(ready)
-                more = self._interval > 0  # and in any case what came is looked at, and the stop
+                more = self._interval > 0  # in any case check for input and for the stop
             if self._wait(stop, min(self._over, due if more else _NEVER, self._given_up_at())):
                 return
 
     def _now(self) -> int:
-        """What time it is; if the process was stopped meanwhile (Ctrl-Z), what was sent before is
-        not timed, and gets new patience.
+        """The time now. After a pause of this process (Ctrl-Z), messages sent before are not timed,
+        and get new patience.
         """
         # The clock first: a pause that ends within the call is noticed before its time is used.
         now = time.monotonic_ns()
@@ -170,8 +170,8 @@ class Ping:
         return now
 
     def _given_up_at(self) -> int:
-        """When the connection, or the message that is waited for longest, is given up; or when to
-        connect anew.
+        """The deadline of the connection attempt or of the oldest outstanding message; or the time
+        to reconnect.
         """
         if self._channel is None:
             return self._retry_at
@@ -210,7 +210,7 @@ class Ping:
         self._report(Connected(self._far_end, took, outage, handshake, layer))
 
     def _begin(self, now: int) -> None:
-        """Connect anew; the poller says when that is done."""
+        """Reconnect; the poller reports when that is done."""
         try:
             sock = begin(self._targets[0])
         except OSError:
@@ -248,13 +248,13 @@ class Ping:
             )
 
     def _lose(self, channel: Channel, why: str) -> None:
-        """The connection is lost, with all that was under way on it."""
+        """Handle the loss of the connection and of all outstanding messages."""
         self._notice(channel.sock)
         channel.reset()
         self._channel = None
         self._left.clear()
         now = time.monotonic_ns()
-        if self._connecting:  # it never was one
+        if self._connecting:  # it was never established
             self._connecting, self._retry_at = 0, now + _RETRY
             return
         self._lost_at = now
@@ -282,7 +282,7 @@ class Ping:
         self._report(Lost(seq, why))
 
     def _fault(self, fault: Fault) -> None:
-        if fault.kind == "truncated":  # told as messages that are lost
+        if fault.kind == "truncated":  # reported as lost messages
             return
         self.summary.faults += 1
         self._report(fault)
@@ -290,7 +290,7 @@ class Ping:
     # Messages
 
     def _message(self) -> bytes | bytearray:
-        """The next bytes of the stream, as many as a message has."""
+        """The next message: bytes of the stream."""
         parts = []
         missing = self._size
         while missing:
@@ -318,9 +318,7 @@ class Ping:
         self._waiting.append((self.summary.sent, end, now))
 
     def _flush(self, channel: Channel) -> None:
-        """Write what is left, as far as it goes; poll for room to write only while something still
-        is.
-        """
+        """Write pending bytes; poll for writability only while some are left."""
         channel.flush()
         while self._left and (written := channel.write(self._left[0])):
             if written == len(self._left[0]):
@@ -333,7 +331,7 @@ class Ping:
             self._poller.modify(channel.fileno(), mask)
 
     def _receive(self, channel: Channel) -> str:
-        """Take what came, and write what is left; why the connection is lost, if it is."""
+        """Receive, and write pending bytes; the reason if the connection is lost."""
         data = channel.read()
         now = self._now()
         if data == b"":
@@ -354,17 +352,17 @@ class Ping:
         self._good = now
         self._report(Reply(seq, self._size, self._far_end, now - sent, intact))
         if intact:
-            if sent >= self._resumed:  # else our own pause was in it
+            if sent >= self._resumed:  # otherwise the time contains our own pause
                 self.summary.round_trip.add((now - sent,))
             return
         self.summary.damaged += 1
         if stream.sound:
-            stream.settle()  # nothing more is waited for before it is named
+            stream.settle()  # report it without waiting for more
 
     # Waiting
 
     def _wait(self, stop: Stop, until: int) -> bool:
-        """Wait for something, and do what it asks for; True at the stop."""
+        """Wait for events and handle them; True at the stop."""
         poll, clock = self._poller.poll, time.monotonic_ns
         if self._channel is not None and not self._connecting and self._channel.waiting:
             until = 0

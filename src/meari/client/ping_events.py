@@ -1,4 +1,4 @@
-"""What a ping reports: events as they happen, and the summary.
+"""The events of a ping as they happen, and its summary.
 
 Times are nanoseconds of time.monotonic_ns().
 """
@@ -18,10 +18,10 @@ SECOND = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection to *far_end* was made in *took*; *outage* is since the last good reply before
-    it, 0 for the first.
+    """A connection to *far_end* was made in *took*. *outage*: the time since the last good reply, 0
+    for the first connection.
 
-    *handshake* is what the layer's took after that, and *layer* what came of it.
+    *handshake* is the time of the layer's handshake after that, *layer* its result.
     """
 
     far_end: Address
@@ -33,7 +33,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Message *seq*, of *size* bytes, was back after *took*; *intact*: as it was sent."""
+    """Message *seq* of *size* bytes was returned after *took*; *intact*: unchanged."""
 
     seq: int
     size: int
@@ -44,7 +44,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Message *seq* will not come back."""
+    """Message *seq* is lost."""
 
     seq: int
     why: str
@@ -62,9 +62,9 @@ PingEvent = Connected | Reply | Lost | Broken | Fault
 
 @dataclass(slots=True)
 class Summary:
-    """What was counted so far; times in nanoseconds, of what was returned as it was sent.
+    """The counts so far; times in nanoseconds, of messages returned unchanged.
 
-    What is neither returned nor lost is under way.
+    Messages neither returned nor lost are outstanding.
     """
 
     sent: int = 0
@@ -72,9 +72,10 @@ class Summary:
     damaged: int = 0  # of those
     lost: int = 0
     connections: int = 0
-    outage: int = 0  # in all, from the last good reply, or connection, to the next connection
+    # sum of the times from the last good reply or connection to the next connection
+    outage: int = 0
     faults: int = 0
-    # Segments that our kernel sent again, and the rest of what it counted (TcpInfo).
+    # Retransmitted segments, and the other counters of TcpInfo.
     retransmitted: int = 0
     duplicates: int = 0
     reorderings: int = 0
@@ -91,7 +92,7 @@ class Summary:
 
     @property
     def nearer(self) -> bool:
-        """Whether connecting was so much faster than echoing that something nearer may have
+        """True if connecting was so much faster than echoing that something nearer may have
         answered the handshake.
         """
         echo, connect = self.round_trip.quantile(0.5), self.connect.quantile(0.5)

@@ -1,4 +1,4 @@
-"""How a load is to be."""
+"""The parameters of a load."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ..errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run of a load does.
+    """The parameters of one run.
 
-    Times in seconds, sizes in bytes. Raises UsageError for what cannot be.
+    Times in seconds, sizes in bytes. Raises UsageError for impossible values.
     """
 
     address: str
@@ -22,13 +22,13 @@ class Plan:
     seconds: float | None = 10.0  # None: until `messages` are sent
     messages: int | None = None
     warmup: float = 0.0  # before anything is counted
-    rate: float | None = None  # messages a second, in all: the open loop
+    rate: float | None = None  # messages a second, of all connections: the open loop
     new_connections: bool = False  # a connection for each message
     processes: int = 1
     interval: float = 1.0
-    # Without a byte, while some are due: the connection is given up as stalled.
+    # Without a byte while some are outstanding: the connection is closed as stalled.
     timeout: float = 10.0
-    late: float | None = None  # without a byte, while some are due: a fault, "delayed"
+    late: float | None = None  # without a byte while some are outstanding: a fault, "delayed"
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -56,7 +56,7 @@ class Plan:
             raise UsageError(
                 f"{self.connections} connections cannot be divided among {self.processes} processes"
             )
-        if self.rate is not None and not 1e-6 <= self.rate <= 1e9:  # not a number neither
+        if self.rate is not None and not 1e-6 <= self.rate <= 1e9:  # excludes NaN too
             raise UsageError(
                 "the rate must be a number of messages a second up to 1,000,000,000,"
                 f" not {self.rate}"
@@ -77,9 +77,9 @@ class Plan:
             )
 
     def part(self, n: int) -> Plan:
-        """What process *n* of them does.
+        """The part of process *n*.
 
-        Its connections are numbered n, n + processes, and so on.
+        Its connections have the numbers n, n + processes, and so on.
         """
         values = asdict(self)
         values["connections"] = len(range(n, self.connections, self.processes))

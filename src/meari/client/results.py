@@ -1,4 +1,4 @@
-"""What a load has found: summed over its processes, written as JSON, and read back from it."""
+"""The result of a load: summed over its processes, written as JSON, and read back."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from .tally import NETWORK, TIMES, Count
 
 VERSION = 1
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
-# Stretches of a run that are kept: of a longer run each is longer, so that a result does not grow
-# with it.
+# The number of points kept: in a longer run each covers more time, so that a result does not grow.
 _POINTS = 240
-_BUSY = 0.9  # of the processor time of a core, from which on the near end is taken for the limit
-_WORKING = 0.5  # of a core, from which on messages that are sent late are the near end's own doing
-_LAG_US = 1000.0  # that a hundredth of the messages may be sent later than they are due
-_KEPT = 0.99  # of the messages that were due, at least, if the rate was kept
+_BUSY = 0.9  # of a core's processor time: from here on the near end is considered the limit
+_WORKING = 0.5  # of a core: from here on late sends are attributed to the near end
+_LAG_US = 1000.0  # by which one message in a hundred may be sent late
+_KEPT = 0.99  # of the due messages, at least, if the rate was kept
 
 
 @dataclass(slots=True)
 class Point:
-    """A stretch of the run: *at* seconds after its begin, *seconds* long."""
+    """A part of the run: it begins *at* seconds after the run's begin, and is *seconds* long."""
 
     at: float
     seconds: float
@@ -39,12 +38,12 @@ class Point:
 
 @dataclass(slots=True)
 class Result:
-    """A run of a load: how it was run, and all that it counted."""
+    """A run of a load: its parameters and all its counts."""
 
     plan: Plan
     run: int
     started: str  # ISO 8601
-    far_end: str  # the address that answered
+    far_end: str  # the address that accepted
     seconds: float = 0.0
     count: Count = field(default_factory=Count)
     points: list[Point] = field(default_factory=list)
@@ -52,11 +51,11 @@ class Result:
     _in_last: int = 0  # in the last point
 
     def add(self, count: Count) -> Point:
-        """One more interval; the point that it alone would be."""
+        """Add an interval; the point that it alone would be."""
         seconds = count.until - self.seconds
         whole, part = Point(self.seconds, seconds, count), Point(self.seconds, seconds, Count())
         part.count.add(count)
-        # The latter: some process had reported it late.
+        # A process had reported the latter late.
         if self.points and (self._in_last < self._joined or seconds <= 0):
             self.points[-1].add(part)
             self._in_last += 1
@@ -73,21 +72,21 @@ class Result:
         return whole
 
     def finish(self, count: Count) -> None:
-        """What came after the end, while the last answers were waited for: in the sum, and in no
-        point of it.
+        """Add the counts after the end, while the last answers were outstanding: to the sum, to no
+        point.
         """
         self.count.add(count)
 
-    # What follows from it
+    # Derived figures
 
     @property
     def messages_per_second(self) -> float:
-        """Of those that came back while it was measured."""
+        """Messages a second, of those returned during the measurement."""
         return (self.count.messages - self.count.after) / self.seconds if self.seconds else 0.0
 
     @property
     def bytes_per_second(self) -> float:
-        """Of those that came back while it was measured, one way."""
+        """Bytes a second in one direction, of messages returned during the measurement."""
         return (
             sum(point.count.bytes for point in self.points) / self.seconds if self.seconds else 0.0
         )
@@ -98,25 +97,25 @@ class Result:
 
     @property
     def headline(self) -> Histogram:
-        """The times reported first: from when messages were due, if there was a schedule."""
+        """The times reported first: from the due time if there was a schedule."""
         return self.count.times["round_trip" if self.plan.rate is None else "from_due"]
 
     @property
     def busy(self) -> float:
-        """The part of the time that the near end's processes were working, 0 to 1 each."""
+        """The fraction of time that the near end's processes were working, 0 to 1 each."""
         return (
             min(1.0, self.count.busy / self.seconds / self.plan.processes) if self.seconds else 0.0
         )
 
     @property
     def kept_its_rate(self) -> bool | None:
-        """Whether all that was due in an open loop was sent, and all but what was on its way at the
-        end had come back by then.
+        """True if all due messages of an open loop were sent and all but those outstanding at the
+        end had been returned.
         """
         if self.plan.rate is None:
             return None
         count = self.count
-        # Little's law, with the time of the quick.
+        # Little's law, with the time of quick messages.
         on_its_way = 2 * self.plan.rate * count.times["from_due"].quantile(0.1) / 1e9
         return (
             not count.shed
@@ -125,7 +124,7 @@ class Result:
 
     @property
     def complete(self) -> bool:
-        """Whether every message that was sent came back, and every connection could be made."""
+        """True if every sent message was returned and every connection could be made."""
         return (
             not self.count.missing
             and not self.count.unconnected
@@ -135,9 +134,7 @@ class Result:
 
     @property
     def sent_late(self) -> bool:
-        """Whether messages of an open loop were sent so late that it shows in the latency that is
-        reported.
-        """
+        """True if messages of an open loop were sent so late that it shows in the latency."""
         if self.plan.rate is None:
             return False
         lag, waited = (self.count.times[name].quantile(0.99) / 1000 for name in ("lag", "from_due"))
@@ -145,8 +142,8 @@ class Result:
 
     @property
     def near_end_was_the_limit(self) -> bool:
-        """Whether the figures are the near end's own: its processor was busy, or this machine had
-        no port left.
+        """True if the near end was the limit: its processor was busy, or this machine had no free
+        port.
         """
         if self.count.no_port:
             return True
@@ -206,12 +203,12 @@ class Result:
 
     @property
     def over_a_network(self) -> bool:
-        """Whether the kernel has counted segments: not on a Unix socket."""
+        """True if the kernel has counted segments: not on a Unix socket."""
         return not self.far_end.startswith("unix:")
 
     @classmethod
     def from_json(cls, found: dict[str, typing.Any]) -> Result:
-        """What to_json() gave. Raises UsageError if it is not that."""
+        """Read the document of to_json(). Raises UsageError if it is none."""
         try:
             if found["type"] != "result" or found["version"] != VERSION:
                 raise UsageError(
@@ -248,7 +245,7 @@ class Result:
             )
             result.count.faults = [_to_fault(fault) for fault in found["faults"]]
             result.points = [Point(p["at"], p["seconds"], _counted(p)) for p in found["over_time"]]
-            result.to_json()  # what it cannot be told from is none
+            result.to_json()  # a document without this is none
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             if isinstance(error, UsageError):
                 raise
@@ -266,7 +263,7 @@ def series(results: Sequence[Result]) -> dict[str, object]:
 
 
 def load_results(path: str) -> list[Result]:
-    """What was saved: the rounds, or the only run. Raises UsageError."""
+    """The saved rounds, or the only run. Raises UsageError."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
@@ -285,7 +282,7 @@ def load_results(path: str) -> list[Result]:
 
 
 def summary(histogram: Histogram) -> dict[str, float | None]:
-    """Microseconds at each quantile, the greatest, the mean; None where nothing was counted."""
+    """Microseconds at each quantile, the maximum, the mean; None if nothing was counted."""
     if not histogram.total:
         return dict.fromkeys((*_QUANTILES, "max", "mean"))
     found: dict[str, float | None] = {
@@ -298,7 +295,7 @@ def summary(histogram: Histogram) -> dict[str, float | None]:
 
 
 def times(count: Count) -> dict[str, object]:
-    """The summary of each kind of time that was taken: `round_trip_us` always."""
+    """The summary of each kind of measured time: `round_trip_us` always."""
     names = [
         "round_trip",
         *(name for name in ("from_due", "first_byte") if count.times[name].total),
@@ -309,7 +306,7 @@ def times(count: Count) -> dict[str, object]:
 
 
 def interval(point: Point) -> dict[str, object]:
-    """A stretch of the run, ready for JSON."""
+    """A point of the run, ready for JSON."""
     count = point.count
     found: dict[str, object] = {
         "type": "interval",

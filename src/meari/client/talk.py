@@ -20,10 +20,11 @@ from ..net import kernel
 from ..stop import milliseconds
 from .comparison import Comparison
 
-WINDOW = 16 << 20  # bytes outstanding, after which the input waits: what is compared has to be kept
-_REST = 10  # timeouts, for all that is to come after the end of the input
-_HELD = 1.0  # seconds without a byte, after which a far end is taken to wait for more
-_CHUNK = 65536  # bytes taken at once from the input, and from the connection
+# outstanding bytes after which the input waits: they have to be kept for the comparison
+WINDOW = 16 << 20
+_REST = 10  # timeouts, for all bytes outstanding at the end of the input
+_HELD = 1.0  # seconds without a byte after which the far end is considered to wait for more
+_CHUNK = 65536  # bytes read at once from the input and from the connection
 
 
 def talk(
@@ -33,13 +34,14 @@ def talk(
     comparison: Comparison,
     timeout: float | None = None,
 ) -> None:
-    """Send what comes from the descriptor *source*, *show* what comes back, until the far end's end
-    of file.
+    """Send the input of the descriptor *source*, *show* received bytes, until the far end's end of
+    file.
 
-    At the end of *source* the connection is half-closed, and the rest waited for. *comparison* is
-    kept up to date, also when an error ends it: DeadlineError if no byte moved either way for
-    *timeout* seconds, or the rest is not there after ten times as long; ConnectionError if the
-    connection fails; or whatever *show* raises. The connection is left open.
+    At the end of *source* the connection is half-closed, and outstanding bytes are waited for.
+    *comparison* is kept up to date, also if an error is raised: DeadlineError if no byte moved in
+    either direction for *timeout* seconds, or the outstanding bytes take ten times as long;
+    ConnectionError if the connection fails; or any exception of *show*. The connection is left
+    open.
     """
     _Talk(channel, source, show, comparison, timeout).run()
 
@@ -56,9 +58,9 @@ class _Talk:
         self._channel, self._source, self._show = channel, source, show
         self._comparison = comparison
         self._timeout = timeout
-        self._left: bytes | memoryview = b""  # taken from the input, not yet written
+        self._left: bytes | memoryview = b""  # read from the input, not written yet
         self._more = True  # the input has not ended
-        self._until = math.inf  # when the rest has to be there, once it has
+        self._until = math.inf  # the deadline of the outstanding bytes, once it has
         self._window = WINDOW
 
     def run(self) -> None:
@@ -81,7 +83,7 @@ class _Talk:
             if stuck and not ready:
                 self._window += WINDOW  # the far end may hold a line that is longer than that
             if self._channel.fileno() in ready:
-                # What has come is shown, also when nothing more will go.
+                # Received bytes are shown, also after writing has failed.
                 ended, sent = self._receive(), self._send()
                 if ended:
                     return
@@ -102,10 +104,10 @@ class _Talk:
         return [fd for fd, _ in poller.poll(milliseconds(wait))]
 
     def _take(self) -> None:
-        """Some of the input, and on to the connection with it."""
+        """Read some input and write it to the connection."""
         try:
             data = os.read(self._source, _CHUNK)
-        except BlockingIOError:  # whoever shares it made it non-blocking
+        except BlockingIOError:  # another process that shares it made it nonblocking
             return
         self._comparison.send(data)
         self._left = data
@@ -116,19 +118,19 @@ class _Talk:
             self._channel.half_close()
 
     def _send(self) -> bool:
-        """Write what is left, as far as it goes; whether any of it went."""
+        """Write pending bytes; True if any were written."""
         self._channel.flush()
         if not self._left:
             return False
         sent = self._channel.write(self._left)
-        # What has come may still be read, and then the read fails too.
+        # Received bytes can still be read; then the read fails too.
         if self._channel.failed is not None:
             self._left, self._more = b"", False
         self._left = memoryview(self._left)[sent:]
         return sent > 0
 
     def _receive(self) -> bool | None:
-        """Read and show what came: None if nothing did, True at the end of file, else False."""
+        """Read and show received bytes: None without any, True at end of file, else False."""
         data = self._channel.read(_CHUNK)
         if data is None:
             return None

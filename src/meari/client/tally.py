@@ -1,4 +1,4 @@
-"""What one process of a load has counted since its last report."""
+"""The counts of one process of a load since its last report."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from ..stream.verify import Fault
 # Each a histogram of nanoseconds.
 TIMES = ("round_trip", "from_due", "connect", "first_byte", "lag")
 NETWORK = ("retransmitted", "duplicates", "reorderings", "out_of_order")  # as in TcpInfo
-FAULTS = 1000  # reported with their place; of the rest only the number
+FAULTS = 1000  # faults reported with their place; the others are only counted
 
 
 @dataclass(slots=True)
 class Count:
-    """A stretch of a load, in one process or all. Two of them can be added."""
+    """The counts of a part of a load, of one process or of all. Two of them can be added."""
 
-    messages: int = 0  # that came back as they were sent
-    damaged: int = 0  # of whose bytes not all did: they are not timed
-    missing: int = 0  # that never came back
-    unclosed: int = 0  # connections that the far end did not end within two seconds of our end
+    messages: int = 0  # messages returned unchanged
+    damaged: int = 0  # messages returned with damage: they are not timed
+    missing: int = 0  # messages never returned
+    unclosed: int = 0  # connections without the far end's FIN within two seconds after ours
     due: int = 0  # messages of an open loop
-    after: int = 0  # of the messages, those that came back after the end
-    unfinished: int = 0  # messages that were still coming when they were waited for no longer
+    after: int = 0  # messages returned after the end
+    unfinished: int = 0  # messages still arriving when the wait for them ended
     bytes: int = 0
     opened: int = 0  # connections
     lost: int = 0  # connections that ended before we ended them
     shed: int = 0  # messages that were due, and not sent
-    unserved: int = 0  # connections that were sent messages, and received not a byte
+    unserved: int = 0  # connections that sent messages and received no byte
     unconnected: int = 0  # attempts to connect that failed, after the first connections
-    # Times that no connection could be begun: this machine had no local port free for it.
+    # Failures to begin a connection because this machine had no free local port.
     no_port: int = 0
     # Seconds that our process was stopped (SIGTSTP): the clock stood still for them.
     paused: float = 0.0
-    retransmitted: int = 0  # segments that our kernel sent again (TCP_INFO, tcp(7))
-    duplicates: int = 0  # DSACKs: of those, what had arrived already
-    reorderings: int = 0  # times that segments of ours were found to arrive out of order
-    out_of_order: int = 0  # segments that arrived here out of order
+    retransmitted: int = 0  # retransmitted segments (TCP_INFO, tcp(7))
+    duplicates: int = 0  # DSACKs: retransmitted segments that had already arrived
+    reorderings: int = 0  # events in which our segments arrived out of order
+    out_of_order: int = 0  # received segments that were out of order
     busy: float = 0.0  # seconds of our own processor time
-    until: float = 0.0  # seconds from the begin of what is counted to the end of this
+    until: float = 0.0  # seconds from the begin of counting to the end of this part
     kinds: Counter[str] = field(default_factory=Counter)  # faults
     faults: list[Fault] = field(default_factory=list)
     times: dict[str, Histogram] = field(
@@ -88,13 +88,13 @@ class Tally:
         self.trips: list[int] = []
         self.dues: list[int] = []
         self.lags: list[int] = []
-        self.waits: list[int] = []  # of messages that did not come back: they took at least so long
+        self.waits: list[int] = []  # lower bounds of messages that were not returned
         self._reported = 0
         self.now = Count()
         self._busy = time.process_time()
 
     def begin(self) -> None:
-        """From here on our own processor time counts."""
+        """Begin to count our own processor time."""
         self._busy = time.process_time()
 
     def fault(self, fault: Fault) -> None:
@@ -119,16 +119,16 @@ class Tally:
             self.lags.clear()
 
     def untime(self, trips: int, dues: int, least: int) -> None:
-        """Of the messages from the places *trips* and *dues* on, those that took *least* or longer
-        count, without their times.
+        """Count those messages from the indices *trips* and *dues* on that took *least* or longer
+        without their times.
         """
         self.now.messages += sum(took >= least for took in self.trips[trips:])
         for times, first in ((self.trips, trips), (self.dues, dues)):
             times[first:] = [took for took in times[first:] if took < least]
 
     def forget(self) -> None:
-        """What was counted was warming up, or came too late; faults, and how many connections there
-        were, count in any case.
+        """Discard the counts of the warm-up or of late messages; faults and numbers of connections
+        are kept.
         """
         self.fold()
         now = self.now
@@ -149,8 +149,8 @@ class Tally:
         self.now, self._busy = count, time.process_time()
 
     def conclude(self) -> None:
-        """The end of a closed loop: what came back after it is not counted, but has its time, as
-        what never came back has.
+        """End a closed loop: messages returned later are not counted, but timed, as are those never
+        returned.
         """
         self.fold()
         times = self.now.times["round_trip"]
@@ -158,7 +158,7 @@ class Tally:
         self.now.times["round_trip"] = times
 
     def take(self) -> Count:
-        """All of it; from here on it counts anew."""
+        """Return the counts and start again from zero."""
         self.fold()
         count, self.now = self.now, Count()
         busy = time.process_time()

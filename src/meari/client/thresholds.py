@@ -1,4 +1,4 @@
-"""What a result must not cross: "p99>2ms", "rate<10000", "faults>0"."""
+"""Limits that a result must not cross: "p99>2ms", "rate<10000", "faults>0"."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Threshold:
         return cls(text, metric, comparison, float(number) * _UNITS[unit])
 
     def crossed(self, result: Result) -> str | None:
-        """What is to be said if *result* crosses it, else None."""
+        """The message if *result* crosses it, else None."""
         if self.metric in _COUNTS:
             found = _COUNTS[self.metric](result)
             value = f"{found:,.0f}"

@@ -1,7 +1,7 @@
-"""timerfd(2), which Python has from 3.13 on: a timer among the descriptors that a poller watches.
+"""timerfd(2), which Python has from 3.13 on: a timer as a descriptor that a poller can watch.
 
-epoll(7) counts in milliseconds, and sleeps up to 50 microseconds too long; messages that are due
-each 100 microseconds want better.
+epoll(7) has a resolution of a millisecond and sleeps up to 50 microseconds too long; messages due
+each 100 microseconds need a better timer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Spec(ctypes.Structure):  # struct itimerspec
 
 
 class Timer:
-    """Readable from a time on, and anew after each interval. Raises OSError."""
+    """Becomes readable at a time and again after each interval. Raises OSError."""
 
     def __init__(self) -> None:
         self._fd = _libc.timerfd_create(time.CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
@@ -46,7 +46,7 @@ class Timer:
             raise OSError(number, os.strerror(number))
 
     def expired(self) -> None:
-        """Take note of what has expired; only then does the next interval begin."""
+        """Acknowledge the expiry; the next interval begins only then."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, 8)
 

@@ -1,9 +1,9 @@
-"""A load on several processes: each measures, and this one sums up, so that whatever it prints
-disturbs no figure.
+"""A load on several processes: each measures, and this one sums up, so that its output disturbs no
+measurement.
 
-The processes are forked, connect, and wait; when all are connected they begin at the same moment of
-the one monotonic clock. Each tells what it has counted an interval at a time, over a socket, as a
-pickled Count: they are our own children.
+The processes are forked, connect, and wait; when all are connected they begin at the same time of
+the shared monotonic clock. Each reports the counts of an interval at a time over a socket, as a
+pickled Count.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from .results import Point, Result
 from .tally import Count
 
 _HEAD = struct.Struct("!I")
-_AHEAD = SECOND // 50  # from when all are connected to the begin
+_AHEAD = SECOND // 50  # from the last connection to the begin
 _END = 2.0  # seconds from the stop to the end of the processes
-_GRACE = 10.0  # seconds beyond all that a process may wait for
+_GRACE = 10.0  # seconds beyond all deadlines of a process
 
 
 class Worker:
-    """One process, from its parent."""
+    """One process, as seen by its parent."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Worker:
     ) -> None:
         self.sock, theirs = socket.socketpair()
         self.far_end: Address | None = None  # once it is connected
-        self.intervals: list[Count] = []  # reported, and not yet summed up
-        self.last: Count | None = None  # what came after the end
+        self.intervals: list[Count] = []  # reported, not summed up yet
+        self.last: Count | None = None  # the counts after the end
         self.gone = False
         self._kept = b""
 
@@ -69,7 +69,7 @@ class Worker:
         theirs.close()
 
     def read(self) -> None:
-        """Receive its reports. Raises what ended it, if that was no part of the plan."""
+        """Receive its reports. Raises the error that ended it, if that was not planned."""
         try:
             data = self.sock.recv(1 << 16)
         except ConnectionError:
@@ -84,7 +84,7 @@ class Worker:
         self.gone = not data
 
     def close(self, until: float) -> None:
-        """Wait for its end until *until*, a time of time.monotonic(); then kill it."""
+        """Wait for its end until the time *until* of time.monotonic(); then kill it."""
         self.sock.close()
         self.child.end(until - time.monotonic())
 
@@ -107,8 +107,8 @@ class _Last:
 
 
 class _Sender:
-    """A worker's end of the socket: while the parent does not read, pending reports are summed up
-    instead of waited for.
+    """A worker's end of the socket: while the parent does not read, pending reports are merged, so
+    the worker never blocks.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -123,11 +123,11 @@ class _Sender:
             self._held = count
         if not self._left:
             self._left, self._held = _framed(self._held), None
-        with contextlib.suppress(OSError):  # full; or the parent is gone, and then the stop is set
+        with contextlib.suppress(OSError):  # full; or the parent has gone, and then the stop is set
             self._left = self._left[self._sock.send(self._left, socket.MSG_DONTWAIT) :]
 
     def at_once(self, value: object) -> None:
-        """Tell it, and all before it, however long that takes."""
+        """Send this and all pending reports, blocking if necessary."""
         held = b"" if self._held is None else _framed(self._held)
         with contextlib.suppress(OSError):
             self._sock.sendall(self._left + held + _framed(value))
@@ -147,7 +147,7 @@ def _work(
     stop: Stop,
     sock: socket.socket,
 ) -> None:
-    """What a forked process does."""
+    """The main function of a forked process."""
     stop.inherit()
     report = _Sender(sock)
     try:
@@ -166,8 +166,8 @@ def _work(
 
 
 class Workers:
-    """Runs a plan against the first of *targets* that answers; run() calls *report* with each
-    interval as it is complete.
+    """Runs a plan against the first of *targets* that accepts; run() calls *report* with each
+    complete interval.
     """
 
     def __init__(self, plan: Plan, targets: list[Endpoint], run: int | None = None) -> None:
@@ -180,7 +180,7 @@ class Workers:
         self.result = Result(
             plan, self.run_number, datetime.now(UTC).isoformat(timespec="seconds"), plan.address
         )
-        self.began = 0  # what is counted, as time.monotonic_ns()
+        self.began = 0  # the begin of counting, as time.monotonic_ns()
 
     def stop(self) -> None:
         """End the run early; the counts so far are reported.
@@ -201,7 +201,7 @@ class Workers:
         report: Callable[[Point], None] = lambda _: None,
         idle: Callable[[], None] = lambda: None,
     ) -> Result:
-        """*idle* is called some times a second.
+        """Run the plan; *idle* is called several times a second.
 
         Raises ConnectError if not all connections could be made, LocalError if a process failed,
         Stopped before the begin.
@@ -214,7 +214,7 @@ class Workers:
                         self.plan, self.targets, self.run_number, (i, n), self._stop, self._workers
                     )
                 )
-            # Each has its own patience.
+            # Each has its own deadline.
             while any(worker.far_end is None for worker in self._workers):
                 self._read()
                 if any(worker.gone for worker in self._workers):
@@ -231,7 +231,7 @@ class Workers:
             self._close()
 
     def _read(self, seconds: float = 0.1) -> None:
-        """Wait for reports of the processes, and receive them."""
+        """Wait for reports and receive them."""
         poller = kernel.poll()
         for worker in self._workers:
             if not worker.gone:
@@ -244,7 +244,7 @@ class Workers:
                     raise LocalError("a process of the load died")
 
     def _collect(self, report: Callable[[Point], None], idle: Callable[[], None]) -> None:
-        """Sum up the intervals as they come: one is complete when every process has reported it."""
+        """Sum up intervals: one is complete when every process has reported it."""
         last = (
             math.inf
             if self.plan.seconds is None
@@ -253,7 +253,7 @@ class Workers:
         while not all(worker.gone for worker in self._workers):
             self._read()
             now = time.monotonic_ns()
-            # The processes were stopped with this one, and end as much later.
+            # The processes were paused with this one, and end later by that time.
             if self._pause.came:
                 last += self._pause.take() / SECOND
             else:
@@ -275,7 +275,7 @@ class Workers:
                 self.result.finish(worker.last)
 
     def _patience(self) -> float:
-        """What a process may take to end: the last answers, then the far end's FIN."""
+        """The time that a process may take to end: the last answers, then the far end's FIN."""
         return 2 * self.plan.timeout + self.plan.interval + _GRACE
 
     def _sum(self, report: Callable[[Point], None]) -> bool:

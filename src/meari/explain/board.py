@@ -1,6 +1,4 @@
-"""What the parts of a scene know of each other (a Board), and how each tells the stage what it does
-(its Wire).
-"""
+"""The shared memory of a scene's parts (Board), and a part's reports to the stage (Reporter)."""
 
 from __future__ import annotations
 
@@ -14,40 +12,40 @@ from collections.abc import Callable
 
 from .row import Row
 
-SLOTS = 8  # parts of a scene, at the most
+SLOTS = 8  # parts of a scene, at most
 LOOK = 0.0005  # seconds from one look at the board to the next
-# A process, how often it has looked for a cue, and the call that it is in.
+# Process id, number of looks for a cue, name of the current call.
 _SLOT = struct.Struct("iI24s")
 _MARKS = 64
 
 
 class Board:
-    """What the parts know of each other."""
+    """The state of each part, visible to all."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, SLOTS * _SLOT.size + _MARKS)  # shared with whoever is forked
+        self._memory = mmap.mmap(-1, SLOTS * _SLOT.size + _MARKS)  # shared with forked processes
 
     def calls(self, slot: int, name: str) -> None:
-        """The process that has *slot* is in the call *name*; in none, if that is empty."""
+        """The process of *slot* is in the call *name*; in none if that is empty."""
         _SLOT.pack_into(
             self._memory, slot * _SLOT.size, os.getpid(), self.looked(slot), name.encode()
         )
 
     def looks(self, slot: int) -> None:
-        """It has looked for a cue."""
+        """The process of *slot* has looked for its cue once more."""
         pid, looked, name = _SLOT.unpack_from(self._memory, slot * _SLOT.size)
         _SLOT.pack_into(self._memory, slot * _SLOT.size, pid, looked + 1, name)
 
     def looked(self, slot: int) -> int:
-        """How often it has, in all."""
+        """The number of its looks."""
         return int(_SLOT.unpack_from(self._memory, slot * _SLOT.size)[1])
 
     def sleeps(self, slot: int, name: str) -> bool:
-        """True if the process of *slot* is in the call *name*, and sleeps there."""
+        """True if the process of *slot* is blocked in the call *name*."""
         return self.calling(slot) == name and state(self.process(slot)) == "S"
 
     def calling(self, slot: int) -> str:
-        """The call that the process of *slot* is in, or empty."""
+        """The call of the process of *slot*; empty for none."""
         name: bytes = _SLOT.unpack_from(self._memory, slot * _SLOT.size)[2]
         return name.rstrip(b"\0").decode()
 
@@ -55,7 +53,7 @@ class Board:
         return int(_SLOT.unpack_from(self._memory, slot * _SLOT.size)[0])
 
     def gone(self, slot: int) -> bool:
-        """Whether the process of *slot* was there, and has ended."""
+        """True if the process of *slot* has ended."""
         pid = self.process(slot)
         return pid != 0 and over(pid)
 
@@ -70,7 +68,7 @@ class Board:
 
 
 class Reporter:
-    """A part's way to tell what it does: the sink of its recorder."""
+    """Reports a part's calls to the stage: the sink of its recorder."""
 
     def __init__(self, board: Board, slot: int, fd: int, gates: list[tuple[int, int]]) -> None:
         self.board, self.slot = board, slot
@@ -86,10 +84,10 @@ class Reporter:
     def row(self, row: Row) -> None:
         self._write("row", row)
         if not os.read(self._gates[self.slot][0], 1):
-            os._exit(1)  # nobody is there any more to open it
+            os._exit(1)  # the stage has gone
 
     def look(self, ready: Callable[[], bool]) -> None:
-        """Wait for a cue. Without a limit of its own: the stage's ends it."""
+        """Wait for a cue. The stage's PATIENCE is the limit."""
         while not ready():
             self.board.looks(self.slot)
             time.sleep(LOOK)
@@ -114,5 +112,5 @@ def state(pid: int) -> str:
 
 
 def over(pid: int) -> bool:
-    """Whether a process has ended, waited for or not."""
+    """True if a process has ended, reaped or not."""
     return state(pid) in ("", "Z", "X")

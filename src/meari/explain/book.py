@@ -1,9 +1,7 @@
-"""What a scene's programs are written with: CS:APP's functions (11.4, 10.5), made through a
-recorder.
+"""The functions with which a scene's programs are written: CS:APP's (11.4, 10.5), on a recorder.
 
-They are as the book has them, one call after the other and blocking, without what
-net.open_listeners and net.open_client add for a program that has to last: that is for `serve
---explain` and `talk --explain` to show.
+They make the book's calls, one after the other and blocking, without what net.open_listeners and
+net.open_client add for long-running programs; `serve --explain` and `talk --explain` show those.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ MAXLINE = 8192
 
 
 class Book:
-    """A part's program: the book's functions, and the part's cues."""
+    """The functions of a part's program: the book's, and its cues."""
 
     def __init__(
         self, kernel: Recorder, reporter: Reporter, slots: dict[str, int], port: int
@@ -37,12 +35,10 @@ class Book:
     def open_listenfd(
         self, *, reuse: bool = True, room: int | None = None, note: str = ""
     ) -> socket.socket:
-        """open_listenfd: a socket that listens on the first address that can be bound.
+        """open_listenfd: a socket that listens on the first address on which bind succeeds.
 
-        Raises the last's OSError.
-
-        Without *reuse* no SO_REUSEADDR is set; *room* is the bytes of each connection's receive
-        buffer; *note* is bind's.
+        Without *reuse*, SO_REUSEADDR is not set; *room* is the size of each connection's receive
+        buffer in bytes; *note* is about bind. Raises the OSError of the last address.
         """
         failed: OSError | None = None
         flags = socket.AI_PASSIVE | socket.AI_NUMERICSERV
@@ -68,11 +64,10 @@ class Book:
     def open_clientfd(
         self, host: str | None = "127.0.0.1", *, room: int | None = None, note: str = ""
     ) -> socket.socket:
-        """open_clientfd: a socket that is connected to the first address that answers.
+        """open_clientfd: a socket connected to the first address that accepts.
 
-        Raises the last's OSError.
-
-        *room* is the bytes of the send buffer; *note* is connect's.
+        *room* is the size of the send buffer in bytes; *note* is about connect. Raises the OSError
+        of the last address.
         """
         failed: OSError | None = None
         for family, kind, protocol, _, where in self.kernel.getaddrinfo(
@@ -91,7 +86,7 @@ class Book:
         raise failed or OSError(errno.EADDRNOTAVAIL, "no address")
 
     def echo(self, rio: Rio) -> None:
-        """echo: a line and its echo, until the end of file."""
+        """echo: write back each line, until end of file."""
         while line := rio.readline(MAXLINE):
             rio.writen(line)
 
@@ -108,7 +103,7 @@ class Book:
         return Rio(sock, poll=self.kernel.poll)
 
     def fork(self, child: str) -> int:
-        """fork; *child* is the name of the part that begins with it."""
+        """fork(2); *child* is the name of the part that begins in the child."""
         parent = os.getpid()
         slot = self._slots[child] = len(self._slots)
 
@@ -123,7 +118,7 @@ class Book:
     # Cues
 
     def note(self, key: str) -> None:
-        """Something is to be said of the next call."""
+        """Attach the sentence *key* to the next call."""
         self.kernel.note = key
 
     def mark(self, number: int) -> None:
@@ -134,11 +129,11 @@ class Book:
         self._wire.look(lambda: self._wire.board.marked(number))
 
     def until_waits(self, part: str, call: str) -> None:
-        """Until the other *part* sleeps in *call*: the kernel has nothing for it yet."""
+        """Wait until the other *part* is blocked in *call*."""
         self._wire.look(lambda: self._wire.board.sleeps(self._slots[part], call))
 
     def until_gone(self, part: str) -> None:
-        """Until the process of *part* has ended."""
+        """Wait until the process of *part* has ended."""
         self._wire.look(lambda: self._wire.board.gone(self._slots[part]))
 
     def process(self, part: str) -> int:

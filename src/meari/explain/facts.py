@@ -1,4 +1,4 @@
-"""What there is to say of scenes and calls: sentences.toml, in English and Korean."""
+"""The sentences about scenes and calls: sentences.toml, in English and Korean."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def _file() -> dict[str, typing.Any]:
 
 
 _OPTIONS = {"setsockopt": 2, "shutdown": 1}  # which argument is one
-_ENDS = ("recv", "read", "fork")  # calls for which returning 0 is something of its own
+_ENDS = ("recv", "read", "fork")  # calls whose return value 0 has a meaning of its own
 
 
 def saying(row: Row) -> str:
-    """The key of what can be said of a call, the most special that there is: its error, that it
-    returned 0, its option, its name; empty if there is nothing to say.
+    """The key of the sentence about a call: of its error, its return value 0, its option or its
+    name, in this order; empty if there is none.
     """
     option = row.arguments[_OPTIONS[row.name]] if row.name in _OPTIONS else None
     zero = "0" if row.returned == 0 and row.name in _ENDS else None

@@ -23,29 +23,25 @@ from .table import STATES, WITH_FIN, table
 
 T = typing.TypeVar("T")
 
-# Characters of what a call gave, ends in a table: a row goes through a pipe in one piece.
-_LONGEST, _MOST = 500, 12
-
-
-# Calls that can block; the first only on a blocking socket.
-_AS_THE_SOCKET = frozenset({"accept", "connect", "recv", "send", "read", "write"})
+# Lines of a table: a row goes through a pipe in one piece.
+_MOST = 12
 
 
 class Sink(typing.Protocol):
-    """Where rows go."""
+    """The receiver of rows."""
 
     def begin(self, row: Row) -> None:
-        """A call is about to be made: as far as it is known."""
+        """A call is about to be made; *row* has no result yet."""
 
     def returned(self) -> None:
-        """It has returned; what is seen of it is still to be asked of the kernel."""
+        """The call has returned; the socket's state is not read yet."""
 
     def row(self, row: Row) -> None:
-        """What it returned, and what the kernel says."""
+        """The complete row."""
 
 
 class Draft:
-    """A row that is being made."""
+    """A row under construction."""
 
     __slots__ = (
         "arguments",
@@ -86,9 +82,9 @@ class Draft:
         self.records: tuple[Record, ...] = ()
 
     def over(self, slept: int, sink: Sink) -> None:
-        """It has returned: whether it had to wait shows in the thread's own count, *slept* before
-        it. (That grows as well when a thread waits for Python's lock, after the call; so no other
-        call is taken for one that waited.)
+        """Note the return, and whether the call blocked: the thread's count of switches has grown
+        since *slept*. (It also grows when the thread waits for the GIL after the call; so only
+        calls that can block are considered.)
         """
         self.ended = time.monotonic_ns()
         self.waited = self.ended - self.called if self.blocks and switches() > slept else 0
@@ -130,13 +126,13 @@ def switches() -> int:
 
 
 def ended(code: int) -> str:
-    """How a process ended: "exited with 0", "killed by SIGPIPE"."""
+    """The end of a process: "exited with 0", "killed by SIGPIPE"."""
     return f"exited with {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 def ends(port: int | None, old: Collection[tuple[str, str]]) -> tuple[Entry, ...] | None:
-    """The table of the ends on *port*, but those that are *old*; None if there is no port, or the
-    kernel does not tell.
+    """The kernel's table of the sockets on *port* without the *old* ones; None if there is no port
+    or no table.
     """
     try:
         return (
@@ -153,14 +149,14 @@ def ends(port: int | None, old: Collection[tuple[str, str]]) -> tuple[Entry, ...
 
 
 def inode(fd: int | None) -> int:
-    """The kernel's number for what a descriptor is open on; 0 for none."""
+    """The inode number of a descriptor; 0 for none."""
     with contextlib.suppress(OSError):
         return 0 if fd is None or fd < 0 else os.fstat(fd).st_ino
     return 0
 
 
 def holds() -> tuple[tuple[int, int], ...]:
-    """The sockets that this process has open, as /proc tells: (descriptor, inode)."""
+    """The open sockets of this process, from /proc: (descriptor, inode)."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
@@ -171,7 +167,7 @@ def holds() -> tuple[tuple[int, int], ...]:
 
 
 def view(sock: RecordedSocket | None) -> View | None:
-    """What the kernel says of *sock* now, or None if it has nothing to say."""
+    """The state of *sock* now; None if it has none."""
     if sock is None or sock.fileno() < 0 or sock.type != socket.SOCK_STREAM:
         return None
     try:

@@ -1,6 +1,5 @@
-"""Sockets and pollers that record what is asked of them.
-
-Each method is the plain one, made through Recorder.call.
+"""Sockets and pollers whose calls are recorded: each method makes the plain call through
+Recorder.call.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ T = typing.TypeVar("T")
 
 
 class Records(typing.Protocol):
-    """The recorder that these tell their calls to."""
+    """The recorder to which these report their calls."""
 
     def call(
         self,
@@ -39,8 +38,8 @@ class Records(typing.Protocol):
 class RecordedSocket(socket.socket):
     """A socket whose calls are recorded.
 
-    With a timeout, Python makes several calls of one; here connect makes them one by one, so that
-    each is a row.
+    With a timeout, Python makes several system calls for one method; here connect makes them one
+    by one, so that each is a row.
     """
 
     def __init__(
@@ -59,8 +58,8 @@ class RecordedSocket(socket.socket):
         return self._recorder.call(name, (self.fileno(), *arguments), do, sock=self, **more)
 
     def take(self) -> tuple[RecordedSocket, tuple[str, int]]:
-        """accept(2), not recorded: that is up to the recorder. (Python asks the new one for its
-        name, getsockname(2), by itself.)
+        """accept(2), not recorded here: Recorder.accept does that. (Python itself calls
+        getsockname(2) on the new socket.)
         """
         fd, where = self._accept()  # type: ignore[attr-defined]
         return RecordedSocket(self._recorder, self.family, self.type, self.proto, fd), where
@@ -89,7 +88,7 @@ class RecordedSocket(socket.socket):
             self._await()
 
     def _await(self) -> None:
-        """For a connection that was begun; what Python does for a timeout."""
+        """Wait for a nonblocking connect, as Python does for a timeout."""
         poller = self._recorder.poll()
         poller.register(self.fileno(), select.POLLOUT)
         if not poller.poll(milliseconds(self._patience)):
@@ -147,7 +146,7 @@ class RecordedSocket(socket.socket):
                 level, name, *(() if size is None else (size,))
             )
 
-        # Which is how the recorder looks, too.
+        # The recorder itself reads TCP_INFO: no row.
         if (level, name) == (socket.IPPROTO_TCP, socket.TCP_INFO):
             return get()
         gave = symbols.errno_of if name == socket.SO_ERROR else symbols.value
@@ -171,7 +170,7 @@ class RecordedSocket(socket.socket):
 
 
 class RecordedPoll:
-    """select.poll(). What it watches is the program's own until it polls: that alone is a call."""
+    """select.poll(): only poll() itself is a system call."""
 
     def __init__(self, recorder: Records) -> None:
         self._recorder = recorder

@@ -1,9 +1,9 @@
-"""What takes the place of net.kernel's calls and makes a row of each.
+"""Replaces the calls of net.kernel and makes a row of each.
 
-Around the call itself nothing is done but reading the clock and the thread's count of voluntary
-context switches (getrusage(2), ru_nvcsw): if it has grown, the thread slept in the call, and the
-call blocked. After it the kernel is asked what has become of the socket. That asking (TCP_INFO,
-SIOCINQ, SIOCOUTQ, /proc/net/tcp, /proc/self/fd) is the recorder's own and makes no rows.
+Directly around a call, the recorder only reads the clock and the thread's count of voluntary
+context switches (getrusage(2), ru_nvcsw): if the count has grown, the thread slept in the call, so
+the call blocked. After the call it reads the socket's state (TCP_INFO, SIOCINQ, SIOCOUTQ,
+/proc/net/tcp, /proc/self/fd). These reads are the recorder's own and make no rows.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from .row import Record
 
 T = typing.TypeVar("T")
 
-# Characters of what a call gave, ends in a table: a row goes through a pipe in one piece.
-_LONGEST, _MOST = 500, 12
-
+# Characters of `gave`: a row goes through a pipe in one piece.
+_LONGEST = 500
 
 # Calls that can block; the first only on a blocking socket.
 _AS_THE_SOCKET = frozenset({"accept", "connect", "recv", "send", "read", "write"})
@@ -43,10 +42,11 @@ _MAY_BLOCK = _AS_THE_SOCKET | {
 
 
 class Recorder(Kernel):
-    """Records each call for *sink*.
+    """Records each call and hands its row to *sink*.
 
-    In a scene it is *part* of it that is recorded, and *port* the server's: the table of all ends
-    on it, but those that are *old* (a local and a remote name), is kept with each row.
+    In a scene, *part* is the name of the recorded program and *port* the server's: each row then
+    has the kernel's table of all sockets on that port, without the *old* ones (local and remote
+    name).
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Recorder(Kernel):
         )
 
     def install(self) -> None:
-        """Take the place of the plain calls, in this process and those that it forks."""
+        """Replace the plain calls in this process and in those that it forks."""
         for name in (
             "open",
             "accept",
@@ -96,10 +96,11 @@ class Recorder(Kernel):
         gave: Callable[[T], str] = lambda _: "",
         of: Callable[[T], RecordedSocket | None] = lambda _: None,
     ) -> T:
-        """Make the call *do*, which is about *sock* (or the socket that *fd* is), and record it.
+        """Make the call *do* on *sock* (or on the socket of *fd*), and record it.
 
-        *returned* and *gave* tell from its result what C's function returns and gives through a
-        pointer; *of* the socket that it made. An error is recorded and raised as it is.
+        From the result of *do*, *returned* makes the value that C's function returns, *gave* what
+        it stores through a pointer, and *of* the socket that it created. An error is recorded and
+        raised unchanged.
         """
         if sock is None and fd is not None:
             sock = self._sockets.get(fd)
@@ -135,7 +136,7 @@ class Recorder(Kernel):
             self._report(row, -1, sock)
             raise
         row.over(slept, self.sink)
-        row.part = self.part  # another, if this is a child that was forked just now
+        row.part = self.part  # a different one in a child just forked
         row.gave = gave(result)[:_LONGEST]
         if (made := of(result)) is not None:
             self._sockets[made.fileno()] = made
@@ -158,7 +159,7 @@ class Recorder(Kernel):
         note, self.note = self.note, ""
         return note
 
-    # What takes the place of the plain calls
+    # The calls that replace the plain ones
 
     def open(self, family: int, kind: int, protocol: int) -> socket.socket:
         return self.call(
@@ -211,7 +212,7 @@ class Recorder(Kernel):
         return typing.cast(select.epoll, RecordedEpoll(self))  # which cannot be inherited from
 
     def select(self, fds: list[int]) -> list[int]:
-        """select(2) for reading, without a limit in time."""
+        """select(2) for reading, without a timeout."""
         named = "{" + ", ".join(map(str, fds)) + "}"
         ready, _, _ = self.call(
             "select",
@@ -263,7 +264,7 @@ class Recorder(Kernel):
         return self.call("fork", (), do, returned=lambda pid: pid)
 
     def waitpid(self, pid: int) -> int:
-        """The status of the child *pid*, as waitstatus_to_exitcode has it, once it has ended."""
+        """Reap the child *pid*; its status, as os.waitstatus_to_exitcode returns it."""
         _, status = self.call(
             "waitpid",
             (pid, "&status", 0),

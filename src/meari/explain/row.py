@@ -1,4 +1,4 @@
-"""A call that was made: what was asked, what it returned, and what the kernel said just after."""
+"""One call as a value: its arguments, its result, and the socket's state just after it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the kernel says of one socket, to who holds it."""
+    """The state of one socket, as the kernel reports it to the process that holds it."""
 
     state: str  # of TCP, as RFC 9293 names it (3.3.2): TCP_INFO of tcp(7)
-    unread: int | None = None  # bytes that came and are not read: SIOCINQ
-    # Bytes that were written and are not acknowledged: SIOCOUTQ, without the FIN that it counts as
+    unread: int | None = None  # received bytes that are not read yet: SIOCINQ
+    # Written bytes that are not acknowledged yet: SIOCOUTQ, without the FIN, which it counts as
     # one.
     unsent: int | None = None
-    queue: int | None = None  # of a listener: how many connections wait to be accepted
-    # And how many may: the backlog of listen(2), net.core.somaxconn at the most.
+    queue: int | None = None  # of a listener: connections in the accept queue
+    # The length of that queue: the backlog of listen(2), at most net.core.somaxconn.
     limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the kernel's own table: one end of a connection, or a listener, whichever process
-    holds it, or nobody yet or any more.
+    """A line of the kernel's table of sockets: one end of a connection, or a listener.
+
+    No process needs to hold it: it may not be accepted yet, or be closed already.
     """
 
     local: str  # host:port
     remote: str
     state: str
     unsent: int
-    unread: int  # of a listener: how many connections wait to be accepted
+    unread: int  # of a listener: connections in the accept queue
     inode: int  # 0: no descriptor is open on it
 
 
@@ -49,30 +50,30 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Times are nanoseconds of CLOCK_MONOTONIC, which is one for all processes."""
+    """Times are nanoseconds of CLOCK_MONOTONIC, which all processes share."""
 
     name: str  # the function, as C knows it
     arguments: tuple[str, ...]  # as C writes them
-    returned: int | None = None  # None: it never came back
+    returned: int | None = None  # None: it never returned
     error: str | None = None  # errno's name, or getaddrinfo's
-    gave: str = ""  # what came through a pointer
+    gave: str = ""  # what it stored through a pointer
     began: int = 0
     ended: int = 0
-    # How long it blocked: all of the time that it took, if the thread slept in it, else 0.
+    # Its whole duration if the thread slept in it, else 0.
     waited: int = 0
     process: int = 0
     thread: int = 0
     part: str = ""  # of a scene: "server", "client", "client 2", "child"
-    fd: int | None = None  # the socket that it is about
-    inode: int = 0  # and the kernel's number for it, the same in every process that holds it
-    before: View | None = None  # of a close: what was, since after it there is nothing to ask
+    fd: int | None = None  # of the call's socket
+    inode: int = 0  # the kernel's number for that socket, the same in every process
+    before: View | None = None  # of a close: the state before it; after it there is none
     view: View | None = None
-    table: tuple[Entry, ...] | None = None  # in a scene: every end on its port; None: not known
-    looked: int = 0  # when that was asked for
+    table: tuple[Entry, ...] | None = None  # in a scene: all sockets on its port; None: unknown
+    looked: int = 0  # when the table was read
     # In a scene: the sockets that this process has open: (descriptor, inode).
     holds: tuple[tuple[int, int], ...] = ()
-    note: str = ""  # in a scene: what is to be said of it beside what is said of every such call
-    records: tuple[Record, ...] = ()  # of a write, over TLS: what it carries
+    note: str = ""  # in a scene: the key of a sentence about this one call
+    records: tuple[Record, ...] = ()  # of a write over TLS: the records in it
 
     @property
     def failed(self) -> bool:
@@ -85,7 +86,7 @@ class Row:
 
     @property
     def result(self) -> str:
-        """What it returned: "= 4", "= -1 EADDRINUSE", "= 6 "hello\\n""; empty if it did not."""
+        """The result: "= 4", "= -1 EADDRINUSE", "= 6 "hello\\n""; empty if it never returned."""
         if self.returned is None:
             return ""
         result = "= " + " ".join(filter(None, (str(self.returned), self.error)))

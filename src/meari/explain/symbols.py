@@ -1,4 +1,4 @@
-"""The C API's words for what Python has as numbers and tuples."""
+"""Constants and structures of the C API as strace(1) writes them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def option(level: int, name: int) -> tuple[str, str]:
 
 
 def value(given: typing.Any) -> str:
-    """Of an option: a number, or how many bytes it is."""
+    """The value of an option: a number, or its size in bytes."""
     return str(given) if isinstance(given, int) else f"({len(given)} bytes)"
 
 
@@ -101,7 +101,7 @@ def error(number: int | None) -> str:
 
 
 def errno_of(number: int) -> str:
-    """Of SO_ERROR: 0, or the error's name."""
+    """The value of SO_ERROR: 0, or the error's name."""
     return error(number) if number else "0"
 
 
@@ -131,7 +131,7 @@ def text(data: bytes | bytearray | memoryview) -> str:
 
 
 def came(data: bytes) -> str:
-    """What a read gave; nothing for the end of file."""
+    """The bytes that a read returned; nothing for end of file."""
     return text(data) if data else ""
 
 

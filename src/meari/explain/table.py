@@ -1,9 +1,10 @@
-"""The kernel's table of TCP's connections, as ss(8) gets it (sock_diag(7)): both ends of one on
-this machine, and also those that no descriptor is open on: not accepted yet, or closed already
-(TIME_WAIT).
+"""The kernel's table of TCP sockets, read as ss(8) does (sock_diag(7)).
 
-/proc/net/tcp has the same, and takes it 17 times as long: 3.3 ms beside 0.19, on a machine whose
-table has room for 500,000.
+It has both ends of a connection on this machine, and also sockets without a descriptor: those not
+accepted yet, and those closed already (TIME_WAIT).
+
+/proc/net/tcp has the same content, but reading it takes 17 times as long: 3.3 ms instead of 0.19,
+on a machine whose hash table has 500,000 slots.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Iterator
 
 from .row import Entry
 
-# <net/tcp_states.h>, the names as RFC 9293 has them; 12 is a handshake that is not done, which
-# tcp(7) calls so as well.
+# <net/tcp_states.h>, the names of RFC 9293; 12 is an incomplete handshake, for
+# which tcp(7) has the same name.
 STATES = {
     1: "ESTABLISHED",
     2: "SYN_SENT",
@@ -32,7 +33,7 @@ STATES = {
     11: "CLOSING",
     12: "SYN_RECV",
 }
-# Our FIN is not acknowledged, and counts as a byte that is not.
+# States with an unacknowledged FIN, which the table counts as an unacknowledged byte.
 WITH_FIN = frozenset({"FIN_WAIT1", "LAST_ACK", "CLOSING"})
 _SOCK_DIAG, _BY_FAMILY, _DONE, _ERROR = 4, 20, 3, 2  # <linux/netlink.h>, <linux/sock_diag.h>
 _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
@@ -43,9 +44,9 @@ _ENTRY = struct.Struct("=BBBB2s2s16s16s12sIIIII")  # struct inet_diag_msg
 
 
 def table(port: int) -> Iterator[Entry]:
-    """Every end that has *port*, its own or its peer's.
+    """Every socket whose own or whose peer's port is *port*.
 
-    Raises OSError where the kernel does not tell.
+    Raises OSError if the kernel has no such table.
     """
     for family in (socket.AF_INET, socket.AF_INET6):
         yield from _of_family(family, port.to_bytes(2, "big"))

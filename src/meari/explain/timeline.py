@@ -1,11 +1,16 @@
-"""What was seen, in one order: each step with the ends of every connection as they were just after
-it, and the segments that must have crossed.
+"""The steps of a scene in one order, each with the state of every connection just after it and the
+segments that must have crossed the network.
 
-Nothing is captured on the way. That a segment crossed is told from what the kernel says afterwards:
-a connect that returned 0 has had its handshake; bytes have crossed that the other end's kernel has
-(read, or in its queue), or has acknowledged; a FIN has, once the other end is in CLOSE_WAIT or
-TIME_WAIT; a reset, once an end is gone that nobody closed. Acknowledgements are not told, but for
-the handshake's.
+No packet is captured. That a segment has crossed follows from the state that the kernel reports
+afterwards:
+
+    SYN, SYN ACK, ACK   a connect has returned 0
+    data                the other kernel has the bytes (read, or in its queue) or has acknowledged
+                        them
+    FIN                 the other end is in CLOSE_WAIT, TIME_WAIT or a state between
+    RST                 an end is gone, and no call closed it
+
+Acknowledgements are not shown, except the handshake's.
 """
 
 from __future__ import annotations
@@ -20,9 +25,9 @@ from .stage import Step
 from .table import WITH_FIN
 
 CLIENT, SERVER = "client", "server"
-# States of who has got the other's FIN.
+# States of an end that has received the other's FIN.
 _HAVE_FIN = frozenset({"CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT"})
-# States that only a reset, or the end's own doing, ends.
+# States that end only by a reset or by a call of the end itself.
 _ENDED_BY_RESET = frozenset({"ESTABLISHED", "CLOSE_WAIT", "SYN_SENT"})
 _OWN_DOING = frozenset({"close", "exit", "killed"})
 _READS, _WRITES = frozenset({"recv", "read"}), frozenset({"send", "write"})
@@ -30,7 +35,7 @@ _READS, _WRITES = frozenset({"recv", "read"}), frozenset({"send", "write"})
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From the end *source* to the other: SYN, SYN ACK, ACK, FIN, RST or data, of so many bytes."""
+    """From the end *source* to the other: SYN, SYN ACK, ACK, FIN, RST or data of *size* bytes."""
 
     source: str
     kind: str
@@ -40,9 +45,7 @@ class Segment:
 
 @dataclass(slots=True)
 class End:
-    """One end of a connection, as the kernel's table has it; *state* is None when it is in it no
-    more, or not yet.
-    """
+    """One end of a connection in the kernel's table; *state* is None if it is not in the table."""
 
     state: str | None = None
     unread: int = 0  # bytes
@@ -52,7 +55,7 @@ class End:
 
 @dataclass(slots=True)
 class Ends:
-    """A connection. *name* is the part that made it: "client", "client 2"."""
+    """A connection. *name* is the part that connected: "client", "client 2"."""
 
     name: str
     client: End = field(default_factory=End)
@@ -64,7 +67,7 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A step, and what is to be drawn of it. *at* is in nanoseconds from the first."""
+    """A step with all that a report shows of it. *at*: nanoseconds since the first step."""
 
     number: int
     at: int
@@ -73,12 +76,12 @@ class Moment:
     side: str
     segments: tuple[Segment, ...]
     ends: tuple[Ends, ...]
-    changed: tuple[str, ...]  # names of the connections whose ends are not what they were
-    queue: tuple[int, int] | None  # of the listener: how many wait, how many may
-    # The key of what there is to say of this call, the first time that it appears; else "".
+    changed: tuple[str, ...]  # names of the connections whose state has changed
+    queue: tuple[int, int] | None  # of the listener: connections in its accept queue, its length
+    # The key of the sentence about this call when it first appears; else "".
     explained: str
-    note: str  # the key of what is special in the scene
-    records: tuple[Record, ...]  # over TLS: those that the call has written, or read to their ends
+    note: str  # the key of the scene's sentence about this step
+    records: tuple[Record, ...]  # over TLS: those written, or read completely, by the call
 
     def to_json(self) -> dict[str, typing.Any]:
         return {
@@ -95,27 +98,27 @@ class Moment:
 
 
 class Timeline:
-    """Takes the steps of one scene, played on *port*, and makes moments of them."""
+    """Makes a Moment of each step of one scene, played on *port*."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._began: int | None = None
         self._number = 0
         self._said: set[str] = set()
-        # Processes that wait, and what is special in that has been said.
+        # Processes that are blocked and whose note has been shown.
         self._noted: set[int] = set()
         self._names: dict[str, str] = {}  # the client's address -> the part that connected
         # A socket's inode -> the client's address of its connection.
         self._connection: dict[int, str] = {}
         self._ends: dict[str, Ends] = {}  # by the client's address
-        # Bytes: (client's address, side, "read" or "crossed").
+        # Bytes by (client's address, side, "read" or "crossed").
         self._counts: dict[tuple[str, str, str], int] = {}
         self._written: dict[tuple[str, str], int] = {}
-        self._asked: dict[tuple[str, str], int] = {}  # by a write that is under way
+        self._asked: dict[tuple[str, str], int] = {}  # by a write that has not returned
         # Records on their way to a side: (client's address, side), each with the place in its
         # stream at which it ends.
         self._records: dict[tuple[str, str], list[tuple[int, Record]]] = {}
-        self._looked = 0  # when the newest table was asked for
+        self._looked = 0  # when the newest table was read
 
     def take(self, step: Step) -> Moment:
         row = step.row
@@ -129,7 +132,7 @@ class Timeline:
             and (address := self._connection.get(row.inode)) is not None
         ):
             self._asked[address, side] = int(row.arguments[2])
-        # Nothing is known, or less than already is.
+        # There is no table, or an older one.
         if row.table is None or row.looked < self._looked:
             self._count(row, side)
             return self._moment(step, moment, side, self._handshake(row), ())
@@ -178,9 +181,9 @@ class Timeline:
         )
 
     def _recorded(self, row: Row, side: str) -> tuple[Record, ...]:
-        """The records that *row* has written, or has read to their ends.
+        """The records that *row* has written, or has read completely.
 
-        A read's are told by the count of bytes, from what the other side has written.
+        Those of a read follow from the count of bytes and the records that the other side wrote.
         """
         address = self._connection.get(row.inode, "")
         other = SERVER if side == CLIENT else CLIENT
@@ -205,9 +208,7 @@ class Timeline:
         return key
 
     def _note(self, step: Step) -> str:
-        """What is about a wait is told when it begins, if it is seen to; all else when the call has
-        returned.
-        """
+        """A note about a wait is shown when it begins; any other when the call has returned."""
         note, process = step.row.note, step.row.process
         if step.waits and note.startswith("for-"):
             self._noted.add(process)
@@ -220,7 +221,7 @@ class Timeline:
     # The ends
 
     def _look(self, row: Row) -> None:
-        """The table as it was just after *row*."""
+        """Take over the table that was read just after *row*."""
         for ends in self._ends.values():
             ends.client, ends.server = End(), End()
         for entry in row.table or ():
@@ -269,7 +270,7 @@ class Timeline:
         )
 
     def _crossed(self) -> tuple[Segment, ...]:
-        """Bytes that the other end's kernel has by now."""
+        """The data segments since the last step: bytes that the other kernel has by now."""
         found = []
         for address, ends in self._ends.items():
             for source, target in ((CLIENT, SERVER), (SERVER, CLIENT)):
@@ -298,7 +299,7 @@ class Timeline:
                     found.append(Segment(source, "FIN", name=ends.name))
                 own = row.name in _OWN_DOING and side == target
                 if new is None and old in _ENDED_BY_RESET and not own:
-                    # That is what was answered so.
+                    # The reset answers the bytes of this write.
                     if row.name in _WRITES and side == target and row.returned and row.returned > 0:
                         found.append(Segment(target, "data", row.returned, ends.name))
                     found.append(Segment(source, "RST", name=ends.name))
@@ -312,7 +313,7 @@ def _copy(ends: Ends) -> Ends:
 
 
 def _end(entry: Entry) -> End:
-    """In the table a FIN counts as a byte, in either queue; here it does not."""
+    """The table counts a FIN as a byte in both queues; End does not."""
     came = entry.state in _HAVE_FIN and entry.unread > 0
     went = entry.state in WITH_FIN and entry.unsent > 0
     return End(entry.state, entry.unread - came, entry.unsent - went, entry.inode != 0)

@@ -1,1 +1,1 @@
-"""A result for those who read it: as text, or as a page. Nothing here prints."""
+"""Results as text, as JSON or as a page. Nothing here prints."""

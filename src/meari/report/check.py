@@ -1,4 +1,4 @@
-"""What a check found: lines of text, JSON, and cases for JUnit."""
+"""The result of a check: lines of text, JSON, and cases for JUnit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..check.path import Plan
 from ..units import duration, size
 from .junit import Case
 
-_CAUSES = 3  # shown; JSON has all
+_CAUSES = 3  # shown; JSON has all of them
 _SHOWN = 200  # characters of a server's output
 _BESIDE = {"en": "beside", "ko": "비교"}
 _LABEL = {Verdict.UNKNOWN: "?"}
-# Seen of what was not judged, for a reason of others.
+# The `seen` of properties that were not judged because of another property.
 UNTRIED = frozenset({"needs", "needs-more", "path-gone", "no-time"})
 _WORDS = {
     "likely": {"en": "likely", "ko": "추정 원인"},
@@ -42,7 +42,7 @@ def line(result: Result, language: str) -> str:
 
 
 def unjudged(results: Sequence[Result], language: str) -> Iterator[str]:
-    """One line for all that could not be tried, for the same reason."""
+    """One line for all properties that could not be tried for the same reason."""
     waiting = [result for result in results if result.finding.seen in UNTRIED]
     for said in dict.fromkeys(sentence(result, language) for result in waiting):
         names = [result.name for result in waiting if sentence(result, language) == said]
@@ -66,12 +66,12 @@ def behind(result: Result, language: str, *, spawned: bool) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """What a server printed, with its control characters escaped."""
+    """The output of a started server, with control characters escaped."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:_SHOWN])
 
 
 def interrupted(tried: int, chosen: int, language: str) -> str:
-    """The last line where a signal ended the check."""
+    """The last line if a signal ended the check."""
     return (
         f"중단됨: 속성 {chosen}개 중 {tried}개 시험"
         if language == "ko"
@@ -80,7 +80,7 @@ def interrupted(tried: int, chosen: int, language: str) -> str:
 
 
 def closing(results: Sequence[Result], seconds: float, language: str) -> str:
-    """The last line: how many do not hold, and how long it took."""
+    """The last line: the number of properties that do not hold, and the duration."""
     counts = Counter(result.finding.verdict for result in results)
     said = _in_korean if language == "ko" else _in_english
     return said(
@@ -128,7 +128,9 @@ def document(
     *,
     interrupted: bool = False,
 ) -> dict[str, typing.Any]:
-    """What --json prints; its shape is check.schema.json. *interrupted*: not all were tried."""
+    """The document of --json; its schema is check.schema.json. *interrupted*: not all were
+    tried.
+    """
     return {
         "meari": __version__,
         "far_end": far_end,
@@ -166,8 +168,8 @@ def _property(result: Result, language: str, spawned: bool) -> dict[str, typing.
 def cases(
     results: Iterable[Result], language: str, *, spawned: bool, lenient: bool = False
 ) -> list[Case]:
-    """A case a property: what does not hold has failed; what cannot be judged is an error, or
-    skipped if *lenient*.
+    """One case per property: a property that does not hold is a failure; one that cannot be judged
+    is an error, or skipped if *lenient*.
     """
     found = []
     for result in results:
@@ -188,7 +190,7 @@ def cases(
 def added(
     through: Sequence[Result], direct: Sequence[Result], first: str, second: str, language: str
 ) -> Iterator[str]:
-    """What *first* does to a connection that *second* does not, and what it costs."""
+    """The properties that hold on *second* but not on *first*, and the difference in time."""
     beside = {result.name: result for result in direct}
     worse = [
         result

@@ -1,4 +1,4 @@
-"""Events as text, in the book's words, and as JSON in OpenTelemetry's names."""
+"""Events as text, in the book's words, and as JSON with OpenTelemetry's names."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def text(event: Event, name: Callable[[Address], str] = plain) -> str:
         case Kind.CUT:
             return f"reset {amount(event.count, 'connection')} at the drain limit"
         case Kind.DROPPED:
-            return f"... {amount(event.count, 'event')} not written: nobody was reading this output"
+            return f"... {amount(event.count, 'event')} not written: this output was not read"
         case _:
             return detail
 

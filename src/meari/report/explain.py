@@ -18,14 +18,14 @@ from ..explain.row import Row, View
 from ..explain.timeline import CLIENT, SERVER, End, Ends, Moment, Segment
 
 _TIME = 9  # columns of a terminal
-_NARROW = 78  # below this the three columns do not fit: one thing stands below the other
+_NARROW = 78  # narrower terminals get one column
 _LEAST = 30
 _BOTH = 24  # columns of two states side by side
 
 
 class Teller:
-    """Tells the moments of one *scene*, in *language*, for a terminal of *width* columns; *colour*
-    if it has any.
+    """Formats the moments of one *scene* in *language*, for a terminal of *width* columns;
+    *colour*: with colours.
 
     Arrows are drawn with *line*.
     """
@@ -52,7 +52,7 @@ class Teller:
         self._forked = False
 
     def opening(self) -> str:
-        """The scene's question, and what the columns are."""
+        """The scene's question and the heads of the columns."""
         word = facts.word
         table = self._grid()
         heads = [
@@ -70,7 +70,7 @@ class Teller:
         return self._render(question) + "\n" + ("" if self._narrow else self._render(table))
 
     def moment(self, moment: Moment) -> str:
-        """A step: its call, what came of it in the kernel, and what there is to say of it."""
+        """A step: its call, its effects in the kernel, and its sentences."""
         self._forked = self._forked or moment.row.name == "fork"
         cell = self._call(moment)
         if self._narrow:
@@ -83,7 +83,7 @@ class Teller:
         return self._render(table) + self._said(moment, _TIME + 2)
 
     def _stacked(self, moment: Moment, call: Text) -> str:
-        """The same for a narrow terminal: the side and its call, below them what the kernel did."""
+        """The same for a narrow terminal: side and call, below them the effects in the kernel."""
         who = Text(f"{moment.at / 1e6:8.1f} ", style="dim")
         who.append(f"{facts.word(moment.side, self._language)}: ", style="bold")
         call.overflow = None
@@ -194,8 +194,8 @@ def duration(nanoseconds: int) -> str:
 
 
 def line(row: Row, language: str) -> str:
-    """One row of a program of its own, on one line: who, the call, what it returned, and what the
-    kernel says after it.
+    """One row of `serve --explain` or `talk --explain` as a line: process, call, result, and the
+    socket's state after it.
     """
     who = str(row.process) if row.process == row.thread else f"{row.process}/{row.thread}"
     waited = f"  {facts.word('waited', language, time=duration(row.waited))}" if row.waited else ""

@@ -1,9 +1,9 @@
-"""Scenes as one page that needs nothing else: sequence diagrams in inline SVG, in both languages,
-light and dark.
+"""Scenes as one self-contained page: sequence diagrams in inline SVG, in both languages, light and
+dark.
 
-Each step is a row of three: the client's call, the two life lines with what crossed between them,
-the server's call. So the calls wrap as text does, on a phone too, and the rows' pieces of SVG stand
-one under the other as one diagram. It reads without a script; the script adds the slider.
+Each step is a row of three cells: the client's call, the two life lines with the segments between
+them, the server's call. So the calls wrap as text, on a phone too, and the SVG pieces of all rows
+form one diagram. The page works without scripts; the script adds the slider.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TEXTS = {
 
 
 def page(scenes: Mapping[str, Sequence[Moment]], language: str) -> str:
-    """The whole page; *language* is the one that it opens in."""
+    """The whole page; *language* is selected at first."""
     style, script = (
         resources.files(__package__).joinpath(f"explain.{kind}").read_text(encoding="utf-8")
         for kind in ("css", "js")
@@ -109,7 +109,7 @@ def _scene(name: str, moments: Sequence[Moment]) -> str:
 
 
 def _facts(moment: Moment) -> dict[str, object]:
-    """What the script draws of a moment."""
+    """The data of a moment for the script."""
     return {
         "ends": [
             {"name": ends.name}
@@ -124,9 +124,7 @@ def _facts(moment: Moment) -> dict[str, object]:
 
 
 def _row(scene: str, moment: Moment, asleep: dict[str, set[int]]) -> str:
-    """*asleep* are the processes of each side that are in a call and wait; it is brought up to
-    date.
-    """
+    """*asleep*: the blocked processes of each side; it is updated here."""
     if moment.waits:
         asleep[moment.side].add(moment.row.process)
     else:
@@ -221,7 +219,7 @@ def _arrow(segment: Segment, y: int, *, named: bool) -> str:
 
 
 def _states(ends: Ends, y: int) -> Iterator[tuple[str, int]]:
-    """The two states, and a bar for each queue that has something: drawn, and its height."""
+    """The two states, and a bar for each queue that is not empty: SVG and height."""
     gone = _word("gone")
     yield (
         "".join(

@@ -1,5 +1,5 @@
-"""A result as one page that needs nothing else: inline SVG, no script, light and dark, readable on
-a phone.
+"""A result as one self-contained page: inline SVG, no script, light and dark, readable on a
+phone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def page(result: Result) -> str:
 
 
 def _notes(result: Result) -> Iterator[str]:
-    """What has to be known before the figures are believed."""
+    """Warnings about the figures."""
     for warning in text.warnings(result):
         yield f'<p class="bad">{escape(" ".join(warning.split()))}</p>'
     if result.faults:
@@ -111,7 +111,7 @@ class Axes:
 
 
 def nice(most: float, least: float = 0.0, parts: int = 4) -> list[float]:
-    """Round values from about *least* to *most*, some *parts* steps."""
+    """Round values from about *least* to *most*, in about *parts* steps."""
     step = (most - least) / parts or 1.0
     size = 10 ** math.floor(math.log10(step))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= step * 0.999)
@@ -120,7 +120,7 @@ def nice(most: float, least: float = 0.0, parts: int = 4) -> list[float]:
 
 
 def _curve(result: Result) -> Iterator[str]:
-    """Latency by percentile, the last nines drawn as wide as the first."""
+    """Latency by percentile; each further nine has the same width."""
     curves = [("round trip", result.count.times["round_trip"], "a")]
     if result.plan.rate is not None:
         curves = [
@@ -235,7 +235,7 @@ def _faults(result: Result) -> Iterator[str]:
 
 
 def _how(result: Result) -> Iterator[str]:
-    """How it was run: enough to run it again."""
+    """The parameters of the run, to repeat it."""
     yield '<h2>How it was run</h2><div class="scroll"><table>'
     plan = result.plan
     rows = [

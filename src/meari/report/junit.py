@@ -1,5 +1,5 @@
-"""JUnit's XML, as CI systems read it: a suite of cases, each passed, failed or skipped, with its
-seconds.
+"""JUnit's XML, as CI systems read it: suites of cases, each passed, failed or skipped, with its
+duration.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """*failure*, *error* (it could not be tried) or *skipped* is the reason, where there is one;
-    *note* is shown either way.
+    """*failure*, *error* (it could not be tried) or *skipped* is the reason, if there is one;
+    *note* is shown in any case.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Case:
 
 
 def junit(suites: Sequence[tuple[str, Sequence[Case]]]) -> str:
-    """One document of named suites. What XML has no character for stands as \\xNN in it."""
+    r"""One document of named suites. Characters that XML does not allow are written as \xNN."""
     root = ElementTree.Element(
         "testsuites", _counts([case for _, cases in suites for case in cases])
     )

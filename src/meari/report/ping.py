@@ -17,7 +17,7 @@ _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
 def line(event: PingEvent) -> str:
-    """One thing that happened."""
+    """One event as a line of text."""
     match event:
         case Connected(far_end, took, outage, handshake, layer):
             again = (
@@ -86,7 +86,7 @@ def counts(summary: Summary) -> str:
 
 
 def _tls(layer: Layer) -> dict[str, object]:
-    """What the handshake agreed on."""
+    """The parameters that the handshake negotiated."""
     from ..wire.tls import Tls
 
     assert isinstance(layer, Tls)
@@ -109,7 +109,7 @@ def _connect(times: Histogram) -> str:
 
 
 def of(event: PingEvent) -> dict[str, object]:
-    """One thing that happened, as a JSON object."""
+    """One event as a JSON object."""
     match event:
         case Connected(far_end, took, outage, handshake, layer):
             found = {

@@ -12,7 +12,7 @@ from ..stream.verify import Fault
 from ..units import amount, size
 
 _QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
-_FAULTS = 10  # told one by one
+_FAULTS = 10  # listed one by one
 
 
 def duration(nanoseconds: float) -> str:
@@ -32,7 +32,7 @@ def quantiles(histogram: Histogram) -> str:
 
 
 def lines(result: Result) -> Iterator[str]:
-    """The whole of it, a line at a time."""
+    """The whole result, a line at a time."""
     count, plan = result.count, result.plan
     yield f"{result.far_end}: {plan}"
     moved = f"{size(result.bytes_per_second)}/s each way"
@@ -82,7 +82,7 @@ def status(result: Result) -> str:
 
 
 def network(count: Count | Summary) -> str:
-    """What the kernel says of the path (TCP_INFO), of our side of it."""
+    """The kernel's counters of the path (TCP_INFO), on our side."""
     again = f"{amount(count.retransmitted, 'segment')} sent again"
     again += f" ({count.duplicates:,} had arrived: DSACK)" if count.duplicates else ""
     order = f", out of order: {count.out_of_order:,} here" if count.out_of_order else ""
@@ -94,7 +94,7 @@ def network(count: Count | Summary) -> str:
 
 
 def warnings(result: Result) -> list[str]:
-    """What has to be known before the figures are believed."""
+    """Warnings about the figures."""
     rate, found = result.plan.rate, []
     if rate is not None and not result.kept_its_rate:
         late = result.near_end_was_the_limit or result.sent_late

@@ -49,7 +49,7 @@ class Verifier:
         self, run: int, connection: int, report: Callable[[Fault], None], size: int = _CHUNK
     ) -> None:
         self.run, self.connection, self.size = run, connection, size
-        self.front = 0  # offset up to which bytes came back, or are told as lost
+        self.front = 0  # offset up to which bytes were returned or reported as lost
         # The stretches of offsets of which not all did, as far as not settled.
         self.damage: list[tuple[int, int]] = []
         self.chunk: bytes | bytearray = b""  # what is expected next
@@ -120,7 +120,7 @@ class Verifier:
 
     @property
     def progress(self) -> int:
-        """The offset up to which the far end has answered, as far as can be told."""
+        """The offset up to which the far end has answered, as far as can be determined."""
         found = self._classifier.progress
         return self.front if found is None else found
 
@@ -146,7 +146,7 @@ class Verifier:
                 self._open()
 
     def finish(self, lost: str | None = "truncated") -> None:
-        """No more will come: what is still missing is told, as *lost*; None: it is no fault."""
+        """End of the stream: report missing bytes as *lost*; None: they are no fault."""
         namer = self._classifier
         namer.made = self._made
         while namer.case is not None:  # naming one may open another in what was left

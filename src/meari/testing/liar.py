@@ -1,10 +1,10 @@
 """Liar: a far end that returns almost every byte.
 
-It lies on a seed: the same bytes in the same reads on the same connection, by the order of
-accepting, are lied about alike (but a swap needs another connection that has bytes just then). Each
-lie is written down as it is told, so whoever looks for them can be held to all of them. A lie is
-made of the bytes that are there in one read, so the far end never waits for more to lie about: what
-is too short for it is returned as it came.
+Its lies follow from a seed: the same bytes in the same reads on the same connection (in the order
+of accepting) get the same lies, except a swap, which needs another connection with bytes at that
+time. Each lie is recorded when it is told, so a verifier can be held to all of them. A lie uses the
+bytes of one read, so the far end never waits for more; a read that is too short for a lie is
+returned unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..wire.protocol import Connection
 if typing.TYPE_CHECKING:
     import ssl
 
-# Each lie, and what the near end calls it.
+# Each lie, and the fault that the near end reports.
 LIES = {
     "flip": "flipped",
     "drop": "dropped",
@@ -42,24 +42,25 @@ LIES = {
     "stall": "stalled",
     "reset": "reset",
 }
-SHORTEST, LONGEST = 48, 4096  # bytes of a lie
-APART = 1024  # bytes at least between two
-EVERY = 65536  # bytes from lie to lie, on average
+SHORTEST, LONGEST = 48, 4096  # length of a lie in bytes
+APART = 1024  # bytes between two lies, at least
+EVERY = 65536  # bytes between two lies, on average
 DELAY = 0.1  # seconds
-_KEPT = 16384  # bytes that came before, of which some may be replayed
-_PATIENCE = 0.2  # seconds that a connection waits for another to swap bytes with
+_KEPT = 16384  # received bytes that are kept to be replayed
+_PATIENCE = 0.2  # seconds that a connection waits for another to swap bytes
 
 
 class Reset(MeariError):
-    """The lie is that the connection ends here."""
+    """The lie is the end of the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """What was done to *length* bytes at *offset* of what *peer* sent; *put* are bytes that took
-    their place, or were put before.
+    """One lie: *length* bytes at *offset* of the bytes from *peer* were changed; *put* are the
+    bytes that replace them or stand before them.
 
-    *connection* is the liar's number of it, from 0; a peer may come again with the same port.
+    *connection* is the liar's number of the connection, from 0; a peer may connect again from the
+    same port.
     """
 
     kind: str
@@ -81,8 +82,8 @@ class Lie:
 
 
 class Lies:
-    """What the connections of one Liar share; calling it makes the Protocol of one, so it is a
-    Service.
+    """The shared state of the connections of one Liar; a call makes the Protocol of one connection,
+    so it is a Service.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Lies:
         self.ended = threading.Event()
         self._lock = threading.Lock()
         self._connections = 0
-        self._swap: _Swap | None = None  # of a connection that waits for another
+        self._swap: _Swap | None = None  # the connection that waits for another
 
     def __call__(self, connection: Connection) -> _Lying:
         with self._lock:
@@ -112,8 +113,8 @@ class Lies:
         return _Lying(connection, self, number)
 
     def swap(self, whose: _Lying, data: bytes, length: int) -> bytes | None:
-        """Bytes of another connection, in exchange for the first of *data*; None if no other wants
-        to swap now.
+        """Bytes of another connection in exchange for the first of *data*; None if no other
+        connection swaps now.
         """
         with self._lock:
             other = self._swap
@@ -140,7 +141,9 @@ class _Swap:
 
 
 class _Lying(StreamEcho):
-    """The echo of one connection. It may wait, so it runs on an engine with a thread for each."""
+    """The echo of one connection. It may block, so it runs on an engine with a thread per
+    connection.
+    """
 
     __slots__ = (
         "_appends",
@@ -161,14 +164,14 @@ class _Lying(StreamEcho):
         super().__init__(connection)
         self.number, self.done = number, False
         self._lies, self._random = lies, random.Random(f"{lies.seed}/{number}")
-        self._offset = self._began = 0  # of the next byte, and of the first of this read
-        self._before = b""  # the last bytes that came
+        self._offset = self._began = 0  # offsets of the next byte, and of the first of this read
+        self._before = b""  # the last received bytes
         self._appends = self._stalled = False
         self._next, self._kind = 0, ""
         self._plan()
 
     def _plan(self) -> None:
-        """When the next lie is due, and which."""
+        """The offset and the kind of the next lie."""
         self._kind = self._random.choice(self._lies.kinds)
         self._next = self._offset + self._random.randint(
             APART, max(APART, 2 * self._lies.every - APART)
@@ -185,7 +188,7 @@ class _Lying(StreamEcho):
             if not data:
                 break
             lied = getattr(self, f"_{self._kind}")(data)
-            if lied is None:  # not of these bytes
+            if lied is None:  # not in these bytes
                 out.append(self._pass(data))
                 break
             length, put = lied
@@ -218,12 +221,12 @@ class _Lying(StreamEcho):
         return data
 
     def _length(self, most: int, *, one: bool = False) -> int | None:
-        """How long a lie is to be; None if *most* is too short for any."""
+        """The length of a lie; None if *most* is too short for any."""
         if one and most and self._random.random() < 0.25:
             return 1
         return None if most < SHORTEST else self._random.randint(SHORTEST, min(most, LONGEST))
 
-    # The lies: how many of the bytes that are there each takes, and what it gives for them
+    # The lies: each returns the number of bytes that it takes, and the bytes that replace them
 
     def _flip(self, data: bytes) -> tuple[int, bytes] | None:
         return 1, bytes([data[0] ^ 1 << self._random.randrange(8)])
@@ -235,7 +238,7 @@ class _Lying(StreamEcho):
     def _insert(self, data: bytes) -> tuple[int, bytes] | None:
         put = bytearray(self._random.randbytes(self._length(LONGEST, one=True) or 1))
         beside = (self._before[-1:], data[:1])
-        # Such a byte could also be one that came twice.
+        # Such a byte could also be a duplicate.
         while put[:1] in beside or put[-1:] in beside:
             put[0] = self._random.randrange(256)
             put[-1] = put[0] if len(put) == 1 else self._random.randrange(256)
@@ -256,8 +259,8 @@ class _Lying(StreamEcho):
         length = self._length(len(data))
         put = None if length is None else self._lies.swap(self, data, length)
         if put is None:
-            # Nobody wants to: once more at the next lie's place, since to wait at each read would
-            # be one.
+            # No connection swaps: try again at the next lie's place, because waiting at each read
+            # would be a lie itself.
             self._plan()
             return None
         return len(put), put
@@ -289,7 +292,7 @@ class _Lying(StreamEcho):
         return 0, b""
 
     def _reset(self, data: bytes) -> tuple[int, bytes] | None:
-        # As for a delay: what was passed on of this read is still to be returned.
+        # As for a delay: the bytes of this read before the lie are returned first.
         if self._offset > self._began:
             return None
         self._report(0, b"")
@@ -297,9 +300,10 @@ class _Lying(StreamEcho):
 
 
 class Liar(Server):
-    """A far end on *addresses* that lies; used as Server is. *lies* are its lies so far.
+    """A far end on *addresses* that lies; used as Server. *lies* has its lies so far.
 
-    *lies* are kinds of LIES, about one in *every* bytes of a connection, on a *seed*.
+    The argument *lies* has kinds of LIES; on average one lie in *every* bytes of a connection, from
+    a *seed*.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""pytest's fixtures: a far end that is right, and far ends that lie.
+"""Fixtures for pytest: a correct far end, and far ends that lie.
 
-Installed with meari, they are simply there.
+The plugin is registered when meari is installed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
 
 @pytest.fixture
 def meari_server() -> Iterator[Server]:
-    """An echo server on 127.0.0.1, for the length of a test: meari_server.addresses[0]."""
+    """An echo server on 127.0.0.1 for the duration of a test: meari_server.addresses[0]."""
     from ..server import Server
 
     with Server("127.0.0.1:0") as server:
@@ -27,7 +27,7 @@ def meari_server() -> Iterator[Server]:
 
 @pytest.fixture
 def meari_liar() -> Iterator[Callable[..., Liar]]:
-    """Makes far ends that lie, each until the test ends: meari_liar("drop", every=10_000,
+    """Makes far ends that lie, until the test ends: meari_liar("drop", every=10_000,
     seed=1).addresses[0].
     """
     from .liar import LIES, Liar

@@ -1,5 +1,5 @@
-"""Every byte comes back, identical and in order: all 256 values, and then as much of the keyed
-stream as there is time for.
+"""Every byte is returned, identical and in order: all 256 values, then as much of the keyed stream
+as there is time for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..finding import Finding, fail, ok, unknown
 from ..path import Path
 
 _VALUES = bytes(value for value in range(256) if value != 0x0A) + b"\n"  # one line
-# Bytes under way at the most: what buffers do when they are full, other properties ask.
+# Outstanding bytes, at most: full buffers are the question of other properties.
 _WINDOW = 1 << 17
 _MOST = 10**9
 _SEARCH = 5.0  # seconds
@@ -33,7 +33,7 @@ def check(path: Path) -> Finding:
     with path.stream() as connection:
         began = time.monotonic()
         until = began + (0.3 if path.plan.quick else 2.0)
-        connection.ask(1)  # the first alone: a far end that returns nothing is not sent more
+        connection.ask(1)  # the first alone: a far end that returns nothing gets no more
         if path.returns(connection) and not connection.faults:
             pump(
                 [connection],
@@ -70,7 +70,7 @@ def check(path: Path) -> Finding:
 
 
 def _asked(connection: Connection, until: float) -> bool:
-    """Ask for more while there is time; whether no more will be."""
+    """Send more while there is time; True if no more will be sent."""
     if time.monotonic() >= until or connection.asked >= _MOST:
         return connection.written == connection.asked
     if connection.missing < _WINDOW // 2:
@@ -79,7 +79,7 @@ def _asked(connection: Connection, until: float) -> bool:
 
 
 def _values(path: Path) -> Finding | None:
-    """What is wrong with single values, if anything is."""
+    """The faults of single values, if any."""
     came = b""
     with path.rio() as rio:
         try:
@@ -88,7 +88,7 @@ def _values(path: Path) -> Finding | None:
             if came == _VALUES:
                 return None
         except DeadlineError:
-            with contextlib.suppress(DeadlineError):  # what came of it
+            with contextlib.suppress(DeadlineError):  # its result
                 came = rio.read()
         except IncompleteRead as error:
             came = error.partial
@@ -107,7 +107,7 @@ def _values(path: Path) -> Finding | None:
 
 
 def _search(path: Path) -> tuple[list[int], int]:
-    """The values that do not come back, found by halves; and of how many it is known."""
+    """The values that are not returned, found by bisection; and the number of values tried."""
     damaged: list[int] = []
     known = 0
     until = time.monotonic() + _SEARCH

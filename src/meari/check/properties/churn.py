@@ -1,5 +1,5 @@
-"""Connections come and go by the hundred, and each is served: connect, one line and its echo, FIN
-both ways.
+"""Hundreds of short connections are served: connect, one line and its echo, FIN in both
+directions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check(path: Path) -> Finding:
         "rate": tried / took,
     }
     if reasons[_MIXED]:
-        return unknown("mixed")  # concurrency reports that
+        return unknown("mixed")  # the property concurrency reports that
     if reasons:
         return fail(
             "failed",
@@ -48,7 +48,7 @@ def check(path: Path) -> Finding:
 
 
 def come_and_go(path: Path, n: int) -> Counter[str]:
-    """*n* connections at once: why those failed that did."""
+    """The reasons of the failures among *n* connections at once."""
     reasons: Counter[str] = Counter()
     with contextlib.ExitStack() as opened:
         connections = []
@@ -66,6 +66,6 @@ def come_and_go(path: Path, n: int) -> Counter[str]:
             for connection in connections
             if connection.missing or mixes(path, connection)
         )
-        # Whether the far end's FIN comes is another property's.
+        # The far end's FIN is the question of another property.
         path.ends(*connections, quiet=path.margin + 0.1)
     return reasons

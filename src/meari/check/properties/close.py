@@ -1,5 +1,5 @@
-"""The end arrives: after our FIN on a connection that owes nothing, the far end's FIN, soon, and no
-reset (RFC 9293, 3.6).
+"""The far end closes: after our FIN on a connection without outstanding bytes, it soon sends its
+FIN, and no reset (RFC 9293, 3.6).
 """
 
 from __future__ import annotations

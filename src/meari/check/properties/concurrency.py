@@ -1,8 +1,8 @@
-"""Many clients are served together (CS:APP 12): all are connected, and each says one line.
+"""Many clients are served at once (CS:APP 12): all are connected, and each sends one line.
 
-An iterative server answers the first, and the others wait in the accept queue, connected, until it
-has ended (CS:APP 11.4). So those that were answered are ended, and then it shows who was only
-waiting.
+An iterative server answers the first; the others wait in the accept queue, connected, until the
+first has ended (CS:APP 11.4). So the answered connections are closed, which shows whether the
+others were only waiting.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from ..connection import Connection, pump
 from ..finding import Finding, fail, ok, unknown, warn
 from ..path import Path
 
-# Seconds: a SYN that finds no room in the accept queue is dropped, and sent again after 1 (RFC
-# 6298).
+# Seconds: a SYN to a full accept queue is dropped, and retransmitted after 1 (RFC 6298).
 _SYN_AGAIN = 0.9
 
 
@@ -77,15 +76,15 @@ def check(path: Path) -> Finding:
 
 
 def mixes(path: Path, connection: Connection) -> bool:
-    """True if *line* got bytes of another connection, or wrong ones from a far end that returns a
-    single client's.
+    """True if *line* received bytes of another connection, or wrong bytes from a far end that
+    returns a single client's correctly.
     """
     alone_is_right = path.known.held.get("bytes", True)
     return any(alone_is_right or fault.kind == "foreign" for fault in connection.faults)
 
 
 def _served(path: Path, connections: list[Connection]) -> list[Connection]:
-    """Those of *lines* that are answered within a while of the last that was."""
+    """The *lines* that are answered within a while of the last answer."""
     pump(
         connections,
         lambda: all(
@@ -98,7 +97,7 @@ def _served(path: Path, connections: list[Connection]) -> list[Connection]:
 
 
 def _later(path: Path, connections: list[Connection], served: list[Connection]) -> int:
-    """How many more are answered, once those that were have ended, and so on."""
+    """The number answered once the answered ones have ended, and so on."""
     later = 0
     while served:
         path.ends(*served)

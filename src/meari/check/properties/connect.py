@@ -1,5 +1,5 @@
-"""Every address of the name answers: each is tried, with the time it took or the reason why not
-(RFC 6724, RFC 8305).
+"""Every address of the name accepts: each is tried, with its time or the reason of its failure (RFC
+6724, RFC 8305).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ...units import duration
 from ..finding import Evidence, Finding, fail, ok, warn
 from ..path import Path
 
-# This machine's own lack: no route, or no address of that family (connect(2), ip(7)).
+# Missing on this machine: a route, or an address of that family (connect(2), ip(7)).
 _NO_ROUTE = tuple(
     os.strerror(number) for number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 )
@@ -26,13 +26,14 @@ def check(path: Path) -> Finding:
     answering: list[Endpoint] = []
     each: list[str] = []
     reasons: list[str] = []
-    unrouted: list[str] = []  # what this machine has no route to, or no address for
+    # addresses to which this machine has no route, or for which it has no address
+    unrouted: list[str] = []
     for target in path.targets:
         try:
             sock, _, nanoseconds = connect([target], path.patience, path.stop)
         except ConnectError as error:
             each += error.reasons
-            # The handshake was over before: other properties judge that.
+            # The handshake was complete before: other properties judge that.
             if all(_RESET in reason for reason in error.reasons):
                 answering.append(target)
             elif any(word in reason for reason in error.reasons for word in _NO_ROUTE):
@@ -52,10 +53,10 @@ def check(path: Path) -> Finding:
         "number": len(each),
         "refused": len(reasons),
     }
-    # An address of this machine that cannot be tried says nothing of the far end.
+    # An address that cannot be tried from here says nothing about the far end.
     families = {target.family for target in answering}
     apart = families.isdisjoint(target.family for target in path.targets if target not in answering)
-    path.targets[:] = answering  # the others are not tried again
+    path.targets[:] = answering  # do not try the others again
     if not reasons and unrouted:
         return ok("no-route", **found, unrouted=len(unrouted))
     if not reasons:

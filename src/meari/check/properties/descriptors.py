@@ -1,5 +1,5 @@
-"""Each connection's descriptor is closed at its end (CS:APP 11.4; in the parent too, 12.1.1):
-clients come and go, none is left.
+"""Each connection's descriptor is closed at its end (CS:APP 11.4; in the parent too, 12.1.1): after
+many clients none is left.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from ..path import Path
 from .churn import come_and_go
 
 _CONNECTIONS = 40
-_FEW = 5  # that may be left
-_SETTLE = 2.0  # seconds until what has ended has been let go of
+_FEW = 5  # descriptors that may be left
+_SETTLE = 2.0  # seconds within which ended connections have to be closed
 
 
 def check(path: Path) -> Finding:
     server = path.spawned
     if server is None:
         return unknown("not-spawned")
-    come_and_go(path, 1)  # what is opened once is open
+    come_and_go(path, 1)  # descriptors opened only once are open now
     before = server.descriptors()
     for _ in range(_CONNECTIONS):
         come_and_go(path, 1)

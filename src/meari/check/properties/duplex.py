@@ -1,8 +1,8 @@
-"""Both directions at once, without a deadlock; and how much is taken before anything is read.
+"""Both directions at once without a deadlock; and how much is accepted before anything is read.
 
-First much is written and nothing read: the far end, and whatever is between, can take what its
-buffers hold, and then has to stop reading (TCP's window closes; RFC 9293, 3.8.6). Then it is read,
-while more is written, and all has to come back.
+First much is written and nothing read: the far end and any middlebox accept what their buffers
+hold, and then have to stop reading (TCP's window closes; RFC 9293, 3.8.6). Then everything is read
+while more is written, and all has to be returned.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 from ..finding import Finding, fail, ok, unknown, warn
 from ..path import Path
 
-# Bytes: the buffers of four ends, with a proxy between, of the 32 and 4 MiB that Linux has at the
-# most.
+# Bytes: the buffers of four ends with a proxy between; Linux has at most 32 and 4 MiB of each.
 _HELD = 72 << 20
 _UNREAD = 128 << 20
 _MORE = 8 << 20
@@ -29,7 +28,7 @@ def check(path: Path) -> Finding:
         missing, sent = connection.missing, connection.asked
         faults = connection.conclude()
     found = {"sent": sent, "taken": taken, "missing": missing}
-    # It went on reading: nothing waits there to be read.
+    # It continued to read: no unread bytes are left there.
     dropped = taken > _HELD and not complete and connection.end is None
     if dropped or any(fault.kind != "truncated" for fault in faults):
         # The property slow-reader judges that.

@@ -1,5 +1,5 @@
-"""A server that could not start says so with its exit code: a second one on the same port fails,
-and not with 0 (exit(3)).
+"""A server that cannot start reports it by its exit code: a second one on the same port fails with
+a code other than 0 (exit(3)).
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from ..finding import Finding, fail, ok, unknown, warn
 from ..path import Path
 
-_SECONDS = 3.0  # that the second has
+_SECONDS = 3.0  # seconds that the second one has
 
 
 def check(path: Path) -> Finding:

@@ -1,9 +1,9 @@
-"""After our FIN the far end still owes us what was under way, and then its own FIN (RFC 9293, 3.6;
+"""After our FIN the far end still returns outstanding bytes, and then its own FIN (RFC 9293, 3.6;
 shutdown(2)).
 
-Five ways: a FIN right behind a few bytes, a FIN at once, and behind data that is under way; and a
-FIN that comes while the far end is blocked, because we read slowly, or nothing for a while. A reset
-in place of the FIN loses what was still in the kernel's buffers. Where much data cannot pass at all
+Five ways: a FIN directly behind a few bytes, a FIN alone, a FIN behind data in flight, and a FIN
+that arrives while the far end is blocked, because we read slowly, or nothing for a while. A reset
+instead of the FIN discards bytes in the kernel's buffers. Where much data cannot pass at all
 (slow-reader), only the first two are tried; where the end of a connection is wrong in any case
 (close), only the bytes are judged.
 """
@@ -20,11 +20,12 @@ from ..finding import Evidence, Finding, fail, ok, unknown
 from ..path import Path
 
 _UNDER_WAY = 1 << 20
-# What the buffers of four ends and a proxy or two hold is less.
+# The buffers of four ends and one or two proxies hold less.
 _BLOCKING, _BLOCKING_QUICKLY = 40 << 20, 24 << 20
-_SLOWLY = 2.0  # seconds until our FIN is acknowledged, at the most
-_SHARES = (0.75, 0.5, 0.25, 0.12)  # of what is left then, at which we read nothing for a while
-# Seconds: longer than half a second, after which some do not wait any more (socat's -t).
+_SLOWLY = 2.0  # seconds until our FIN is acknowledged, at most
+# fractions of the remaining bytes at which we stop reading for a while
+_SHARES = (0.75, 0.5, 0.25, 0.12)
+# Seconds: longer than half a second, the limit of some proxies (socat's -t).
 _HOLD = 0.7
 
 
@@ -80,14 +81,12 @@ def _with_data(path: Path, connection: Connection) -> bool:
 
 
 def _at_once(path: Path, connection: Connection) -> bool:
-    """Nothing is sent but the FIN."""
+    """Send only the FIN."""
     return False
 
 
 def _read_slowly(path: Path, connection: Connection) -> bool:
-    """Our FIN comes to whoever is between, and to the far end, while what they owe us goes out
-    slowly, to the last byte.
-    """
+    """Send our FIN while the outstanding bytes are returned slowly."""
     connection.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
     blocked = path.fills(connection)
     connection.parting = True
@@ -97,11 +96,11 @@ def _read_slowly(path: Path, connection: Connection) -> bool:
 
 
 def _while_blocked(path: Path, connection: Connection) -> bool:
-    """The same while it cannot go out at all.
+    """The same while nothing can be returned.
 
-    A FIN waits behind the data before it. So we read, slowly, until it is acknowledged, and then
-    stop some more times: wherever it is just then, who has seen it has to wait for us, and keep
-    what is not written.
+    A FIN is queued behind the data before it. So we read slowly until the FIN is acknowledged, and
+    then stop several times: every program on the path that has seen the FIN has to wait for us and
+    keep unwritten bytes.
     """
     connection.ask(path.amount(_BLOCKING_QUICKLY if path.plan.quick else _BLOCKING))
     blocked = path.fills(connection)

@@ -1,7 +1,7 @@
-"""The TLS handshake: how long it takes, what it negotiates, and who holds the certificate.
+"""The TLS handshake: its duration, the negotiated version, and the certificate.
 
-If the far end's certificate is known (--pin), another one means that TLS ends before the far end:
-something on the path terminates it, and reads every byte.
+If the far end's certificate is known (--pin), a different one means that TLS ends before the far
+end: a middlebox terminates it, and reads every byte.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""An idle connection stays: many are left idle at once, for rising times, and then each is asked
-for a line.
+"""Idle connections are kept: many are left idle at once, for rising times, and then each has to
+return a line.
 
-What is lost has been closed (a FIN came, and when), reset (at once, or at the first byte), or
-dropped in silence: what we send is not even acknowledged. The longest that lived and the shortest
-that did not bracket the limit. There is no keepalive on ours: what is sent to keep a connection is
-no idleness.
+A lost one was closed (a FIN, with its time), reset (at once or at the first byte), or dropped
+silently: our data is not even acknowledged. The longest time survived and the shortest not survived
+bracket the limit. Keepalive is off on our side: probes would keep the connection from being idle.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from ..connection import Connection, pump
 from ..finding import Finding, fail, ok, unknown
 from ..path import Path
 
-# Of the longest. Where it is long, the times stand close together: what limits there are (60 s, 300
+# Fractions of the longest. Near the longest the times are close together: common limits (60 s, 300
 # s, 350 s) differ by less.
 _SHARES = (1, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
 _FIRST = 0.5  # seconds; shorter times are not worth a connection
 
 
 def check(path: Path) -> Finding:
-    # The other half is for what runs beside them.
+    # The other half is for the properties that run at the same time.
     room = path.known.capacity or max(1, path.plan.clients // 2)
     times = [
         share * path.plan.idle
@@ -62,7 +61,7 @@ def check(path: Path) -> Finding:
 def _wait(
     path: Path, connections: list[tuple[float, Connection]]
 ) -> dict[float, tuple[str, float]]:
-    """How each idle time ended that did not end well, and after how long."""
+    """The idle times that were not survived, with how and when each ended."""
     ended: dict[float, tuple[str, float]] = {}
     for seconds, connection in sorted(connections, key=lambda item: item[0]):
         due = connection.moved + seconds

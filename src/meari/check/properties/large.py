@@ -1,9 +1,9 @@
 """A large write passes where small ones do: segments of full size are not lost.
 
-A path whose packets may be no longer than it says, and whose "too big" messages (ICMP) are lost,
-takes small segments and swallows full ones for ever: a black hole (RFC 2923, 2.1). Loss takes some
-of any size, and the rest gets through. If nothing moves, the same is tried with segments of 536
-bytes (TCP_MAXSEG, tcp(7)), which any path takes.
+A path with a smaller MTU than it announces, whose "too big" messages (ICMP) are lost, passes small
+segments and drops full ones for ever: a black hole (RFC 2923, 2.1). Loss drops segments of any
+size, and retransmissions get through. If no byte moves, the same is tried with segments of 536
+bytes (TCP_MAXSEG, tcp(7)), which any path passes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..path import Path
 _SMALL = 5
 _AMOUNT = 1 << 19
 _STEP = 1 << 14
-_SURE_MSS = 536  # RFC 9293, 3.7.1: what every host takes
+_SURE_MSS = 536  # RFC 9293, 3.7.1: every host accepts it
 _SETTLE = 2  # round trips
 _LOSS = 0.01  # of the segments
 
@@ -32,8 +32,8 @@ def check(path: Path) -> Finding:
     if complete:
         most = max(3, _LOSS * found["segments"])
         if found["retransmitted"] > most:
-            # What had arrived already was only late. Not each is reported: an ACK has room for one
-            # (RFC 2883).
+            # Segments that had already arrived were only late. Not each is reported: an ACK has
+            # room for one (RFC 2883).
             lost = max(0, found["retransmitted"] - found["duplicates"])
             reordered = lost <= most or found["duplicates"] > lost
             return warn("reordered" if reordered else "loss", **found, lost=lost)
@@ -47,15 +47,15 @@ def check(path: Path) -> Finding:
 
 
 def _large(path: Path, connection: Connection) -> tuple[bool, dict[str, int]]:
-    """Whether it came back, and what the kernel says of it."""
+    """True if it was returned, and the kernel's counters."""
     before = tcp_info(connection.sock)
     asked = connection.asked
     complete = True
-    # In steps: what buffers do when they are full is not asked.
+    # In steps: full buffers are not the question.
     while complete and connection.asked - asked < path.amount(_AMOUNT):
         connection.ask(_STEP)
         complete = path.returns(connection)
-    path.wait(_SETTLE * connection.took)  # the last DSACKs are still on their way
+    path.wait(_SETTLE * connection.took)  # the last DSACKs are still in flight
     info = tcp_info(connection.sock)
     return complete, {
         "sent": connection.asked - asked,
@@ -66,14 +66,14 @@ def _large(path: Path, connection: Connection) -> tuple[bool, dict[str, int]]:
         "duplicates": info.duplicates - before.duplicates,
         "reorderings": info.reorderings - before.reorderings,
         "unacked": info.unacked,
-        # It is our segments that are lost.
+        # Our segments are lost.
         "ours": int(info.unacked > 0 and info.retransmitting > 0),
     }
 
 
 def _passes(path: Path, mss: int | None) -> bool:
-    """Whether some segments come back, of *mss* bytes at the most, or as long as the path is said
-    to take.
+    """True if some segments are returned, of at most *mss* bytes, or as long as the path is said to
+    pass.
     """
     try:
         with path.connect(mss) as connection:

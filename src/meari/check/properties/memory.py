@@ -1,5 +1,5 @@
-"""A peer that never reads costs the server a buffer, not all that it sends: whoever cannot write
-stops reading. And what a connection took is given back at its end.
+"""A peer that never reads costs the server a buffer, not all sent bytes: a server that cannot write
+stops reading. The memory of a connection is released at its end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .churn import come_and_go
 
 _WARM, _CONNECTIONS = 5, 50
 _UNREAD = 64 << 20
-_GROWTH = 24 << 20  # bytes: many times what a server's buffers and stacks are
+_GROWTH = 24 << 20  # bytes: many times the buffers and stacks of a server
 
 
 def check(path: Path) -> Finding:

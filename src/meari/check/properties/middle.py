@@ -1,8 +1,8 @@
-"""Who answers the handshake answers the bytes: connecting takes one round trip, and so does an
-echo.
+"""The host that completes the handshake also returns the bytes: connecting takes one round trip,
+and so does an echo.
 
-Where an echo takes much longer, the connection is split in the middle, or the far end takes its
-time. The least of some is compared: a busy machine lengthens most of them, not all.
+If an echo takes much longer, the connection is split on the path, or the far end is slow. The
+minimum of several is compared: a busy machine lengthens most of them, not all.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..path import Baseline, Different, Path
 
 _CONNECTS, _ECHOES = 5, 50
 _LONG_ENOUGH = 0.5  # seconds for all of the echoes
-_MUCH = 5  # times the connect
-_DIFFERENCE = 0.001  # seconds, above what scheduling makes
+_MUCH = 5  # multiple of the connect time
+_DIFFERENCE = 0.001  # seconds, more than scheduling causes
 
 
 def check(path: Path) -> Finding:

@@ -1,9 +1,9 @@
-"""One client's manners are no other's business: some send half a line and wait, some never read,
-and a newcomer is served.
+"""A slow client does not delay others: some send half a line and wait, some never read, and a new
+client is served.
 
-A server that waits in a read for the rest of a line (CS:APP 11.4, echo), or in a write for room,
-serves nobody else meanwhile; one with a pool of threads serves until all of them wait (CS:APP
-12.5.5).
+A server that blocks in a read for the rest of a line (CS:APP 11.4, echo), or in a write to a full
+buffer, serves no other client meanwhile; one with a pool of threads serves until all of them block
+(CS:APP 12.5.5).
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _UNREAD = 16 << 20
 _HALF = 20  # bytes
 _SILENCE = ""
 _TIMES = 20
-_SLOWED = 5  # times as long as alone, and more than the margin
+_SLOWED = 5  # times as long as alone, and more than the margin of this path
 
 
 def check(path: Path) -> Finding:
     try:
         return _beside(path)
     except Different:
-        return unknown("mixed")  # concurrency reports that
+        return unknown("mixed")  # the property concurrency reports that
 
 
 def _beside(path: Path) -> Finding:
     alone = _newcomer(path)
     if isinstance(alone, str):
         return unknown("alone")
-    # Too many are another's question.
+    # Too many clients are the question of another property.
     clients = (path.known.capacity or 1) if path.known.turns_away else path.plan.clients
     readers = min(_NEVER_READ, (clients - 1) // 2)
     if path.known.forgets:
@@ -45,7 +45,7 @@ def _beside(path: Path) -> Finding:
     with contextlib.ExitStack() as opened:
         connections: list[Connection] = []
         try:
-            for n in range(clients - 1):  # one more is the newcomer
+            for n in range(clients - 1):  # one more is the new client
                 connections.append(opened.enter_context(path.connect()))
                 connections[-1].ask(path.amount(_UNREAD) if n < readers else _HALF)
         except (ConnectError, LocalError) as error:
@@ -58,7 +58,8 @@ def _beside(path: Path) -> Finding:
         beside = _newcomer(path)
         for half in connections[readers:]:
             half.asked += 1
-        path.ends(*connections)  # all of them end well: they are not this property's to break
+        # end all of them properly: resets are the question of another property
+        path.ends(*connections)
     found = {"neighbours": len(connections), "alone_s": alone, "patience_s": path.patience}
     if isinstance(beside, str):
         return (
@@ -73,14 +74,15 @@ def _beside(path: Path) -> Finding:
 
 
 def _newcomer(path: Path) -> float | str:
-    """What a round trip takes a client that connects now, or why it is not served.
+    """The seconds of a round trip of a client that connects now, or why it is not served.
 
     Raises Different.
     """
     try:
         with path.rio() as rio:
             times = [path.round_trip(rio) for _ in range(_TIMES)]
-            with contextlib.suppress(OSError, DeadlineError):  # how it ends is not asked here
+            # its end is the question of another property
+            with contextlib.suppress(OSError, DeadlineError):
                 rio.shutdown()
                 path.renew(rio, 0.1 + path.margin)
                 rio.read()

@@ -1,5 +1,5 @@
-"""A byte without a newline comes back alone: TCP carries bytes, not lines (RFC 9293, 3.8; RFC 862
-echoes any data).
+"""A byte without a newline is returned at once: TCP transfers bytes, not lines (RFC 9293, 3.8; RFC
+862 echoes any data).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..finding import Finding, fail, ok, warn
 from ..path import Path
 
 _ALONE = b"m"
-_MORE = 0.2  # seconds for the rest of what is not ours
+_MORE = 0.2  # seconds for the rest of unexpected bytes
 _SHOWN = 40  # bytes of it
 
 
@@ -24,7 +24,7 @@ def check(path: Path) -> Finding:
         rio = path.rio()
     except ConnectError as error:
         if all(os.strerror(errno.ECONNRESET) in reason for reason in error.reasons):
-            return fail("ended")  # it was connected, and reset before connect(2) could say so
+            return fail("ended")  # it was connected, and reset before connect(2) returned
         raise
     with rio:
         began = time.perf_counter()
@@ -41,7 +41,7 @@ def check(path: Path) -> Finding:
 
 
 def _held(path: Path, rio: Rio, waited: float) -> Finding:
-    """It did not come alone: with what does it?"""
+    """The byte was not returned alone: find out with which further data it is."""
     try:
         rio.writen(b"\n")
         path.renew(rio)
@@ -61,7 +61,7 @@ def _held(path: Path, rio: Rio, waited: float) -> Finding:
 
 
 def _different(rio: Rio, came: bytes) -> Finding:
-    """Something came, and what it began with."""
+    """The finding for unexpected bytes, with their beginning."""
     rio.deadline = time.monotonic() + _MORE
     with contextlib.suppress(OSError, DeadlineError):
         came += rio.read(_SHOWN)

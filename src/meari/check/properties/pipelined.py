@@ -1,8 +1,8 @@
-"""Many messages in one segment all come back: whoever reads one line of what came has to look for
-the next in its buffer.
+"""Many messages in one segment are all returned: a server that reads one line of the received bytes
+has to look for the next in its buffer.
 
-CS:APP 10.5 and 12.2: a select server whose descriptors are ready only in its own buffer, or that
-copies the buffer.
+CS:APP 10.5 and 12.2: a select server whose next line is only in its own buffer, or that copies the
+buffer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check(path: Path) -> Finding:
 
 
 def _read(path: Path, rio: Rio, came: bytearray, n: int) -> None:
-    """Read until *n* bytes have come, or no more for a while."""
+    """Read until *n* bytes are received, or none for a while."""
     try:
         while len(came) < n:
             path.renew(rio)
@@ -56,6 +56,6 @@ def _read(path: Path, rio: Rio, came: bytearray, n: int) -> None:
 
 
 def _some_lines(came: bytes, of: bytes) -> bool:
-    """Whether *came* is some of the lines *of*, in their order."""
+    """True if *came* is some of the lines *of*, in their order."""
     lines = iter(of.splitlines(keepends=True))
     return all(line in lines for line in came.splitlines(keepends=True))

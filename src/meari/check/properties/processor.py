@@ -1,5 +1,5 @@
-"""With nothing to do it does nothing: an idle connection and one that has ended cost no processor
-time (CS:APP 12.2).
+"""An idle server uses no processor time: neither for an idle connection nor for one that has ended
+(CS:APP 12.2).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ..path import Path
 from .churn import come_and_go
 
 _WATCHED = 1.0  # seconds
-_SPINS = 0.2  # of a core: on a busy machine it does not get a whole one
+_SPINS = 0.2  # of a core: on a busy machine a spinning process does not get a whole one
 
 
 def check(path: Path) -> Finding:

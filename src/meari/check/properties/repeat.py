@@ -1,6 +1,7 @@
-"""A connection outlives its first answer: a second message on it is answered too, and a third.
+"""A connection stays open after its first answer: a second message on it is answered too, and a
+third.
 
-The far end that calls recv once, answers and closes returns every byte of the first message.
+A far end that calls recv once, answers and closes returns every byte of the first message.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""One client's reset is its own: others are still served, those there before and those that come
-after.
+"""A reset by one client does not affect others: existing and new connections are still served.
 
-A server that writes to a connection that was reset gets EPIPE, and a SIGPIPE that ends it (CS:APP
-11.6; send(2)); one whose wrapper exits at any error ends at ECONNRESET.
+A server that writes to a reset connection gets EPIPE, and a SIGPIPE that ends it (CS:APP 11.6;
+send(2)); one whose wrapper exits at any error ends at ECONNRESET.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from ..connection import Connection
 from ..finding import Finding, fail, ok, unknown
 from ..path import Different, Path
 
-_AMOUNTS = (0, 4096, 65536)  # bytes under way at the reset
-_MUCH = 8 << 20  # more than buffers hold: the far end waits in a write
+_AMOUNTS = (0, 4096, 65536)  # bytes in flight at the reset
+_MUCH = 8 << 20  # more than the buffers hold: the far end blocks in a write
 _STEP = 32768
 _TWICE = 2
-_AFTERMATH = 0.2  # seconds: on a busy machine a far end that dies of it does so some time later
-_SETTLE = 0.02  # seconds for the far end to meet what was done
+_AFTERMATH = 0.2  # seconds: on a busy machine a far end dies some time after the reset
+_SETTLE = 0.02  # seconds for the far end to notice
 
 
 def check(path: Path) -> Finding:
@@ -34,7 +33,7 @@ def check(path: Path) -> Finding:
         if not alone:
             with path.rio() as other:
                 alone = not _served(path, other, seconds=0.5 + path.margin)
-        if alone:  # it would keep them all waiting
+        if alone:  # it would make all of them wait
             bystander.close()
             with path.rio() as again:
                 if not _served(path, again):
@@ -59,7 +58,7 @@ def check(path: Path) -> Finding:
 
 
 def _in_mid_echo(path: Path, amount: int) -> None:
-    """A reset with *amount* bytes under way."""
+    """A reset with *amount* bytes in flight."""
     with path.connect() as connection:
         if amount:
             connection.ask(amount)
@@ -69,12 +68,11 @@ def _in_mid_echo(path: Path, amount: int) -> None:
 
 
 def _while_blocked(path: Path, *, fin: bool) -> None:
-    """A reset that comes to a far end that waits in a write, perhaps with our FIN behind what it
-    has not read.
+    """A reset of a far end that blocks in a write, perhaps with our FIN behind unread bytes.
 
-    With the FIN the kernel answers the write with EPIPE, and SIGPIPE. The FIN only gets there if
-    there is room for it: so no more is sent once the window shows that the far end has stopped to
-    read.
+    After a FIN the kernel answers the write with EPIPE and SIGPIPE. The FIN arrives only if the
+    receive window has room for it: so no more is sent once the window shows that the far end has
+    stopped reading.
     """
     with path.connect() as connection:
         widest = 0

@@ -1,8 +1,8 @@
 """Every new connection is served: a balancer with one dead backend, or a pool with one dead worker,
-serves most of them.
+serves only some of them.
 
-Connections are opened one after the other, each sends a line and waits for a byte of the answer.
-What the answer is, other properties judge.
+Connections are opened one after the other; each sends a line and waits for a byte of the answer.
+Other properties judge the answer itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from ..connection import pump
 from ..finding import Evidence, Finding, fail, ok, unknown
 from ..path import Path
 
-_CONNECTIONS, _MORE = 16, 48  # the latter once one was not served: the share is to be known
-_NOBODY = 4  # not served, and none that was: then it is no share
-_LATE = 10  # times the longest answer so far is too late
-# Connections more or fewer than "1 of n" are that still: somebody else's in between shift a
-# balancer's turns.
+_CONNECTIONS, _MORE = 16, 48  # the latter once one was not served, to estimate the share
+_NOBODY = 4  # not served, and none served: then there is no share
+_LATE = 10  # multiple of the longest answer so far that is too late
+# Tolerance of "1 of n", in connections: other clients' connections shift a balancer's turns.
 _NEAR = 1
 
 
@@ -55,7 +54,7 @@ def check(path: Path) -> Finding:
 
 
 def _one(path: Path, longest: float) -> tuple[str, float]:
-    """Why one connection was not served, or "", and the seconds that its answer took."""
+    """The reason why one connection was not served, or ""; and the seconds of its answer."""
     try:
         connection = path.connect()
     except ConnectError as error:

@@ -1,5 +1,5 @@
-"""A slow reader loses nothing: the far end, and whatever is between, waits (flow control,
-RFC 9293, 3.8.6).
+"""A slow reader loses nothing: the far end and any middlebox wait for it (flow control, RFC 9293,
+3.8.6).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..path import Path
 
 _SENT = 16 << 20
 _EVERY = 0.02  # seconds from one read to the next
-_SLOWLY = 1.0  # seconds of it; then the rest is read as fast as it comes
+_SLOWLY = 1.0  # seconds of slow reading; then the rest is read at full speed
 
 
 def check(path: Path) -> Finding:
@@ -33,7 +33,7 @@ def check(path: Path) -> Finding:
         slowly = connection.returned
         complete = path.returns(connection)
         sent, missing = connection.asked, connection.missing
-        # Reported by the property that is about its cause.
+        # The property of the cause reports it.
         faults = [fault for fault in connection.conclude() if fault.kind != "truncated"]
     found = {"sent": sent, "slowly": slowly, "missing": missing}
     if faults:

@@ -1,11 +1,11 @@
-"""Small writes come back as soon as they are sent.
+"""Small writes are returned without delay.
 
-Where the far end, or something between, leaves Nagle's algorithm on (RFC 896; RFC 1122, 4.2.3.4),
-the second of two small segments waits for the acknowledgement of the first, which our kernel delays
-(RFC 1122, 4.2.3.2; 40 ms on Linux) when it has nothing to send with it. What a far end writes in
-more than one piece shows it: two lines, if it returns line by line; more than its buffer holds; two
-writes of ours, if the path is longer than the time between them. Each is timed with our delay and
-without (tcp(7), TCP_QUICKACK), and only where the two differ it is Nagle's doing.
+If the far end or a middlebox leaves Nagle's algorithm on (RFC 896; RFC 1122, 4.2.3.4), the second
+of two small segments waits for the ACK of the first, which our kernel delays (RFC 1122, 4.2.3.2; 40
+ms on Linux) when it has no data to send with it. A far end that writes in more than one piece shows
+it: two lines, if it returns line by line; more than its buffer holds; two writes of ours, if the
+round trip is longer than the time between them. Each is timed with delayed and with immediate ACKs
+(tcp(7), TCP_QUICKACK); only a difference between the two is attributed to Nagle's algorithm.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ..path import Different, Path
 _SINGLES, _EACH = 100, 9
 _TWO = (b"\n", b"\n")
 _PIECES = ((b"\n\n",), _TWO, (b"a line\n" * 3000,))
-_GAPS = (0.12, 0.33, 0.66)  # of a round trip, between two writes
-_DISTANT = 0.002  # seconds of a round trip, from which on such a gap can be kept
+_GAPS = (0.12, 0.33, 0.66)  # fractions of a round trip, between two writes
+_DISTANT = 0.002  # seconds of a round trip: from here on such a gap can be timed
 _LONG_ENOUGH = 0.5  # seconds, of each kind
-_DELAYED = 0.02  # seconds: RFC 1122 allows 500 ms, systems take 40 to 200
+_DELAYED = 0.02  # seconds of a delayed ACK: RFC 1122 allows 500 ms, systems have 40 to 200
 
 
 def check(path: Path) -> Finding:
@@ -65,8 +65,8 @@ def check(path: Path) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Waits:
-    """Seconds until all is back, with our ACKs delayed and without, of two writes *gap* seconds
-    apart.
+    """Seconds until all bytes are returned, with delayed and with immediate ACKs, of two writes
+    *gap* seconds apart.
     """
 
     delayed: float
@@ -78,11 +78,11 @@ class _Waits:
 
 
 def _ways(path: Path) -> list[tuple[tuple[bytes, ...], float]]:
-    """What is written, and the seconds between two writes.
+    """The pieces to write, and the seconds between two writes.
 
-    Where a round trip takes some milliseconds, a far end or a proxy holds the second of two writes
-    only if it gets it after it has passed on the first, and before our ACK of that: some gaps are
-    shorter than a round trip.
+    On a path with a round trip of some milliseconds, a far end or a proxy holds the second of two
+    writes only if it receives it after it has passed on the first, and before our ACK of that: some
+    gaps are shorter than a round trip.
     """
     pieces = _PIECES[:-1] if path.known.large_lost else _PIECES
     round_trip = path.known.base.echo if path.known.base is not None else 0.0
@@ -91,7 +91,7 @@ def _ways(path: Path) -> list[tuple[tuple[bytes, ...], float]]:
 
 
 def _times(once: Callable[[], float], n: int) -> list[float]:
-    """*n* of them, or as many as there is time for, 3 at the least."""
+    """*n* measurements, or as many as there is time for, at least 3."""
     until = time.monotonic() + _LONG_ENOUGH
     found: list[float] = []
     while len(found) < min(n, 3) or (len(found) < n and time.monotonic() < until):
@@ -100,9 +100,10 @@ def _times(once: Callable[[], float], n: int) -> list[float]:
 
 
 def _pieces(path: Path, rio: Rio, pieces: tuple[bytes, ...], gap: float, quickly: int) -> float:
-    """The seconds from the last of *pieces*, written *gap* seconds apart, until all is back.
+    """The seconds from the last of *pieces*, written *gap* seconds apart, until all bytes are
+    returned.
 
-    *quickly*: whether our kernel acknowledges at once.
+    *quickly*: our kernel acknowledges at once.
     """
     path.renew(rio)
     _acknowledge(rio.sock, quickly)
@@ -118,7 +119,7 @@ def _pieces(path: Path, rio: Rio, pieces: tuple[bytes, ...], gap: float, quickly
         if not came:
             raise IncompleteRead(bytes(back), len(whole))
         back += came
-        _acknowledge(rio.sock, quickly)  # it is not permanent
+        _acknowledge(rio.sock, quickly)  # the option is not permanent
     took = time.perf_counter() - began
     if back != whole:
         raise Different(bytes(back[:40]))

@@ -1,5 +1,5 @@
-"""Children that have ended are waited for (CS:APP 8.4.3, 8.5.5): signals do not queue, so the
-handler waits for all there are.
+"""Children that have ended are reaped (CS:APP 8.4.3, 8.5.5): signals do not queue, so the handler
+has to reap all of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from ..path import Path
 from .churn import come_and_go
 
 _AT_ONCE, _TIMES = 8, 5
-_FEW = 3  # that may be left: a server that reaps at the next accept leaves the last
-_SETTLE = 1.5  # seconds until they have been
+_FEW = 3  # zombies that may be left: a server that reaps at the next accept leaves the last
+_SETTLE = 1.5  # seconds within which they have to be reaped
 
 
 def check(path: Path) -> Finding:
