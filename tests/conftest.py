@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from meari import Stop
 from meari.listeners import open_listeners
@@ -25,6 +26,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 # A user's standard output is buffered: what fails at the end of a program fails here too.
 os.environ.pop("PYTHONUNBUFFERED", None)
+# A busy machine lets an example take any time; pytest-timeout limits the whole test.
+settings.register_profile("meari", deadline=None)
+settings.load_profile("meari")
 
 
 def descriptors() -> dict[int, str]:

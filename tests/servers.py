@@ -96,6 +96,14 @@ def bytewise(sock: socket.socket, over: threading.Event) -> None:
             sending(sock, data[i : i + 1])
 
 
+def tardy(sock: socket.socket, over: threading.Event) -> None:
+    """An honest echo, 50 ms late."""
+    for data in reading(sock, over):
+        if over.wait(0.05):
+            break
+        sending(sock, data)
+
+
 def lines(sock: socket.socket, over: threading.Event) -> None:
     """Returns whole lines, and the rest at the end of file."""
     held = b""

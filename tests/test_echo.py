@@ -45,7 +45,7 @@ def pieces(data: bytes, limit: int) -> list[int]:
 DATA = st.lists(st.sampled_from([b"\n", b"a", b"\0", b"\r\n", b"hello"]), max_size=60).map(b"".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(DATA, st.lists(st.integers(1, 9), max_size=60), st.integers(1, 20))
 def test_lines_come_back_the_same_under_every_split(
     data: bytes, sizes: list[int], limit: int

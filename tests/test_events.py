@@ -154,7 +154,7 @@ ONE = Event(Kind.CLOSED, (Address("127.0.0.1", 51234),), messages=3, bytes=18, s
         (Event(Kind.CUT, count=3), "reset 3 connections at the drain limit"),
         (
             Event(Kind.DROPPED, count=1234),
-            "... 1,234 events not written: nobody was reading this output",
+            "... 1,234 events not written: this output was not read",
         ),
     ],
 )

@@ -25,6 +25,8 @@ from meari.explain.timeline import Moment
 
 from .program import MEARI, children, run, until
 
+# The scenes are played once, in one process.
+pytestmark = pytest.mark.xdist_group("scenes")
 SOURCE = Path(facts.__file__).parent
 SAID = tomllib.loads((SOURCE / "sentences.toml").read_text())
 

@@ -81,7 +81,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(BYTES, st.lists(st.integers(0, 200), max_size=12), CALLS)
 def test_every_call_is_the_model_under_every_split(
     data: bytes, cuts: list[int], calls: list[tuple[str, int]]
@@ -105,7 +105,7 @@ def test_every_call_is_the_model_under_every_split(
     assert b"".join(rio) == model.left
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(BYTES, st.lists(st.integers(0, 200), max_size=12), CALLS)
 def test_a_reset_loses_nothing_that_came_before_it(
     data: bytes, cuts: list[int], calls: list[tuple[str, int]]

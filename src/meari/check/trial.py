@@ -26,7 +26,7 @@ _STUCK = frozenset(
         "some-at-a-time",
     }
 )
-# seconds between a failure and the end of the process that caused it, on a busy machine
+# Seconds between a failure and the end of the process that caused it, on a busy machine.
 _DYING = 0.5
 _FORKS = 0.3  # seconds until a forking server has forked after a connection
 # Seconds until its child has died of some data; children end with the connection.

@@ -17,7 +17,7 @@ from .plan import Plan
 from .tally import NETWORK, Tally
 
 _PIECE = 65536  # bytes made and written at once
-# up to this many connections, the kernel's counters of each are read each interval: 5 us each
+# Up to this many connections, the kernel's counters of each are read each interval: 5 us each.
 _ASKED = 1000
 _RETRY = SECOND // 10  # between two attempts to reconnect
 

@@ -1,9 +1,8 @@
 """One process of a load: messages on many connections, every byte verified.
 
-A closed loop keeps a fixed number of messages outstanding on each connection, and sends the next
-when one has been returned: a slow far end gets fewer. An open loop sends each message when it is
-due on a fixed grid, whatever has been returned, and times it from its due time too: a delay caused
-by slow answers is not hidden ("coordinated omission").
+A closed loop keeps a fixed number of messages outstanding on each connection: a slow far end gets
+fewer. An open loop sends each message when it is due on a fixed grid, whatever has been returned,
+and times it from then too: a delay by slow answers is not hidden ("coordinated omission").
 
 There is one loop on epoll(7), full duplex: writing never blocks reading. All ready connections are
 read before the next messages are written, which keeps the processor's caches warm. Each message is
@@ -32,8 +31,7 @@ _AT_ONCE = 64  # events taken from the poller in one call
 # Bytes of a read: Python's own allocator serves up to 512; a busy peer fills the last.
 _SMALL, _MIDDLE, _LARGE = 448, 8192, 65536
 _LOOK = SECOND // 10  # between two inspections of all connections
-# outstanding messages of an open loop; those due beyond are not sent, but counted
-_OUTSTANDING = 500_000
+_OUTSTANDING = 500_000  # messages of an open loop; those due beyond are counted, not sent
 _GOODBYE = 2 * SECOND  # for the far end's FIN, after ours
 _TIMES = 1000  # times kept before they are counted
 _BURST = 64  # messages that a late open loop sends before it reads answers
@@ -83,22 +81,17 @@ class Load:
         self._over = self._warm = self._report_at = self._look_at = self._drained = NEVER
         self._flying = 0  # outstanding messages of an open loop
         self._gone = self._present = 0  # the last time without a connection, and with one
-        # when the load began, and when counting began after the warm-up
-        self._begin = self._counting = 0
-        self._nudged = False  # a connection has been established at some time
+        self._begin = self._counting = 0  # of the load, and of counting after the warm-up
+        self._nudged = False  # some connection was nudged
         self._timer: Timer | None = None  # of an open loop
         self._pause = Pause()
 
     def connect(self) -> Endpoint:
-        """Open every connection; the address that accepted. Raises ConnectError, LocalError,
-        Stopped.
-        """
+        """Open all connections; return their address. Raises ConnectError, LocalError, Stopped."""
         return self.flows.connect(self.stop)
 
     def run(self, begin: int) -> None:
-        """Send and verify from *begin*, a time of time.monotonic_ns(), until the end of the plan or
-        the stop; then close all connections.
-        """
+        """Send and verify from *begin* (monotonic_ns) until the end of the plan or the stop."""
         plan = self.plan
         try:
             if self.stop.wait(max(0, begin - time.monotonic_ns()) / SECOND):
@@ -123,7 +116,7 @@ class Load:
                 self._timer.close()
 
     def finish(self) -> Count:
-        """The count after the end: only faults of a closed loop; late messages of an open one."""
+        """The count after the end: faults, and late messages of an open loop."""
         if self.plan.rate is None:
             self.tally.conclude()
         else:

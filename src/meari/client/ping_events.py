@@ -72,7 +72,7 @@ class Summary:
     damaged: int = 0  # of those
     lost: int = 0
     connections: int = 0
-    # sum of the times from the last good reply or connection to the next connection
+    # Sum of the times from the last good reply or connection to the next connection.
     outage: int = 0
     faults: int = 0
     # Retransmitted segments, and the other counters of TcpInfo.

@@ -20,7 +20,7 @@ from ..net import kernel
 from ..stop import milliseconds
 from .comparison import Comparison
 
-# outstanding bytes after which the input waits: they have to be kept for the comparison
+# Outstanding bytes after which the input waits: they have to be kept for the comparison.
 WINDOW = 16 << 20
 _REST = 10  # timeouts, for all bytes outstanding at the end of the input
 _HELD = 1.0  # seconds without a byte after which the far end is considered to wait for more

@@ -26,7 +26,7 @@ def check(path: Path) -> Finding:
     answering: list[Endpoint] = []
     each: list[str] = []
     reasons: list[str] = []
-    # addresses to which this machine has no route, or for which it has no address
+    # Addresses to which this machine has no route, or for which it has no address.
     unrouted: list[str] = []
     for target in path.targets:
         try:

@@ -23,7 +23,7 @@ _UNDER_WAY = 1 << 20
 # The buffers of four ends and one or two proxies hold less.
 _BLOCKING, _BLOCKING_QUICKLY = 40 << 20, 24 << 20
 _SLOWLY = 2.0  # seconds until our FIN is acknowledged, at most
-# fractions of the remaining bytes at which we stop reading for a while
+# Fractions of the remaining bytes at which we stop reading for a while.
 _SHARES = (0.75, 0.5, 0.25, 0.12)
 # Seconds: longer than half a second, the limit of some proxies (socat's -t).
 _HOLD = 0.7

@@ -58,7 +58,7 @@ def _beside(path: Path) -> Finding:
         beside = _newcomer(path)
         for half in connections[readers:]:
             half.asked += 1
-        # end all of them properly: resets are the question of another property
+        # End all of them properly: resets are the question of another property.
         path.ends(*connections)
     found = {"neighbours": len(connections), "alone_s": alone, "patience_s": path.patience}
     if isinstance(beside, str):
@@ -81,7 +81,7 @@ def _newcomer(path: Path) -> float | str:
     try:
         with path.rio() as rio:
             times = [path.round_trip(rio) for _ in range(_TIMES)]
-            # its end is the question of another property
+            # Its end is the question of another property.
             with contextlib.suppress(OSError, DeadlineError):
                 rio.shutdown()
                 path.renew(rio, 0.1 + path.margin)
