@@ -18,6 +18,7 @@ from hypothesis import settings
 from meari import Stop
 from meari.listeners import open_listeners
 
+from . import shared
 from .program import children
 
 # A shell that starts us in the background lets us ignore Ctrl-C, and every program that a test
@@ -39,6 +40,13 @@ def descriptors() -> dict[int, str]:
         except OSError:
             continue  # the one that listed them
     return found
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """pytest-xdist gives each of its processes a folder of its own in the run's."""
+    folder = tmp_path_factory.getbasetemp()
+    shared.use(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,7 @@ LINT = [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"]]
 # Tests of values and of sockets in this process: none of them starts the program.
 FAST = "address catalogue echo events floors histogram net rio stream_pattern stream_verify"
 AT_ONCE = str(3 * (os.cpu_count() or 1))
-# Tests of one group share what is costly to make, so they run in one process.
-PARALLEL = ["-n", AT_ONCE, "--dist", "loadgroup"]
+PARALLEL = ["-n", AT_ONCE]
 SUITES = {
     "fast": [
         [
@@ -35,7 +34,7 @@ SUITES = {
     ],
     "whole": [[*PARALLEL, "-m", "not long and not alone"], ["-m", "alone and not long"]],
     "long": [
-        ["-n", "2", "--dist", "loadgroup", "-m", "long and not alone"],
+        ["-n", "2", "-m", "long and not alone"],
         ["-m", "long and alone"],
     ],
 }

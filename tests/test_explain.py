@@ -24,16 +24,15 @@ from meari.explain.scenes import SCENES
 from meari.explain.timeline import Moment
 
 from .program import MEARI, children, run, until
+from .shared import once
 
-# The scenes are played once, in one process.
-pytestmark = pytest.mark.xdist_group("scenes")
 SOURCE = Path(facts.__file__).parent
 SAID = tomllib.loads((SOURCE / "sentences.toml").read_text())
 
 
 @functools.cache
 def played(name: str) -> list[Moment]:
-    return list(play(name))
+    return once(f"scene-{name}", lambda: list(play(name)))
 
 
 def calls(name: str, part: str = "", call: str = "") -> list[Moment]:

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from meari.cli.explain import play
 from meari.explain import facts
 from meari.explain.scenes import SCENES
 from meari.report.explain_page import page
 
 from .browser import Browser
 from .program import run
+from .test_explain import played
 
 
 @functools.cache
 def whole() -> str:
-    return page({name: list(play(name)) for name in SCENES}, "en")
+    return page({name: played(name) for name in SCENES}, "en")
 
 
 class _Balanced(HTMLParser):

@@ -52,7 +52,6 @@ def matched(name: str) -> list[tuple[dict[str, typing.Any], Seen]]:
     return pairs
 
 
-@pytest.mark.xdist_group("strace")
 @pytest.mark.parametrize("name", SCENES)
 def test_each_row_is_a_call_and_each_call_a_row(name: str) -> None:
     for row, call in matched(name):
@@ -66,7 +65,6 @@ def test_each_row_is_a_call_and_each_call_a_row(name: str) -> None:
             assert row["fd"] == int(fd)
 
 
-@pytest.mark.xdist_group("strace")
 @pytest.mark.parametrize("name", SCENES)
 def test_what_was_asked_is_what_is_told(name: str) -> None:
     """The arguments that both write down: numbers, options, ports, sizes."""
@@ -85,7 +83,6 @@ def test_what_was_asked_is_what_is_told(name: str) -> None:
                 assert f", {asked[2]}, {asked[3]}, NULL, " in call.arguments
 
 
-@pytest.mark.xdist_group("strace")
 @pytest.mark.parametrize("name", SCENES)
 def test_the_order_is_that_of_the_calls(name: str) -> None:
     """Where strace saw that a call was over before another began, so it is told."""

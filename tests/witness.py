@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from .shared import once
+
 NAMES = {
     "accept4": "accept",
     "recvfrom": "recv",
@@ -53,6 +55,10 @@ class Seen(typing.NamedTuple):
 @functools.cache
 def traced(*words: str) -> tuple[dict[str, typing.Any], dict[int, list[Seen]]]:
     """The rows of `meari explain`, and the calls that strace saw of each process of that run."""
+    return once("-".join(("traced", *words)), lambda: _trace(*words))
+
+
+def _trace(*words: str) -> tuple[dict[str, typing.Any], dict[int, list[Seen]]]:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: apt-get install strace")
     with tempfile.TemporaryDirectory() as folder:
