@@ -27,6 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 # A user's standard output is buffered: what fails at the end of a program fails here too.
 os.environ.pop("PYTHONUNBUFFERED", None)
+# Programs that tests start, hundreds of times, are not to be compiled at each start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A busy machine lets an example take any time; pytest-timeout limits the whole test.
 settings.register_profile("meari", deadline=None)
 settings.load_profile("meari")

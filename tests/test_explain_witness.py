@@ -114,7 +114,9 @@ def states(port: int) -> dict[tuple[str, str], str]:
     found = {}
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         with open(f"/proc/net/{table}") as lines:
-            for line in list(lines)[1:]:
+            for line in lines:
+                if f":{port:04X} " not in line:
+                    continue
                 ends = []
                 for each in line.split()[1:3]:
                     address, _, number = each.partition(":")

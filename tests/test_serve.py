@@ -266,7 +266,10 @@ def test_the_parents_death_stops_the_workers() -> None:
         until(lambda: not any(map(alive, workers)))
 
 
-@pytest.mark.parametrize("options", [[], ["--workers", "2"], ["--engine", "process"]])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--workers", "2"], pytest.param(["--engine", "process"], marks=pytest.mark.long)],
+)
 def test_a_log_that_nobody_reads_holds_up_nobody(options: list[str]) -> None:
     with Serving("-v", *options) as serving:
         for _ in range(15):  # more lines than the two pipes hold, which is 64 KiB each
