@@ -89,7 +89,10 @@ def unlucky(port: int, stage: int) -> None:
     crowd.reset(sock)
 
 
-@pytest.mark.parametrize("engine", ["event", pytest.param("process", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param(name, marks=[pytest.mark.long] * (name != "event")) for name in ALL],
+)
 def test_connections_that_are_reset_leave_nothing_behind(engine: str) -> None:
     count = 2_000 if engine == "process" else 10_000  # a fork for each takes its time
     with Serving("--engine", engine) as serving:
