@@ -113,7 +113,7 @@ class _Loop:
                     c = mirrors[fd]
                     data = read(fd, c.size)
                 except KeyError:
-                    self.dispatch(fd, at)
+                    self.dispatch(fd, mask, at)
                     continue
                 except BlockingIOError:
                     continue
@@ -158,12 +158,12 @@ class _Loop:
                 self.connections.after_write(c, data, len(data) - sent, at)
         received.clear()
 
-    def dispatch(self, fd: int, at: float) -> None:
+    def dispatch(self, fd: int, mask: int, at: float) -> None:
         """Handle an event of anything but a reflecting connection that is READING."""
         c = self.connections.open.get(fd)
         if c is not None:
             try:
-                self.connections.handlers[c.state](c, fd, at)
+                self.connections.handlers[c.state](c, fd, mask, at)
             except MemoryError as error:
                 # Received bytes may be lost.
                 if self.connections.open.get(fd) is c:

@@ -7,7 +7,6 @@ poller watching for what that state needs; or closed, with one event reported.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import math
 import os
 import select
@@ -25,21 +24,22 @@ from ..sockets import reset, unsent, waits
 from ..wire.protocol import Service, Span
 from .acceptor import MOST_WATCHED, Acceptor, capacity
 from .opened import FIRST, LINGERING, READING, SPLICING, WRITING, Open, rest, send, size
+from .pipe import PIPE_SIZE, Pipe
 from .serving import LINGER, NOT_TAKEN, QUIET
 from .sweep import Sweep
 
-_READ = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
+_IN = select.EPOLLIN
+_READ = _IN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _WRITE = select.EPOLLOUT | select.EPOLLET
 # Level-triggered: a pipe may be full before the receive buffer is empty.
-_SPLICE = select.EPOLLIN
+_SPLICE = _IN
 # The first read is 4 KiB: a fresh large bytes object is expensive. Small messages lower it to 448
 # bytes, which Python's own allocator serves.
 SMALL = 448
 _LARGEST = 65536
-# Bytes of the pipe: four large messages. A pipe of the default size holds 16 buffers, and a message
-# of 64 KiB in small segments needs more.
-_PIPE = 1 << 18
-_LARGER = {SMALL: FIRST, FIRST: _LARGEST, _LARGEST: _LARGEST}
+# More than a message of 64 KiB in TLS records: half as many reads.
+_WHOLE = 66_560
+_LARGER = {SMALL: FIRST, FIRST: _LARGEST, _LARGEST: _WHOLE, _WHOLE: _WHOLE}
 # Pieces of a long output sent in one turn, so that other connections get theirs.
 _PIECES = 16
 
@@ -64,7 +64,7 @@ class Connections:
         # Memory is short: reads stay small.
         self.lean = False
         # One pipe for all: it is empty between two turns.
-        self._pipe: tuple[int, int] | None = None
+        self._pipe = Pipe()
         # By state: READING, WRITING, SPLICING, LINGERING.
         self.handlers = (self.read, self.flush, self.splice, self.linger)
 
@@ -73,7 +73,7 @@ class Connections:
         self.acceptor.close()
         for c in list(self.open.values()):
             self.abort(c, Kind.CUT, "")
-        self._drop_pipe()
+        self._pipe.drop()
 
     def admit(self, sock: socket.socket, peer: Address, service: Service, at: float) -> None:
         """Begin to serve an accepted connection. An exception of the service ends only this one."""
@@ -104,7 +104,7 @@ class Connections:
 
     # Reading
 
-    def read(self, c: Open, fd: int, at: float) -> None:
+    def read(self, c: Open, fd: int, mask: int, at: float) -> None:
         """Read once, and send the protocol's answer: the hot path of other than reflecting ones."""
         try:
             data = kernel.read(fd, c.size)
@@ -119,14 +119,18 @@ class Connections:
             self.finish(c, at, ended=True)
             return
         c.moved = at
+        n = len(data)
+        if n < SMALL // 2 and c.size == FIRST:
+            c.size = SMALL
         self.send(c, out, at)
-        self.rearm(c, fd, len(data))
+        if n == c.size or mask != _IN:
+            self.rearm(c, fd, n)
 
     def rearm(self, c: Open, fd: int, n: int) -> None:
         """Request the edge again: a read of *n* bytes was full, or a FIN or urgent data follows."""
         if c.state != READING or self.open.get(fd) is not c:
             return
-        if n == _LARGEST and fd in self.mirrors and self._begin_splice(c, fd):
+        if n >= _LARGEST and fd in self.mirrors and self._begin_splice(c, fd):
             return
         if n == c.size and not (self.lean and n >= FIRST):
             c.size = _LARGER[n]
@@ -134,58 +138,39 @@ class Connections:
 
     def _begin_splice(self, c: Open, fd: int) -> bool:
         """From READING to SPLICING. False if no pipe can be made."""
-        if not self._have_pipe():
+        if not self._pipe.open():
             return False
         del self.mirrors[fd]
         c.state = SPLICING
         self.poller.modify(fd, _SPLICE)
         return True
 
-    def _have_pipe(self) -> bool:
-        """Make the pipe if there is none; False without a descriptor for it."""
-        if self._pipe is None:
-            try:
-                self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:
-                return False
-            # Without the permission (pipe(7), pipe-user-pages-soft) the default size will do.
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, _PIPE)
-        return True
-
-    def _drop_pipe(self) -> None:
-        """Close the pipe with the bytes in it: they must reach no other connection."""
-        for fd in self._pipe or ():
-            os.close(fd)
-        self._pipe = None
-
-    def splice(self, c: Open, fd: int, at: float) -> None:
+    def splice(self, c: Open, fd: int, _mask: int, at: float) -> None:
         """Echo what has been received through the pipe, without copying it (splice(2)).
 
         Afterwards the pipe is empty, or dropped. Bytes that the peer does not accept now are read
         out of it, at most one pipe full; the connection is not read until they are sent. A small
         piece, the FIN, or urgent data (before which splice stops) returns it to READING.
         """
-        if not self._have_pipe():
+        if not self._pipe.open():
             self._read_again(c)
             return
-        assert self._pipe is not None
-        source, sink = self._pipe
+        source, sink = self._pipe.ends
         n = sent = 0
         left = b""
         try:
             with contextlib.suppress(BlockingIOError):
-                n = os.splice(fd, sink, _PIPE, flags=os.SPLICE_F_NONBLOCK)
+                n = os.splice(fd, sink, PIPE_SIZE, flags=os.SPLICE_F_NONBLOCK)
                 sent = os.splice(source, fd, n, flags=os.SPLICE_F_NONBLOCK) if n else 0
             if sent < n:
                 left = os.read(source, n - sent)
         except OSError as error:
             if n:
-                self._drop_pipe()
+                self._pipe.drop()
             self.fail(c, error)
             return
         except MemoryError:
-            self._drop_pipe()
+            self._pipe.drop()
             raise
         if n:
             c.moved = at
@@ -208,31 +193,32 @@ class Connections:
 
     # Writing
 
-    def write(self, c: Open, out: bytes | memoryview | Span) -> int | None:
-        """Send as much of *out* as the peer accepts now: the bytes sent; None if that closed it."""
-        try:
-            return send(c.sock.fileno(), out) if out else 0
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            self.fail(c, error)
-            return None
-
     def send(self, c: Open, out: bytes | Span, at: float) -> None:
         """Send *out*, and the pieces that follow it, as far as the peer accepts them."""
-        for _ in range(_PIECES):
-            sent = self.write(c, out)
-            if sent is None:
-                return
-            if not out or sent < size(out):
-                self.after_write(c, out, size(out) - sent, at)
-                return
+        protocol, fd, pieces = c.protocol, c.sock.fileno(), 0
+        while out and pieces < _PIECES:
+            left = size(out)
             try:
-                out = c.protocol.more()
+                left -= send(fd, out) if isinstance(out, Span) else kernel.write(fd, out)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self.fail(c, error)
+                return
+            if left:
+                self.after_write(c, out, left, at)
+                return
+            pieces += 1
+            try:
+                out = protocol.more()
             except Exception as error:
                 self.fail(c, error)
                 return
-        self.after_write(c, out, size(out), at)
+        # The usual case of after_write(), without its call.
+        if out or c.ending or protocol.done or protocol.within is not None or c.state != READING:
+            self.after_write(c, out, size(out), at)
+        else:
+            c.until = math.inf
 
     def after_write(self, c: Open, out: bytes | Span, left: int, at: float) -> None:
         """Enter the state that follows a write: the last *left* bytes of *out* are pending."""
@@ -248,8 +234,11 @@ class Connections:
         else:
             if c.state == WRITING:
                 self._read_again(c)
-            c.until = math.inf if (within := c.protocol.within) is None else at + within
-            self.sweep.by(c.until)
+            if (within := c.protocol.within) is None:
+                c.until = math.inf
+            else:
+                c.until = at + within
+                self.sweep.by(c.until)
 
     def _read_again(self, c: Open) -> None:
         """To READING; data that has arrived meanwhile is reported at once."""
@@ -259,10 +248,14 @@ class Connections:
             self.mirrors[fd] = c
         self.poller.modify(fd, _READ)
 
-    def flush(self, c: Open, fd: int, at: float) -> None:
+    def flush(self, c: Open, fd: int, _mask: int, at: float) -> None:
         """Send pending output."""
-        sent = self.write(c, c.left)
-        if not sent:
+        try:
+            sent = send(fd, c.left)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.fail(c, error)
             return
         c.moved = at
         c.left = rest(c.left, sent)
@@ -305,7 +298,7 @@ class Connections:
         self.sweep.by(c.until)
         self.poller.modify(fd, _READ)
 
-    def linger(self, c: Open, fd: int, _at: float) -> None:
+    def linger(self, c: Open, fd: int, _mask: int, _at: float) -> None:
         """Discard what arrives after our FIN, until the peer's."""
         try:
             data = kernel.read(fd, _LARGEST)

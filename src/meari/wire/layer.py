@@ -41,11 +41,11 @@ class Layer(typing.Protocol):
         """The stream beneath has ended: an error unless `ended`."""
         ...
 
-    def reflect(self, wire: bytes, /) -> int:
-        """As send(feed(wire)); the number of bytes of plaintext."""
+    def reflect(self, wire: bytes, /) -> tuple[int, bytes]:
+        """As send(feed(wire)), then take(): the number of bytes of plaintext, and the output."""
         data = self.feed(wire)
         self.send(data)
-        return len(data)
+        return len(data), self.take()
 
     def send(self, data: bytes, /) -> None:
         """Take plaintext, in any state; it is kept until the handshake is over."""
@@ -100,12 +100,13 @@ class Layered(Protocol):
     def receive(self, data: bytes, /) -> bytes:
         layer, protocol = self._layer, self._protocol
         if self._mirror:
-            if n := layer.reflect(data):
-                self._connection.received(n)
+            n, out = layer.reflect(data)
+            if n:
+                self._connection.meter.received(self._connection, n)
             if layer.error is None and not layer.ended:
-                return layer.take()
+                return out
             self._finish(protocol.eof)
-            return self._output()
+            return out + self._output()
         plain = layer.feed(data)
         if not self._started and layer.ready:
             self._started = True

@@ -90,10 +90,10 @@ class Connection:
     """The facts about a connection, apart from its bytes."""
 
     __slots__ = (
-        "_meter",
         "admitted",
         "bytes",
         "messages",
+        "meter",
         "peer",
         "reported",
         "reported_bytes",
@@ -106,16 +106,16 @@ class Connection:
         self.admitted = False  # a service has taken it
         self.messages = self.bytes = 0  # received, in all
         self.reported = self.reported_bytes = 0  # of those, reported by the meter
-        self._meter = meter
+        self.meter = meter
 
     def connected(self) -> None:
         """A service has admitted this connection: report it."""
         self.admitted = True
-        self._meter.connected(self)
+        self.meter.connected(self)
 
     def received(self, n: int) -> None:
         """Count and report one application message of *n* bytes."""
-        self._meter.received(self, n)
+        self.meter.received(self, n)
 
 
 # One a listener, a new Protocol for each connection; may raise Refused.

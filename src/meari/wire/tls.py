@@ -104,28 +104,28 @@ class Tls:
         self._each_record(pieces.append)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def reflect(self, wire: bytes, /) -> int:
-        """As send(feed(wire)), record by record; the number of bytes."""
+    def reflect(self, wire: bytes, /) -> tuple[int, bytes]:
         if not self.ready or self._closed or self.ended or self.error is not None:
             data = self.feed(wire)
             self.send(data)
-            return len(data)
+            return len(data), self.take()
         self._in.write(wire)
-        return self._each_record(self._tls.write)
+        return self._each_record(self._tls.write), self._out.read()
 
     def _each_record(self, use: Callable[[bytes], object]) -> int:
-        """Give *use* the data of each record that is complete; the number of bytes of all."""
-        tls, incoming = self._tls, self._in
-        total = 0
+        """Give *use* the data of each record that is complete; the number of bytes of all.
+
+        Nothing stays inside, where no poller would report it: a read takes all the data of a
+        record, and OpenSSL does not read ahead of one (SSL_CTX_set_read_ahead(3)).
+        """
+        read, incoming, n = self._tls.read, self._in, 0
         try:
-            # Nothing may stay inside: the poller knows only about the socket.
-            while incoming.pending or tls.pending():
-                data = tls.read(_RECORD)
-                if not data:
-                    self.ended = True
-                    break
-                total += len(data)
+            while data := read(_RECORD):
+                n += len(data)
                 use(data)
+                if not incoming.pending:
+                    return n
+            self.ended = True
         except ssl.SSLWantReadError:
             # Part of a record, or a record without data: a ticket, a key update.
             pass
@@ -133,7 +133,7 @@ class Tls:
             self.ended = True
         except ssl.SSLError as error:
             self._fail(error)
-        return total
+        return n
 
     def eof(self) -> None:
         if not self.ended and self.error is None:
