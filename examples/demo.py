@@ -1,4 +1,4 @@
-"""What `make demo` runs: a server on a free port, real files through it, what came back compared; a
+"""What `make demo` runs: a server on a free port, real files through it, the echo compared; a
 ping, a load, a check; a lie found.
 
 Ends with 1 if one byte differs, or if the lie is not noticed.
@@ -50,8 +50,8 @@ def through(port: str, path: Path) -> bool:
     return same
 
 
-def told(command: str, port: str, *words: str, code: int = 0) -> bool:
-    """Run a command that tells its own tale; whether it ended as it should."""
+def shown(command: str, port: str, *words: str, code: int = 0) -> bool:
+    """Run a command and show its output; True if it ended with *code*."""
     print(f"\n$ meari {command} 127.0.0.1 {port} {' '.join(words)}", flush=True)
     return (
         subprocess.run(
@@ -73,7 +73,7 @@ def lied_to() -> bool:
     try:
         print(liar.stdout.readline(), end="")
         port = liar.stdout.readline().strip().rpartition(":")[2]
-        return told("load", port, "-n", "20", "-s", "4096", code=1)
+        return shown("load", port, "-n", "20", "-s", "4096", code=1)
     finally:
         liar.terminate()
         liar.communicate(timeout=60)
@@ -96,10 +96,10 @@ def main() -> int:
             results = [through(found[1], path) for path in files(Path(folder))]
             print(f"{sum(results)} of {len(results)} files came back as they were", flush=True)
             results += [
-                told("ping", found[1], "-c", "3", "-i", "0.1"),
-                told("load", found[1], "-c", "16", "-t", "1"),
+                shown("ping", found[1], "-c", "3", "-i", "0.1"),
+                shown("load", found[1], "-c", "16", "-t", "1"),
             ]
-            results.append(told("check", found[1], "--quick"))
+            results.append(shown("check", found[1], "--quick"))
         finally:
             server.send_signal(signal.SIGTERM)
             log.write(server.communicate(timeout=60)[0])
