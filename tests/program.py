@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from meari import Address
@@ -69,13 +69,14 @@ def own_memory(pid: int) -> int:
 
 
 class Serving:
-    """A running `meari serve` with the options given, from when it listens; stopped at the end of
+    """A running `meari serve`, or another *command*, from when it listens; stopped at the end of
     the block.
     """
 
     def __init__(
         self,
         *options: str,
+        command: Sequence[str] = ("serve",),
         address: str = "127.0.0.1:0",
         descriptors: int | None = None,
         **popen: typing.Any,
@@ -85,7 +86,7 @@ class Serving:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
         self.process = subprocess.Popen(
-            [*MEARI, "serve", *options, address],
+            [*MEARI, *command, *options, address],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             preexec_fn=limit,

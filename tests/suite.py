@@ -20,7 +20,9 @@ from xml.etree import ElementTree
 
 LINT = [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"]]
 # Tests of values and of sockets in this process: none of them starts the program.
-FAST = "address catalogue echo events floors histogram net rio stream_pattern stream_verify"
+FAST = (
+    "address catalogue echo events floors histogram net rio stream_pattern stream_verify wire_http"
+)
 AT_ONCE = str(3 * (os.cpu_count() or 1))
 PARALLEL = ["-n", AT_ONCE]
 SUITES = {

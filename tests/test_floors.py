@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "address", "limits", "units", "histogram", "stream", "wire"},
     {"sockets", "rio", "stop", "events", "child", "tls_context", "certificates"},
     {"net", "listeners", "unix", "channel"},
-    {"engines", "client", "check", "explain"},
+    {"engines", "client", "check", "explain", "web"},
     {"supervisor", "server", "writer", "testing", "report"},
     {"cli", "__main__"},
 ]

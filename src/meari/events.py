@@ -25,6 +25,7 @@ class Kind(enum.StrEnum):
     LISTENING = "listening"
     CONNECTED = "connected"
     RECEIVED = "received"
+    REQUEST = "request"  # of HTTP, once its response is sent
     CLOSED = "closed"
     FAILED = "failed"  # a connection that ended in an error
     REFUSED = "refused"  # a connection that --allow or --per-source does not admit

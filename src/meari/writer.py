@@ -17,7 +17,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .address import Address
 from .child import Child
@@ -28,7 +28,6 @@ from .stop import milliseconds
 _NAMES = 4096  # kept
 _LOOKUP = 1.0  # seconds for a name: one that comes later is used from then on
 _GLANCE = 0.05  # seconds from one look at whether lookups are abandoned to the next
-_QUIET = frozenset({Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED})  # what -q leaves out
 
 
 class Names:
@@ -100,12 +99,12 @@ class Writer:
         *,
         as_json: bool,
         verbose: bool,
-        quiet: bool,
+        omit: Collection[Kind],
         resolve: bool,
     ) -> None:
         self._in, self._dropped, self._out = fd, dropped, out
         self._as_json = as_json
-        self._quiet = quiet
+        self._omit = omit
         self.names = Names()
         self._who: Callable[[Address], str] = self.names if resolve else plain
         self._events = Events(self._print, verbose=verbose)
@@ -136,7 +135,7 @@ class Writer:
             self._events.report(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
 
     def _print(self, event: Event) -> None:
-        if self._quiet and event.kind in _QUIET:
+        if event.kind in self._omit:
             return
         line = json.dumps(attributes(event, self._who)) if self._as_json else text(event, self._who)
         # Closed, or a full disk: the line is lost, the echo goes on.
@@ -210,6 +209,8 @@ def decode(line: bytes) -> Event:
 class WriterProcess:
     """The writer's process, from its parent: events handed to *hand* are written to *out*.
 
+    Those of the kinds *omit* are not.
+
     To be started before anything else is opened, since a fork copies every descriptor.
     """
 
@@ -219,7 +220,7 @@ class WriterProcess:
         *,
         as_json: bool = False,
         verbose: bool = False,
-        quiet: bool = False,
+        omit: Collection[Kind] = (),
         resolve: bool = False,
     ) -> None:
         read, write = os.pipe()
@@ -233,7 +234,7 @@ class WriterProcess:
                 out,
                 as_json=as_json,
                 verbose=verbose,
-                quiet=quiet,
+                omit=omit,
                 resolve=resolve,
             )
             signal.signal(signal.SIGUSR1, writer.names.abandon)

@@ -16,12 +16,13 @@ from ..errors import MeariError
 
 COMMANDS = {
     "serve": "Be the far end: send back every byte.",
-    "talk": "Be the near end: send lines, compare what comes back.",
-    "explain": "See what the kernel does: a run of both ends, call by call.",
-    "check": "Tell what a path does to a connection, property by property.",
+    "tiny": "Be a web server: the files of a directory.",
+    "talk": "Be the near end: send lines, and compare the echo.",
+    "explain": "Show the system calls of both ends, and what the kernel did.",
+    "check": "Check what a path does to a connection, property by property.",
     "ping": "Time one round trip after another.",
     "load": "Load a far end, and verify every byte.",
-    "compare": "Tell whether two loads differ, and by how much.",
+    "compare": "Compare two loads: whether they differ, and by how much.",
 }
 
 

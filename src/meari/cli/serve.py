@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import signal
-import sys
 import typing
 from collections.abc import Sequence
 from functools import partial
-from types import FrameType
 
 import click
 
 from ..address import Address
 from ..engines import ENGINES
-from ..errors import ListenError, MeariError
 from ..events import Event, Events, Kind
 from ..limits import Limits
-from ..report.events import escape
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
-from ..writer import WriterProcess
-from . import say
 from .addresses import families, parse_all
-from .holders import holders
+from .foreground import run
 from .seconds import Seconds
 from .security import server_tls
 
@@ -34,6 +25,8 @@ if typing.TYPE_CHECKING:
     import ssl
 
 _COUNT = click.IntRange(min=1)
+# What -q omits.
+_QUIET = (Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED)
 
 
 class _Mode(click.ParamType[int]):
@@ -267,24 +260,12 @@ def command(
         from ..wire.allow import allowing, parse_network
 
         service = allowing([parse_network(text) for text in allow], service)
-    if sys.stdout is None:  # closed at the start: events are discarded
-        events, writer = Events(), None
-    else:
-        writer = WriterProcess(1, as_json=as_json, verbose=verbose, quiet=quiet, resolve=resolve)
-        # So that its sums reach the writer within the writer's interval.
-        events = Events(writer.hand, verbose=verbose, second=0.8)
-    try:
+    permissions = 0o600 if mode is None else mode
+
+    def make(events: Events) -> Server:
         if lies:
-            server = _liar(
-                asked,
-                lies,
-                lie_every,
-                seed,
-                limits,
-                events,
-                family,
-                0o600 if mode is None else mode,
-                tls,
+            server: Server = _liar(
+                asked, lies, lie_every, seed, limits, events, family, permissions, tls
             )
         else:
             server = Server(
@@ -295,25 +276,16 @@ def command(
                 workers=workers,
                 family=family or 0,
                 events=events,
-                mode=0o600 if mode is None else mode,
+                mode=permissions,
                 tls=tls,
             )
         if pin:
             notice = f"self-signed certificate, SHA-256 {pin}: --pin on the near end accepts it"
             events.report(Event(Kind.NOTICE, detail=notice))
-        _heed_signals(server)  # first: a reader of the listening line may stop the server at once
-        server.open()
-        server.run()
-    except ListenError as error:
-        say(f"meari serve: {error}{_held(error)}")
-        return 2
-    except MeariError as error:
-        say(f"meari serve: {error}")
-        return 2
-    finally:
-        if writer is not None:
-            writer.close()
-    return 0
+        return server
+
+    omit = _QUIET if quiet else ()
+    return run("serve", make, as_json=as_json, verbose=verbose, omit=omit, resolve=resolve)
 
 
 def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:
@@ -363,26 +335,3 @@ def _liar(
     text = f"THIS FAR END LIES: {', '.join(kinds)}; {rate}; seed {seed or 0}"
     events.report(Event(Kind.NOTICE, detail=text))
     return liar
-
-
-def _held(error: ListenError) -> str:
-    """The holders of the port in use, and the remedy."""
-    if error.errno != errno.EADDRINUSE or error.port is None:
-        return ""
-    who = [f"process {pid} ({escape(command)})" for pid, command in holders(error.port)]
-    return f"; held by {', '.join(who)}" if who else "; choose another port, or 0 for a free one"
-
-
-def _heed_signals(server: Server) -> None:
-    stopping = False
-
-    def heed(number: int, _: FrameType | None) -> None:
-        nonlocal stopping
-        if stopping:
-            server.kill()
-            os._exit(1)  # at once: open connections are reset or lost
-        stopping = True
-        server.stop()
-
-    signal.signal(signal.SIGTERM, heed)
-    signal.signal(signal.SIGINT, heed)

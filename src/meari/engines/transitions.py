@@ -326,6 +326,10 @@ class Connections:
         self.open.pop(fd, None)
         self.mirrors.pop(fd, None)
         how(c.sock)
+        # A protocol that knows its connection would live on, with the file that it has open. A
+        # refused connection has none.
+        if hasattr(c, "protocol"):
+            del c.protocol
         self.acceptor.release(c.peer, admitted=c.admitted, refused=c.kind is Kind.REFUSED)
         self.events.report(
             Event(

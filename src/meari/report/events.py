@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from ..address import Address
 from ..events import Event, Kind
-from ..units import amount, size
+from ..units import amount, duration, size
 
 _WARNINGS = frozenset(
     {Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED}
@@ -40,6 +40,8 @@ def text(event: Event, name: Callable[[Address], str] = plain) -> str:
             return f"Connected to {peer}"
         case Kind.RECEIVED:
             return f"server received {amount(event.bytes, 'byte')} from {peer}"
+        case Kind.REQUEST:
+            return f"{peer} {detail}, {size(event.bytes)} in {duration(event.seconds)}"
         case Kind.CLOSED:
             return f"closed {peer} after {carried}" + (f": {detail}" if detail else "")
         case Kind.FAILED:
@@ -66,6 +68,8 @@ def _sum(event: Event) -> str:
             return f"{more} messages, {size(event.bytes)}, from {connections}"
         case Kind.CONNECTED:
             return f"{more} connected"
+        case Kind.REQUEST:
+            return f"{more} requests, {size(event.bytes)}"
         case Kind.CLOSED:
             return f"{more} closed after {_carried(event)}"
         case Kind.FAILED:
@@ -83,6 +87,14 @@ def attributes(event: Event, name: Callable[[Address], str] = plain) -> dict[str
         "event.name": f"meari.{event.kind}",
         "body": text(event, name),
     }
+    if event.kind is Kind.REQUEST and event.count == 1:
+        line, _, status = event.detail.rpartition(" ")
+        found |= {
+            "http.request.line": line.strip('"'),
+            "http.response.status_code": int(status),
+            "http.response.body.size": event.bytes,
+            "meari.seconds": round(event.seconds, 6),
+        }
     if event.kind is Kind.LISTENING:
         found |= _socket("local", Address.parse(event.detail))
     if event.count == 1 and event.peers:

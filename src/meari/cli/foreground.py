@@ -1,0 +1,79 @@
+"""Runs a server until a signal, and writes its events in a process of their own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection
+from types import FrameType
+
+from ..errors import ListenError, MeariError
+from ..events import Events, Kind
+from ..report.events import escape
+from ..server import Server
+from ..writer import WriterProcess
+from . import say
+from .holders import holders
+
+
+def run(
+    command: str,
+    make: Callable[[Events], Server],
+    *,
+    as_json: bool,
+    verbose: bool,
+    omit: Collection[Kind],
+    resolve: bool = False,
+) -> int:
+    """Run the server that *make* returns until a signal stops it; the exit code of *command*.
+
+    Events of the kinds *omit* are not written.
+
+    SIGTERM and SIGINT stop it; a second one ends it at once, with 1.
+    """
+    if sys.stdout is None:  # closed at the start: events are discarded
+        events, writer = Events(), None
+    else:
+        writer = WriterProcess(1, as_json=as_json, verbose=verbose, omit=omit, resolve=resolve)
+        # So that its sums reach the writer within the writer's interval.
+        events = Events(writer.hand, verbose=verbose, second=0.8)
+    try:
+        server = make(events)
+        _heed_signals(server)  # first: a reader of the listening line may stop the server at once
+        server.open()
+        server.run()
+    except ListenError as error:
+        say(f"meari {command}: {error}{_held(error)}")
+        return 2
+    except MeariError as error:
+        say(f"meari {command}: {error}")
+        return 2
+    finally:
+        if writer is not None:
+            writer.close()
+    return 0
+
+
+def _held(error: ListenError) -> str:
+    """The holders of the port in use, and the remedy."""
+    if error.errno != errno.EADDRINUSE or error.port is None:
+        return ""
+    who = [f"process {pid} ({escape(command)})" for pid, command in holders(error.port)]
+    return f"; held by {', '.join(who)}" if who else "; choose another port, or 0 for a free one"
+
+
+def _heed_signals(server: Server) -> None:
+    stopping = False
+
+    def heed(number: int, _: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:
+            server.kill()
+            os._exit(1)  # at once: open connections are reset or lost
+        stopping = True
+        server.stop()
+
+    signal.signal(signal.SIGTERM, heed)
+    signal.signal(signal.SIGINT, heed)

@@ -1,0 +1,113 @@
+"""meari tiny: a web server for files."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import click
+
+from ..address import Address
+from ..engines import ENGINES
+from ..events import Event, Events, Kind
+from ..limits import Limits
+from ..server import Server
+from ..wire.http import Request
+from ..wire.protocol import Connection, Service
+from .addresses import families, parse_all
+from .foreground import run
+
+_DEFAULT = "localhost:8000"
+
+
+@click.command("tiny", short_help="Be a web server: the files of a directory.")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False))
+@click.argument("addresses", metavar="[ADDRESS...]", nargs=-1)
+@click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    default="event",
+    show_default=True,
+    help="How connections are served.",
+)
+@click.option("--list", "listing", is_flag=True, help="Show the names in a directory.")
+@click.option(
+    "--connections",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Connections at once; more wait in the backlog.  [default: what fits]",
+)
+@click.option(
+    "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
+)
+@click.option("--json", "as_json", is_flag=True, help="Log events as JSON, one object per line.")
+@click.option("-q", "--quiet", is_flag=True, help="Log addresses and errors, not requests.")
+@click.option("-v", "--verbose", is_flag=True, help="Log connections too.")
+@families
+def command(
+    directory: str,
+    addresses: tuple[str, ...],
+    engine: str,
+    listing: bool,
+    connections: int | None,
+    allow: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    family: int | None,
+) -> int:
+    """Serve the files of DIRECTORY over HTTP/1.1 on each ADDRESS.
+
+    ADDRESS is as for `meari serve`; without one it is localhost:8000. Files outside DIRECTORY are
+    not served, whatever links lead there. index.html stands for its directory. Ranges and
+    conditional requests are answered. SIGTERM and Ctrl-C drain, then it exits 0.
+
+    \b
+    meari tiny public
+    meari tiny --list . 8080                         on every interface
+    """
+    from ..web.conversation import Conversation
+    from ..web.files import Files
+
+    asked: list[Address] = parse_all(addresses or (_DEFAULT,))
+    if any(address.scheme == "tls" for address in asked):
+        raise click.UsageError("tiny does not serve TLS yet", click.get_current_context())
+    answer = Files(directory, listing=listing)
+
+    def make(events: Events) -> Server:
+        service: Service = partial(Conversation, answer=answer, log=partial(_log, events))
+        if allow:
+            from ..wire.allow import allowing, parse_network
+
+            service = allowing([parse_network(text) for text in allow], service)
+        limits = Limits(connections)
+        return Server(
+            *asked,
+            engine=engine,
+            service=service,
+            limits=limits,
+            family=family or 0,
+            events=events,
+        )
+
+    omit = [] if verbose else [Kind.CONNECTED, Kind.CLOSED]
+    if quiet:
+        omit += [Kind.REQUEST, Kind.FAILED]
+    return run("tiny", make, as_json=as_json, verbose=verbose, omit=omit)
+
+
+def _log(
+    events: Events,
+    connection: Connection,
+    request: Request | None,
+    status: int,
+    sent: int,
+    seconds: float,
+) -> None:
+    from ..web.response import line
+
+    shown = "-" if request is None else f'"{line(request)}"'
+    detail = f"{shown} {status}"
+    connection.messages, connection.reported = connection.messages + 1, connection.reported + 1
+    connection.bytes, connection.reported_bytes = connection.bytes + sent, connection.bytes + sent
+    peers = (connection.peer,)
+    events.report(Event(Kind.REQUEST, peers, bytes=sent, seconds=seconds, detail=detail))

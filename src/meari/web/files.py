@@ -1,0 +1,146 @@
+"""Tiny's static files (CS:APP 11.6, serve_static): a request -> a response.
+
+Every file that is opened is in the directory: the kernel's name for the open descriptor decides,
+after all links are followed, so that no ".." and no link leads out, and nothing can be exchanged
+between the check and the read.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import stat
+from email.utils import formatdate, parsedate_to_datetime
+from html import escape
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from ..wire.http import Request
+from .response import File, Response, error
+
+_INDEX = b"index.html"
+
+
+class Files:
+    """Answers with the files of the directory *root*; *listing*: directories show their names."""
+
+    def __init__(self, root: str, *, listing: bool = False) -> None:
+        self._root = os.fsencode(os.path.realpath(root))
+        self._listing = listing
+
+    def __call__(self, request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return error(405, "this server has GET and HEAD only", request, ("Allow", "GET, HEAD"))
+        path = _path(request.target)
+        if path is None:
+            return error(400, "the request target is malformed", request)
+        file = self._open(path)
+        if file is None:
+            return error(404, "there is no such file", request)
+        found = os.fstat(file.fd)
+        if stat.S_ISDIR(found.st_mode):
+            return self._directory(request, path)
+        if not stat.S_ISREG(found.st_mode):
+            return error(403, "this is not a file", request)
+        return _file(request, path, file, found)
+
+    def _open(self, path: bytes) -> File | None:
+        try:
+            # O_NONBLOCK: a FIFO without a writer would block the whole server.
+            fd = os.open(self._root + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError):
+            return None
+        file = File(fd)
+        real = os.readlink(b"/proc/self/fd/%d" % fd)
+        inside = real == self._root or real.startswith(self._root.rstrip(b"/") + b"/")
+        return file if inside else None
+
+    def _directory(self, request: Request, path: bytes) -> Response:
+        if not path.endswith(b"/"):
+            # One slash at the front: //host/ would lead to another server.
+            where = "/" + quote_from_bytes(path).strip("/") + "/"
+            return Response(301, [("Location", where)])
+        index = self._open(path + _INDEX)
+        if index is not None and stat.S_ISREG((found := os.fstat(index.fd)).st_mode):
+            return _file(request, path + _INDEX, index, found)
+        if not self._listing:
+            return error(403, "this directory has no index.html", request)
+        return _list(path, os.listdir(self._root + path))
+
+
+def _path(target: str) -> bytes | None:
+    """The path of the request target, decoded; None if it is malformed."""
+    if target.startswith(("http://", "https://")):  # RFC 9112, 3.2.2
+        target = "/" + target.split("//", 1)[1].partition("/")[2]
+    path = unquote_to_bytes(target.partition("?")[0])
+    return path if path.startswith(b"/") and b"\0" not in path else None
+
+
+def _file(request: Request, path: bytes, file: File, found: os.stat_result) -> Response:
+    kind, coding = mimetypes.guess_type(os.fsdecode(path))
+    kind = kind if kind is not None and coding is None else "application/octet-stream"
+    etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+    modified = formatdate(found.st_mtime, usegmt=True)
+    headers = [("ETag", etag), ("Last-Modified", modified), ("Accept-Ranges", "bytes")]
+    if _unchanged(request, etag, int(found.st_mtime)):
+        return Response(304, headers)
+    headers.append(("Content-Type", kind + "; charset=utf-8" * kind.startswith("text/")))
+    headers.append(("X-Content-Type-Options", "nosniff"))
+    size = found.st_size
+    part = _part(request, size, etag, modified)
+    if part is None:
+        return Response(200, headers, file=file, count=size)
+    first, count = part
+    if count <= 0:
+        unit = ("Content-Range", f"bytes */{size}")
+        return error(416, f"the file has {size:,} bytes", request, unit)
+    headers.append(("Content-Range", f"bytes {first}-{first + count - 1}/{size}"))
+    return Response(206, headers, file=file, offset=first, count=count)
+
+
+def _unchanged(request: Request, etag: str, modified: int) -> bool:
+    """True if the client has this very file (RFC 9110, 13.1)."""
+    if tags := request.values(b"if-none-match"):
+        known = [tag.strip().removeprefix(b"W/") for tag in b",".join(tags).split(b",")]
+        return b"*" in known or etag.encode() in known
+    for since in request.values(b"if-modified-since")[:1]:
+        try:
+            return modified <= parsedate_to_datetime(since.decode("latin-1")).timestamp()
+        except (ValueError, OverflowError):
+            return False
+    return False
+
+
+def _part(request: Request, size: int, etag: str, modified: str) -> tuple[int, int] | None:
+    """The first byte and the number of bytes of a single range; a count of 0 or less: none of them
+    is in the file. None: all of it is wanted (RFC 9110, 14).
+    """
+    ranges = request.values(b"range")
+    if len(ranges) != 1 or request.method != "GET":
+        return None
+    if any(
+        since.decode("latin-1") not in (etag, modified) for since in request.values(b"if-range")
+    ):
+        return None
+    unit, _, wanted = ranges[0].partition(b"=")
+    first, dash, last = (part.strip() for part in wanted.partition(b"-"))
+    if unit.strip().lower() != b"bytes" or not dash or not (first + last).isdigit():
+        return None
+    if not first:
+        count = min(int(last[:20]), size)
+        return size - count, count
+    start = int(first[:20])
+    end = min(int(last[:20]), size - 1) if last else size - 1
+    return None if last and int(last[:20]) < start else (start, end - start + 1)
+
+
+def _list(path: bytes, names: list[bytes] | list[str]) -> Response:
+    """The names of a directory as a page."""
+    rows = "".join(
+        f'<li><a href="./{quote_from_bytes(os.fsencode(name))}">'
+        f"{escape(os.fsencode(name).decode('utf-8', 'replace'))}</a>\n"
+        for name in sorted(names, key=os.fsencode)
+    )
+    title = escape(path.decode("utf-8", "replace"))
+    head = f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{title}</title>"
+    body = f"{head}<h1>{title}</h1><ul>\n{rows}</ul></html>\n"
+    return Response(200, [("Content-Type", "text/html; charset=utf-8")], body.encode("utf-8"))

@@ -1,0 +1,70 @@
+"""A response as a value, and the page of an error (RFC 9110, RFC 9112)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from html import escape
+from http import HTTPStatus
+
+from ..wire.http import Request
+
+_NO_BODY = frozenset({204, 304})
+
+
+class File:
+    """A descriptor of a file, closed with its last reference: also if the connection is reset."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+@dataclass(slots=True)
+class Response:
+    """*body* are bytes, or (*file*, *offset*, *count*) a part of a file."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    file: File | None = None
+    offset: int = 0
+    count: int = 0
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        return self.count if self.file is not None else len(self.body)
+
+    def head(self, *, keep_alive: bool, version: str) -> bytes:
+        """The status line and the headers, for a request of *version*."""
+        lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}"]
+        lines += [f"Date: {formatdate(usegmt=True)}", "Server: meari"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        if self.status not in _NO_BODY:
+            lines.append(f"Content-Length: {self.length}")
+        if not keep_alive:
+            lines.append("Connection: close")
+        elif version == "1.0":
+            lines.append("Connection: keep-alive")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def error(status: int, reason: str, request: Request | None, *more: tuple[str, str]) -> Response:
+    """A page that says why, and shows the request; *more* are headers."""
+    phrase = HTTPStatus(status).phrase
+    shown = "" if request is None else f"<p><code>{escape(line(request))}</code></p>"
+    body = (
+        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{status} {phrase}</title>"
+        f"<h1>{status} {phrase}</h1><p>{escape(reason)}</p>{shown}</html>\n"
+    )
+    headers = [("Content-Type", "text/html; charset=utf-8"), *more]
+    return Response(status, headers, body.encode("utf-8"))
+
+
+def line(request: Request) -> str:
+    """The request line as it was received."""
+    return f"{request.method} {request.target} HTTP/{request.version}"

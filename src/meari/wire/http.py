@@ -1,0 +1,191 @@
+"""HTTP/1.0 and 1.1 requests from bytes (RFC 9112). No I/O.
+
+httptools does the parsing: llhttp, the parser of Node.js, which is strict. It rejects bare LF,
+whitespace before a colon, folded headers, Content-Length beside Transfer-Encoding, lengths and
+chunk sizes that are not plain numbers. Rejected here is what it lets pass: see _check(). Lengths
+are limited here too.
+
+Example: a request arrives in two segments.
+
+    feed(b"GET / HTTP/1.1\\r\\nHo")     []
+    feed(b"st: a\\r\\n\\r\\n")             [Request(...), END]
+
+After an error nothing is parsed any more: the last item is an HttpError, whose status is to be
+answered before the connection is closed. Requests before it are complete.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from ..errors import MeariError
+
+if typing.TYPE_CHECKING:
+    import httptools
+
+_TARGET = 8192  # bytes of a request target
+_LINE = 16384  # bytes of a header line
+_HEADERS = 100
+_HEAD = 65536  # bytes of the request line and all headers
+
+
+class HttpError(MeariError):
+    """A request that is not served: *status* is the response's."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class End(Enum):
+    """A request is complete, its body and trailers included."""
+
+    END = 0
+
+
+END = End.END
+
+
+@dataclass(slots=True)
+class Request:
+    """The head of a request, as it was received.
+
+    *headers* keep order, case, duplicates and spaces at the end. *trailers* are complete at END.
+    """
+
+    method: str
+    target: str
+    version: str  # "1.0" or "1.1"
+    headers: list[tuple[bytes, bytes]]
+    keep_alive: bool  # the client wants to use the connection again
+    trailers: list[tuple[bytes, bytes]]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of the headers *name* (in lower case), without spaces at their ends."""
+        return [value.strip(b" \t") for each, value in self.headers if each.lower() == name]
+
+
+Item = Request | bytes | End | HttpError
+
+
+class RequestParser:
+    """Parses the requests of one connection, one after the other."""
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+        self._error: HttpError | None = None
+        self._begin()
+        self._parser = _new(self)
+
+    def _begin(self) -> None:
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._request: Request | None = None
+        self._size = 0  # bytes of the head so far
+
+    @property
+    def started(self) -> bool:
+        """True within a request: part of it is received, and not all."""
+        return self._size > 0 or self._request is not None
+
+    def feed(self, data: bytes) -> Sequence[Item]:
+        """The items that *data* completes: Request, pieces of its body, END; or an HttpError."""
+        items = self._items = []
+        if self._error is not None:
+            return items
+        import httptools
+
+        try:
+            if self._request is None:
+                self._size += len(data)
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # No other protocol is offered: what follows is the next request (RFC 9110, 7.8).
+            rest: int = upgrade.args[0]
+            self._parser = _new(self)
+            return [*items, *self.feed(data[rest:])]
+        except httptools.HttpParserError as error:
+            self._fail(error)
+        if self._error is None and self._request is None and self._size > _HEAD:
+            self._error = HttpError(431, "the request's headers are too long")
+        if self._error is not None:
+            items.append(self._error)
+        return items
+
+    def _fail(self, error: Exception) -> None:
+        import httptools
+
+        if isinstance(error, httptools.HttpParserCallbackError):
+            cause = error.__context__
+            if not isinstance(cause, HttpError):
+                raise error
+            self._error = cause
+        elif isinstance(error, httptools.HttpParserInvalidMethodError):
+            self._error = HttpError(501, "the method is not known")
+        elif "HTTP version" in str(error):
+            self._error = HttpError(505, "the version of HTTP is not known")
+        else:
+            self._error = HttpError(400, f"the request is malformed: {error}")
+
+    # Called by httptools
+
+    def on_url(self, data: bytes) -> None:
+        self._target += data
+        if len(self._target) > _TARGET:
+            raise HttpError(414, "the request target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(name) + len(value) > _LINE:
+            raise HttpError(431, "a header is too long")
+        found = self._headers if self._request is None else self._request.trailers
+        found.append((name, value))
+        if len(found) > _HEADERS:
+            raise HttpError(431, "there are too many headers")
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        self._request = Request(
+            parser.get_method().decode(),
+            self._target.decode("ascii", "replace"),
+            parser.get_http_version(),
+            self._headers,
+            parser.should_keep_alive(),
+            [],
+        )
+        _check(self._request)
+        self._items.append(self._request)
+
+    def on_body(self, data: bytes) -> None:
+        self._items.append(data)
+
+    def on_message_complete(self) -> None:
+        self._items.append(END)
+        self._begin()
+
+
+def _new(protocol: RequestParser) -> httptools.HttpRequestParser:
+    import httptools
+
+    return httptools.HttpRequestParser(protocol)
+
+
+def _check(request: Request) -> None:
+    """Reject what llhttp lets pass. Raises HttpError."""
+    if request.version not in ("1.0", "1.1"):
+        raise HttpError(505, "the version of HTTP is not known")
+    hosts = request.values(b"host")
+    # RFC 9112, 3.2: exactly one, so that no two programs on the path take different ones.
+    if len(hosts) != 1 and (hosts or request.version == "1.1"):
+        raise HttpError(400, "a request has one Host header")
+    if hosts and not frozenset(b" \t/\\@,").isdisjoint(hosts[0]):
+        raise HttpError(400, "the Host header is malformed")
+    codings = [coding.lower() for coding in request.values(b"transfer-encoding")]
+    if codings and request.version == "1.0":  # RFC 9112, 6.1
+        raise HttpError(400, "HTTP/1.0 has no Transfer-Encoding")
+    if codings not in ([], [b"chunked"]):
+        raise HttpError(501, "a transfer coding other than chunked is not known")
+    if not request.target or "#" in request.target:
+        raise HttpError(400, "the request target is malformed")

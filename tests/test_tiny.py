@@ -1,0 +1,359 @@
+"""meari tiny: files over HTTP, by real clients; and what must not be served."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import json
+import os
+import socket
+import time
+import typing
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from meari import Server
+from meari.web import conversation
+from meari.web.conversation import Conversation
+from meari.web.files import Files
+from meari.wire.http import Request
+from meari.wire.protocol import Connection
+
+from . import crowd
+from .conftest import descriptors
+from .program import Serving, until
+
+ENGINES = ["event", "iterative", "thread", "prethread", "process"]
+CONCURRENT = ["event", "thread", "prethread", "process"]
+
+
+def ignore(connection: Connection, request: Request | None, *_: object) -> None: ...
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "bare").mkdir()
+    (root / "index.html").write_text("<h1>home</h1>")
+    (root / "sub" / "index.html").write_text("<h1>sub</h1>")
+    (root / "hello.txt").write_text("hello, world")
+    (root / "empty").touch()
+    (root / "한글 <b>.txt").write_text("korean")
+    (root / "large.bin").write_bytes(os.urandom(1 << 20) * 4)
+    (root / "a.tar.gz").touch()
+    (root / "inside").symlink_to(root / "hello.txt")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "root2").mkdir()
+    (tmp_path / "root2" / "secret").write_text("secret")
+    (root / "outside").symlink_to(tmp_path / "secret")
+    (root / "up").symlink_to("..")
+    os.mkfifo(root / "fifo")
+    return root
+
+
+@contextlib.contextmanager
+def serving(root: Path, engine: str = "event", *, listing: bool = False) -> Iterator[Server]:
+    files = Files(str(root), listing=listing)
+    service = functools.partial(Conversation, answer=files, log=ignore)
+    with Server("127.0.0.1:0", engine=engine, service=service) as server:
+        yield server
+
+
+class Answer(typing.NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def get(server: Server, target: str, method: str = "GET", **headers: str) -> Answer:
+    port = server.addresses[0].port
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, 20)) as client:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        client.request(method, target, headers=named)
+        found = client.getresponse()
+        names = {name.lower(): value for name, value in found.getheaders()}
+        return Answer(found.status, names, found.read())
+
+
+def raw(server: Server, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.addresses[0].port), 20) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        found = b""
+        while data := client.recv(65536):
+            found += data
+        return found
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_files_on_every_engine(engine: str, root: Path) -> None:
+    with serving(root, engine) as server:
+        assert get(server, "/").body == b"<h1>home</h1>"
+        hello = get(server, "/hello.txt?x=1")
+        assert hello.body == b"hello, world"
+        assert hello.headers["content-type"] == "text/plain; charset=utf-8"
+        assert get(server, "/large.bin").body == (root / "large.bin").read_bytes()
+        assert get(server, "/none").status == 404
+
+
+def test_types_and_names(root: Path) -> None:
+    with serving(root) as server:
+        assert get(server, "/empty").body == b""
+        assert get(server, "/empty").headers["content-type"] == "application/octet-stream"
+        assert get(server, "/a.tar.gz").headers["content-type"] == "application/octet-stream"
+        assert get(server, "/%ED%95%9C%EA%B8%80%20%3Cb%3E.txt").body == b"korean"
+        assert get(server, "/sub/../hello.txt").body == b"hello, world"
+        assert get(server, "/inside").body == b"hello, world"
+        assert get(server, "http://other/hello.txt").body == b"hello, world"
+        moved = get(server, "/sub")
+        assert (moved.status, moved.headers["location"]) == (301, "/sub/")
+        assert get(server, "/sub/").body == b"<h1>sub</h1>"
+
+
+def test_head_has_the_headers_of_get(root: Path) -> None:
+    with serving(root) as server:
+        full, head = get(server, "/hello.txt"), get(server, "/hello.txt", "HEAD")
+        assert head.body == b"" and head.headers == full.headers | {"date": head.headers["date"]}
+        assert get(server, "/none", "HEAD").body == b""
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/../secret",
+        "/%2e%2e/secret",
+        "/..%2fsecret",
+        "/%2e%2e%2fsecret",
+        "/sub/../../secret",
+        "/outside",
+        "/up/secret",
+        "/../root2/secret",
+        "/hello.txt/",
+        "/hello.txt/x",
+        "/" + "x" * 300,
+        "/sub/" + "../" * 300 + "etc/passwd",
+    ],
+)
+def test_nothing_outside_is_served(target: str, root: Path) -> None:
+    with serving(root) as server:
+        answer = get(server, target)
+        assert answer.status == 404 and b"secret" not in answer.body.replace(target.encode(), b"")
+
+
+def test_what_is_no_file(root: Path) -> None:
+    with serving(root) as server:
+        assert get(server, "/fifo").status == get(server, "/bare/").status == 403
+        assert get(server, "/%00").status == 400
+        refused = get(server, "/", "DELETE")
+        assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_a_redirect_stays_on_this_server(root: Path) -> None:
+    with serving(root) as server:
+        for target in ("//sub", "///sub", "/%2fsub", "/./sub"):
+            where = get(server, target).headers.get("location", "/")
+            assert not where.startswith("//") and "://" not in where
+
+
+def test_an_error_page_shows_the_request_escaped(root: Path) -> None:
+    with serving(root) as server:
+        page = raw(server, b"GET /<script>alert(1)</script> HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"404" in page and b"<script>" not in page and b"&lt;script&gt;" in page
+
+
+def test_a_listing_only_if_wanted(root: Path) -> None:
+    class Links(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.extend(value or "" for name, value in attrs if name == "href")
+
+    found: list[str] = []
+    (root / "index.html").unlink()
+    with serving(root, listing=True) as server:
+        page = get(server, "/")
+        assert b"<b>" not in page.body and page.status == 200
+        Links().feed(page.body.decode())
+        assert len(found) == len(list(root.iterdir()))
+        for link in found:
+            if "fifo" not in link and "outside" not in link and "up" not in link:
+                assert get(server, "/" + link.removeprefix("./")).status in (200, 301)
+    with serving(root) as server:
+        assert get(server, "/").status == 403
+
+
+# Conditions and ranges
+
+
+def test_an_unchanged_file_is_not_sent_again(root: Path) -> None:
+    with serving(root) as server:
+        headers = get(server, "/hello.txt").headers
+        etag, modified = headers["etag"], headers["last-modified"]
+        for match in (etag, f'"x", W/{etag}', "*"):
+            answer = get(server, "/hello.txt", If_None_Match=match)
+            assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", etag)
+        assert get(server, "/hello.txt", If_Modified_Since=modified).status == 304
+        assert (
+            get(server, "/hello.txt", If_None_Match='"x"', If_Modified_Since=modified).status == 200
+        )
+        for since in ("nonsense", "Thu, 01 Jan 1970 00:00:00 GMT"):
+            assert get(server, "/hello.txt", If_Modified_Since=since).status == 200
+        (root / "hello.txt").write_text("changed")
+        assert get(server, "/hello.txt", If_None_Match=etag).body == b"changed"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "body", "unit"),
+    [
+        ("bytes=0-4", 206, b"hello", "bytes 0-4/12"),
+        ("bytes=7-", 206, b"world", "bytes 7-11/12"),
+        ("bytes=-5", 206, b"world", "bytes 7-11/12"),
+        ("bytes=0-0", 206, b"h", "bytes 0-0/12"),
+        ("bytes=11-99999999999999999999", 206, b"d", "bytes 11-11/12"),
+        ("bytes=-99", 206, b"hello, world", "bytes 0-11/12"),
+        ("Bytes=0-4", 206, b"hello", "bytes 0-4/12"),
+        ("bytes=12-", 416, None, "bytes */12"),
+        ("bytes=-0", 416, None, "bytes */12"),
+        ("bytes=5-4", 200, b"hello, world", None),
+        ("bytes=0-1,3-4", 200, b"hello, world", None),
+        ("bytes=", 200, b"hello, world", None),
+        ("bytes=-", 200, b"hello, world", None),
+        ("bytes=a-b", 200, b"hello, world", None),
+        ("bytes=+1-2", 200, b"hello, world", None),
+        ("lines=0-4", 200, b"hello, world", None),
+    ],
+)
+def test_single_ranges(
+    wanted: str, status: int, body: bytes | None, unit: str | None, root: Path
+) -> None:
+    with serving(root) as server:
+        answer = get(server, "/hello.txt", Range=wanted)
+        assert answer.status == status and body in (None, answer.body)
+        assert answer.headers.get("content-range") == unit
+
+
+def test_a_range_of_another_version_is_the_whole_file(root: Path) -> None:
+    with serving(root) as server:
+        etag = get(server, "/hello.txt").headers["etag"]
+        assert get(server, "/hello.txt", Range="bytes=0-4", If_Range=etag).status == 206
+        assert get(server, "/hello.txt", Range="bytes=0-4", If_Range='"x"').status == 200
+        assert get(server, "/empty", Range="bytes=0-").status == 416
+
+
+# Connections
+
+
+def test_a_connection_is_kept_and_requests_may_arrive_together(root: Path) -> None:
+    one = b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+    with serving(root) as server:
+        assert raw(server, one * 50).count(b"hello, world") == 50
+        mixed = one + b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n" + one
+        answer = raw(server, mixed)
+        large = (root / "large.bin").read_bytes()
+        assert large in answer and answer.count(b"hello, world") == 2
+        last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        assert raw(server, last + one).count(b"HTTP/1.1 ") == 1
+        old = b"GET /hello.txt HTTP/1.0\r\n\r\n"
+        assert b"Connection: close" in raw(server, old + old)
+        kept = b"GET /hello.txt HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        assert raw(server, kept * 3).count(b"Connection: keep-alive\r\n") == 3
+        assert raw(server, b"") == b""
+
+
+def test_bodies_are_read_and_have_a_limit(root: Path) -> None:
+    with serving(root) as server:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\n"
+        body = head + b"Content-Length: 5\r\n\r\nhello"
+        chunked = head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        assert raw(server, body + chunked + body).count(b"HTTP/1.1 405") == 3
+        long = head + b"Content-Length: 99999999\r\n\r\n" + bytes(2 << 20)
+        with contextlib.suppress(ConnectionError):
+            assert raw(server, long).startswith(b"HTTP/1.1 413")
+
+
+def test_a_malformed_request_ends_the_connection(root: Path) -> None:
+    with serving(root) as server:
+        one = b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+        answer = raw(server, one + b"GET / HTTP/1.1\r\nHost : x\r\n\r\n" + one)
+        assert answer.count(b"HTTP/1.1 ") == 2 and b"\r\nHTTP/1.1 400" not in answer[:20]
+        assert b"HTTP/1.1 400 Bad Request" in answer
+
+
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_a_request_has_to_be_complete_in_time(
+    engine: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that trickle in do not help; and nobody else waits meanwhile."""
+    monkeypatch.setattr(conversation, "REQUEST", 1.0)
+    with serving(root, engine) as server:
+        slow = crowd.connect(server.addresses[0].port, 5)
+        for client in slow:
+            client.settimeout(20)
+        began = time.monotonic()
+        while time.monotonic() < began + 1.5:
+            for client in slow[1:]:
+                with contextlib.suppress(OSError):
+                    client.send(b"G")
+            assert get(server, "/hello.txt").status == 200
+        for client in slow:
+            with contextlib.suppress(ConnectionError):
+                while client.recv(4096):
+                    pass
+            client.close()
+
+
+@pytest.mark.parametrize("engine", ["event", "thread"])
+def test_clients_that_leave_in_the_middle_leave_no_file_open(engine: str, root: Path) -> None:
+    (root / "huge").touch()
+    os.truncate(root / "huge", 1 << 30)
+    with serving(root, engine) as server:
+        for client in crowd.connect(server.addresses[0].port, 20):
+            client.settimeout(20)
+            client.send(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+            crowd.reset(client)
+        until(lambda: str(root / "huge") not in descriptors().values())
+        assert get(server, "/hello.txt").status == 200
+
+
+def test_a_file_that_shrinks_is_a_reset(root: Path) -> None:
+    with serving(root) as server:
+        (client,) = crowd.connect(server.addresses[0].port, 1)
+        client.settimeout(20)
+        (root / "huge").touch()
+        os.truncate(root / "huge", 1 << 28)
+        client.send(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1000)
+        os.truncate(root / "huge", 1000)
+        with pytest.raises(ConnectionResetError):
+            while client.recv(1 << 20):
+                pass
+        client.close()
+
+
+# The command
+
+
+def test_the_command_logs_each_request(root: Path) -> None:
+    with Serving(command=["tiny", str(root)]) as server:
+        (client,) = crowd.connect(server.port, 1)
+        client.settimeout(20)
+        client.send(b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        client.close()
+        server.wait_for(r'\(127\.0\.0\.1, \d+\) "GET /hello\.txt HTTP/1\.1" 200, 12 bytes in ')
+        assert not any("Connected" in line for line in server.lines)
+    with Serving("--json", command=["tiny", str(root)]) as server:
+        (client,) = crowd.connect(server.port, 1)
+        client.settimeout(20)
+        client.send(b"HEAD /none HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 404")
+        client.close()
+        server.wait_for(r"meari\.request")
+        event = json.loads(next(line for line in server.lines if "meari.request" in line))
+        assert event["http.request.line"] == "HEAD /none HTTP/1.1"
+        assert event["http.response.status_code"] == 404
+        assert event["http.response.body.size"] == 0
