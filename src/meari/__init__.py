@@ -8,7 +8,8 @@ from its own package.
     floor 1   sockets, stop, child, rio, events, primitives
               tls_context, certificates
     floor 2   net, listeners, unix, channel      connections, on every transport
-    floor 3   engines, client, check, explain    the two ends; they never import each other
+    floor 3   engines, web, client, check,       the two ends; they never import each other
+              explain
     floor 4   supervisor, server, writer,        compositions
               testing, report
     floor 5   cli                                prints for a person, or exits

@@ -64,7 +64,10 @@ class Files:
             return _file(request, path + _INDEX, index, found)
         if not self._listing:
             return error(403, "this directory has no index.html", request)
-        return _list(path, os.listdir(self._root + path))
+        try:
+            return _list(path, os.listdir(self._root + path))
+        except OSError:
+            return error(403, "this directory cannot be read", request)
 
 
 def _path(target: str) -> bytes | None:
