@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import itertools
 import json
 import os
+import re
 import socket
 import time
 import typing
@@ -15,8 +17,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from meari import Server
+from meari import Address, Events, Server, Span
 from meari.web import conversation
 from meari.web.conversation import Conversation
 from meari.web.files import Files
@@ -332,6 +336,43 @@ def test_a_file_that_shrinks_is_a_reset(root: Path) -> None:
             while client.recv(1 << 20):
                 pass
         client.close()
+
+
+def said(pieces: list[bytes], files: Files) -> bytes:
+    """Everything that one connection returns to *pieces*, without the dates."""
+    connection = Connection(Address("127.0.0.1", 1), Events())
+    talk = Conversation(connection, files, ignore)
+    found = talk.start()
+    for piece in pieces:
+        out: bytes | Span = talk.receive(piece)
+        while out:
+            found += os.pread(out.fd, out.count, out.offset) if isinstance(out, Span) else out
+            out = talk.more()
+        assert not talk.more()
+    return re.sub(rb"Date: [^\r]*", b"", found + talk.eof())
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_split_gives_the_same_answers(root: Path, data: st.DataObject) -> None:
+    head = b" HTTP/1.1\r\nHost: x\r\n"
+    stream = b"GET /hello.txt" + head + b"\r\n" + b"HEAD /large.bin" + head + b"\r\n"
+    stream += b"POST /" + head + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    stream += b"GET /hello.txt" + head + b"Range: bytes=2-\r\n\r\n" + b"GET /none" + head
+    stream += b"\r\n" + b"GET / HTTP/1.0\r\nHost : x\r\n\r\n" + b"GET /" + head + b"\r\n"
+    places = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    pieces = [stream[a:b] for a, b in itertools.pairwise([0, *places, len(stream)])]
+    files = Files(str(root))
+    answers = said(pieces, files)
+    assert answers == said([stream], files)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [
+        b"200",
+        b"200",
+        b"405",
+        b"206",
+        b"404",
+        b"400",
+    ]
 
 
 # The command
