@@ -15,6 +15,7 @@ from .address import Address
 from .child import Child, single_threaded
 from .engines import ENGINES
 from .engines.acceptor import MOST_WATCHED, SPARE, capacity
+from .engines.opened import first
 from .errors import UsageError
 from .events import Event, Events, Kind
 from .limits import Limits
@@ -185,7 +186,7 @@ class Server:
             return self._service
         from .wire.secured import secured
 
-        return secured(self._tls, self._service, clock=time.monotonic)
+        return secured(self._tls, self._service, clock=time.monotonic, read=first)
 
     def _divided(self) -> Limits:
         """The limits of each worker: its part of those for all."""

@@ -112,6 +112,30 @@ def server_tls(
     return made, self_sign(made, dict.fromkeys(hosts))
 
 
+def certified(command: F) -> F:
+    """The options of a server's TLS: the parameters *cert*, *key*, *self_signed*, *client_ca*."""
+    for option in (
+        click.option(
+            "--client-ca",
+            metavar="FILE",
+            help="tls://: require client certificates signed by these authorities.",
+        ),
+        click.option(
+            "--self-signed",
+            is_flag=True,
+            help="tls://: create a self-signed certificate and print its SHA-256, for --pin.",
+        ),
+        click.option(
+            "--key", metavar="FILE", help="tls://: its key, as PEM.  [default: in --cert]"
+        ),
+        click.option(
+            "--cert", metavar="FILE", help="tls://: the certificate with its chain, as PEM."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _pin(text: str) -> bytes:
     digits = text.removeprefix("sha256:").replace(":", "")
     if not re.fullmatch("[0-9a-fA-F]{64}", digits):

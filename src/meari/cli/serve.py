@@ -19,7 +19,7 @@ from ..wire.protocol import Service
 from .addresses import families, parse_all
 from .foreground import run
 from .seconds import Seconds
-from .security import server_tls
+from .security import certified, server_tls
 
 if typing.TYPE_CHECKING:
     import ssl
@@ -125,18 +125,7 @@ class _Mode(click.ParamType[int]):
     metavar="MODE",
     help="Mode of a Unix socket's file, in octal.  [default: 0600]",
 )
-@click.option("--cert", metavar="FILE", help="tls://: the certificate with its chain, as PEM.")
-@click.option("--key", metavar="FILE", help="tls://: its key, as PEM.  [default: in --cert]")
-@click.option(
-    "--self-signed",
-    is_flag=True,
-    help="tls://: create a self-signed certificate and print its SHA-256, for --pin.",
-)
-@click.option(
-    "--client-ca",
-    metavar="FILE",
-    help="tls://: require client certificates signed by these authorities.",
-)
+@certified
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
 @click.option(
     "--spin",

@@ -15,6 +15,7 @@ from ..wire.http import Request
 from ..wire.protocol import Connection, Service
 from .addresses import families, parse_all
 from .foreground import run
+from .security import certified, server_tls
 
 _DEFAULT = "localhost:8000"
 
@@ -39,6 +40,7 @@ _DEFAULT = "localhost:8000"
 @click.option(
     "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
 )
+@certified
 @click.option("--json", "as_json", is_flag=True, help="Log events as JSON, one object per line.")
 @click.option("-q", "--quiet", is_flag=True, help="Log addresses and errors, not requests.")
 @click.option("-v", "--verbose", is_flag=True, help="Log connections too.")
@@ -50,6 +52,10 @@ def command(
     listing: bool,
     connections: int | None,
     allow: tuple[str, ...],
+    cert: str | None,
+    key: str | None,
+    self_signed: bool,
+    client_ca: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -64,13 +70,13 @@ def command(
     \b
     meari tiny public
     meari tiny --list . 8080                         on every interface
+    meari tiny --cert site.pem public tls://:8443    https://
     """
     from ..web.conversation import Conversation
     from ..web.files import Files
 
     asked: list[Address] = parse_all(addresses or (_DEFAULT,))
-    if any(address.scheme == "tls" for address in asked):
-        raise click.UsageError("tiny does not serve TLS yet", click.get_current_context())
+    tls, pin = server_tls(asked, cert, key, client_ca, self_signed=self_signed)
     answer = Files(directory, listing=listing)
 
     def make(events: Events) -> Server:
@@ -79,14 +85,17 @@ def command(
             from ..wire.allow import allowing, parse_network
 
             service = allowing([parse_network(text) for text in allow], service)
-        limits = Limits(connections)
+        if pin:
+            notice = f"self-signed certificate, SHA-256 {pin}"
+            events.report(Event(Kind.NOTICE, detail=notice))
         return Server(
             *asked,
             engine=engine,
             service=service,
-            limits=limits,
+            limits=Limits(connections),
             family=family or 0,
             events=events,
+            tls=tls,
         )
 
     omit = [] if verbose else [Kind.CONNECTED, Kind.CLOSED]

@@ -14,6 +14,9 @@ from ..wire.protocol import Connection, Protocol, Span
 
 # Bytes of a file sent in one turn, so that other connections get theirs.
 _SPAN = 1 << 20
+# Bytes of a file read at once, where it cannot be sent by the kernel.
+_PIECE = 1 << 16
+_SHORT = "the file is shorter than what was to be sent of it"
 # Bytes of the first read.
 FIRST = 4096
 # The states of a connection (event.py).
@@ -34,8 +37,16 @@ def send(fd: int, out: bytes | memoryview | Span) -> int:
         return kernel.write(fd, out)
     sent = os.sendfile(fd, out.fd, out.offset, min(out.count, _SPAN))
     if not sent:
-        raise OSError(errno.EIO, "the file is shorter than what was to be sent of it")
+        raise OSError(errno.EIO, _SHORT)
     return sent
+
+
+def first(span: Span) -> bytes:
+    """Read the first bytes of *span*. Raises OSError, EIO for a file that is too short."""
+    data = os.pread(span.fd, min(span.count, _PIECE), span.offset)
+    if not data:
+        raise OSError(errno.EIO, _SHORT)
+    return data
 
 
 def rest(out: bytes | memoryview | Span, sent: int) -> memoryview | Span:

@@ -64,10 +64,16 @@ class Layer(typing.Protocol):
         ...
 
 
+def no_file(_: Span) -> bytes:
+    """Reads no file: for a service that sends none."""
+    raise TypeError("no file can be sent through this layer")
+
+
 class Layered(Protocol):
     """*protocol* over *layer*, as a Protocol: an engine needs no branch for it.
 
     Messages of a protocol that reflects are counted here: the plaintext of one read is one message.
+    *read* returns the first bytes of a Span, which no kernel can send through a layer.
     """
 
     __slots__ = (
@@ -77,14 +83,24 @@ class Layered(Protocol):
         "_layer",
         "_mirror",
         "_protocol",
+        "_read",
+        "_span",
         "_started",
         "done",
         "error",
         "within",
     )
 
-    def __init__(self, layer: Layer, protocol: Protocol, connection: Connection) -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        protocol: Protocol,
+        connection: Connection,
+        read: Callable[[Span], bytes] = no_file,
+    ) -> None:
         self._layer, self._protocol, self._connection = layer, protocol, connection
+        self._read = read
+        self._span: Span | None = None  # of the protocol's output, still to be read
         self._started = False  # the handshake is over, and the protocol has been started
         self._last = False  # the protocol has returned its last output, except for more()
         self._closed = False  # our direction of the layer is ended
@@ -124,11 +140,16 @@ class Layered(Protocol):
         if self._mirror and not self._last:
             return b""
         if self._started and not self._closed:
-            piece = self._protocol.more()
-            if isinstance(piece, Span):
-                raise TypeError("a file cannot be sent by sendfile(2) through a layer")
-            self._layer.send(piece)
+            piece = self._span or self._protocol.more()
+            self._layer.send(self._take(piece) if isinstance(piece, Span) else piece)
         return self._output()
+
+    def _take(self, span: Span) -> bytes:
+        """The first bytes of *span*; the rest comes with the next more()."""
+        data = self._read(span)
+        left = span.count - len(data)
+        self._span = Span(span.fd, span.offset + len(data), left) if left else None
+        return data
 
     def wake(self) -> bytes:
         if self._layer.within is not None:

@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .layer import Layered
-from .protocol import Connection, Protocol, Service
+from .layer import Layered, no_file
+from .protocol import Connection, Protocol, Service, Span
 from .tls import PATIENCE, Tls
 
 
@@ -29,14 +29,16 @@ def secured(
     service: Service,
     patience: float = PATIENCE,
     clock: Callable[[], float] | None = None,
+    read: Callable[[Span], bytes] = no_file,
 ) -> Service:
     """The service that *service* is over TLS: the handshake runs inside the connection, and has
     *patience* seconds.
+
+    With *read* it may send files (Layered).
     """
 
     def make(connection: Connection) -> Protocol:
-        return Layered(
-            Tls(context, patience=patience, clock=clock), service(connection), connection
-        )
+        tls = Tls(context, patience=patience, clock=clock)
+        return Layered(tls, service(connection), connection, read)
 
     return make
