@@ -296,6 +296,7 @@ def test_a_request_has_to_be_complete_in_time(
         slow = crowd.connect(server.addresses[0].port, 5)
         for client in slow:
             client.settimeout(20)
+        slow[1].send(b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\nGET ")
         began = time.monotonic()
         while time.monotonic() < began + 1.5:
             for client in slow[1:]:

@@ -66,10 +66,7 @@ def test_whether_the_connection_stays(head: bytes, stays: bool) -> None:
 
 def test_an_upgrade_is_not_taken() -> None:
     upgrade = GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-    assert [type(item) for item in parsed(upgrade + GET + b"\r\n")] == [
-        Request,
-        type(END),
-    ] * 2
+    assert [type(item) for item in parsed(upgrade * 2000)] == [Request, type(END)] * 2000
 
 
 MANY = GET + b"\r\n" + CHUNKED + b"5\r\nhello\r\n0\r\nT: 1\r\n\r\n" + POST
@@ -95,6 +92,12 @@ def test_it_is_known_whether_a_request_has_begun() -> None:
     parser.feed(b"G")
     assert parser.started
     parser.feed(GET[1:] + b"\r\n")
+    assert not parser.started
+    parser.feed(GET + b"\r\n" + GET)  # the second is not complete
+    assert parser.started
+    parser.feed(b"\r\n")
+    assert not parser.started
+    parser.feed(b"\r\n")  # a blank line begins no request (RFC 9112, 2.2)
     assert not parser.started
 
 

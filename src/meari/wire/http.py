@@ -84,12 +84,8 @@ class RequestParser:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
-        self._size = 0  # bytes of the head so far
-
-    @property
-    def started(self) -> bool:
-        """True within a request: part of it is received, and not all."""
-        return self._size > 0 or self._request is not None
+        self._size = 0  # bytes of the head so far, without those that followed another request
+        self.started = False  # part of a request is received, and not all
 
     def feed(self, data: bytes) -> Sequence[Item]:
         """The items that *data* completes: Request, pieces of its body, END; or an HttpError."""
@@ -98,17 +94,19 @@ class RequestParser:
             return items
         import httptools
 
-        try:
-            if self._request is None:
-                self._size += len(data)
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # No other protocol is offered: what follows is the next request (RFC 9110, 7.8).
-            rest: int = upgrade.args[0]
-            self._parser = _new(self)
-            return [*items, *self.feed(data[rest:])]
-        except httptools.HttpParserError as error:
-            self._fail(error)
+        if self._request is None:
+            self._size += len(data)
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # No other protocol is offered: what follows is the next request (RFC 9110, 7.8).
+                data = data[upgrade.args[0] :]
+                self._parser = _new(self)
+                continue
+            except httptools.HttpParserError as error:
+                self._fail(error)
+            break
         if self._error is None and self._request is None and self._size > _HEAD:
             self._error = HttpError(431, "the request's headers are too long")
         if self._error is not None:
@@ -131,6 +129,9 @@ class RequestParser:
             self._error = HttpError(400, f"the request is malformed: {error}")
 
     # Called by httptools
+
+    def on_message_begin(self) -> None:
+        self.started = True
 
     def on_url(self, data: bytes) -> None:
         self._target += data
