@@ -2,7 +2,7 @@
 
 httptools does the parsing: llhttp, the parser of Node.js, which is strict. It rejects bare LF,
 whitespace before a colon, folded headers, Content-Length beside Transfer-Encoding, lengths and
-chunk sizes that are not plain numbers. Rejected here is what it lets pass: see _check(). Lengths
+chunk sizes that are not plain numbers. Rejected here is what it lets pass: see _fault(). Lengths
 are limited here too.
 
 Example: a request arrives in two segments.
@@ -117,16 +117,21 @@ class RequestParser:
         import httptools
 
         if isinstance(error, httptools.HttpParserCallbackError):
-            cause = error.__context__
-            if not isinstance(cause, HttpError):
-                raise error
-            self._error = cause
+            if self._error is None:
+                raise error  # a fault of ours
         elif isinstance(error, httptools.HttpParserInvalidMethodError):
             self._error = HttpError(501, "the method is not known")
         elif "HTTP version" in str(error):
             self._error = HttpError(505, "the version of HTTP is not known")
         else:
             self._error = HttpError(400, f"the request is malformed: {error}")
+
+    def _reject(self, fault: HttpError) -> typing.NoReturn:
+        """Stop the parser. (httptools raises an error of its own from it, whose context need not be
+        this one: in the handler of another exception it is that.)
+        """
+        self._error = fault
+        raise fault
 
     # Called by httptools
 
@@ -136,15 +141,15 @@ class RequestParser:
     def on_url(self, data: bytes) -> None:
         self._target += data
         if len(self._target) > _TARGET:
-            raise HttpError(414, "the request target is too long")
+            self._reject(HttpError(414, "the request target is too long"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) + len(value) > _LINE:
-            raise HttpError(431, "a header is too long")
+            self._reject(HttpError(431, "a header is too long"))
         found = self._headers if self._request is None else self._request.trailers
         found.append((name, value))
         if len(found) > _HEADERS:
-            raise HttpError(431, "there are too many headers")
+            self._reject(HttpError(431, "there are too many headers"))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -156,7 +161,8 @@ class RequestParser:
             parser.should_keep_alive(),
             [],
         )
-        _check(self._request)
+        if (fault := _fault(self._request)) is not None:
+            self._reject(fault)
         self._items.append(self._request)
 
     def on_body(self, data: bytes) -> None:
@@ -173,20 +179,21 @@ def _new(protocol: RequestParser) -> httptools.HttpRequestParser:
     return httptools.HttpRequestParser(protocol)
 
 
-def _check(request: Request) -> None:
-    """Reject what llhttp lets pass. Raises HttpError."""
+def _fault(request: Request) -> HttpError | None:
+    """What llhttp lets pass, and is rejected."""
     if request.version not in ("1.0", "1.1"):
-        raise HttpError(505, "the version of HTTP is not known")
+        return HttpError(505, "the version of HTTP is not known")
     hosts = request.values(b"host")
     # RFC 9112, 3.2: exactly one, so that no two programs on the path take different ones.
     if len(hosts) != 1 and (hosts or request.version == "1.1"):
-        raise HttpError(400, "a request has one Host header")
+        return HttpError(400, "a request has one Host header")
     if hosts and not frozenset(b" \t/\\@,").isdisjoint(hosts[0]):
-        raise HttpError(400, "the Host header is malformed")
+        return HttpError(400, "the Host header is malformed")
     codings = [coding.lower() for coding in request.values(b"transfer-encoding")]
     if codings and request.version == "1.0":  # RFC 9112, 6.1
-        raise HttpError(400, "HTTP/1.0 has no Transfer-Encoding")
+        return HttpError(400, "HTTP/1.0 has no Transfer-Encoding")
     if codings not in ([], [b"chunked"]):
-        raise HttpError(501, "a transfer coding other than chunked is not known")
+        return HttpError(501, "a transfer coding other than chunked is not known")
     if not request.target or "#" in request.target:
-        raise HttpError(400, "the request target is malformed")
+        return HttpError(400, "the request target is malformed")
+    return None
