@@ -36,7 +36,7 @@ LEAST = 1000
 PLANS: dict[str, tuple[int, int, dict[str, typing.Any], int]] = {
     "truncate": (64, 6000, {}, 4096),
     "append": (16, 1300, {"depth": 1, "new_connections": True}, 1024),
-    "delay": (64, 4200, {"late": 0.05}, 4096),
+    "delay": (64, 4200, {"late": 0.02}, 4096),
     "stall": (128, 6200, {"timeout": 1.0}, 4096),
     "reset": (64, 10_000, {}, 4096),
 }
