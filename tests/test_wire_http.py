@@ -205,3 +205,15 @@ def test_what_is_rejected(name: str) -> None:
     parser = RequestParser()
     parser.feed(data)
     assert parser.feed(GET + b"\r\n") == []  # nothing after an error is served
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"", GET, GET + b"A: ", CHUNKED, CHUNKED + b"5;", CHUNKED + b"0\r\n", CHUNKED + b"0\r\nT: "],
+)
+def test_what_has_no_end_is_bounded(begin: bytes) -> None:
+    parser, taken = RequestParser(), 0
+    parser.feed(begin)
+    while not any(isinstance(item, HttpError) for item in parser.feed(b"a" * 8192)):
+        taken += 8192
+        assert taken <= 65536 + 8192

@@ -40,7 +40,7 @@ class Kind(enum.StrEnum):
 _ABOUT_CONNECTIONS = frozenset({Kind.CONNECTED, Kind.CLOSED, Kind.FAILED, Kind.REFUSED})
 # Rather than events: said once a second while they last, never summed.
 _STATES = frozenset({Kind.WAITING, Kind.PAUSED})
-_IN_FULL = frozenset({Kind.LISTENING, Kind.NOTICE, Kind.DROPPED})
+_IN_FULL = frozenset({Kind.LISTENING, Kind.NOTICE, Kind.DROPPED, Kind.REQUEST})
 A_SECOND = 10
 _QUOTA = {Kind.WAITING: 1, Kind.PAUSED: 1, Kind.CUT: 0}  # of a second, if not A_SECOND
 
@@ -132,6 +132,15 @@ class Events:
                 self.fresh.append(connection)
             connection.messages += 1
             connection.bytes += n
+
+    def answered(self, connection: Connection, event: Event) -> None:
+        """Count a request on *connection* whose response is sent, and report *event* of it."""
+        with self._lock:
+            connection.messages += 1
+            connection.reported += 1
+            connection.bytes += event.bytes
+            connection.reported_bytes += event.bytes
+            self._report(event)
 
     def _message(self, connection: Connection, n: int) -> None:
         self.quota -= 1

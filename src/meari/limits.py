@@ -27,9 +27,11 @@ class Limits:
     spin: bool = False
     # Without an answer from the peer's kernel: the connection is lost; None: as the kernel has it.
     peer: float | None = 300.0
+    descriptors: int = 1  # that a connection may hold: its socket, and files of the service
 
     def __post_init__(self) -> None:
-        for name in ("connections", "per_source", "accept", "idle", "peer", "line", "threads"):
+        counts = ("connections", "per_source", "accept", "threads", "descriptors")
+        for name in (*counts, "idle", "peer", "line"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"the limit {name} must be a number above 0, not {value}")

@@ -233,17 +233,6 @@ class Spawned:
             total += sum(map(int, fields[11:15])) if fields else 0
         return total / _TICKS
 
-    def queued(self) -> float:
-        """Seconds that its tasks were runnable and waited for a processor (proc(5), schedstat); 0
-        if the kernel does not count them.
-        """
-        total = 0
-        for pid in self.family():
-            for task in _listed(f"/proc/{pid}/task"):
-                fields = _read(f"/proc/{pid}/task/{task}/schedstat").split()
-                total += int(fields[1]) if len(fields) > 1 else 0
-        return total / 1e9
-
     def _language(self) -> str:
         """The language of the listening program, as far as its executable shows it: "c", "python",
         "node" or "java".

@@ -15,6 +15,7 @@ from ..wire.http import Request
 from ..wire.protocol import Connection, Service
 from .addresses import families, parse_all
 from .foreground import run
+from .seconds import Seconds
 from .security import certified, server_tls
 
 _DEFAULT = "localhost:8000"
@@ -38,6 +39,14 @@ _DEFAULT = "localhost:8000"
     help="Connections at once; more wait in the backlog.  [default: what fits]",
 )
 @click.option(
+    "--idle",
+    type=Seconds(),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="End a connection on which no byte moved for SECONDS.",
+)
+@click.option(
     "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
 )
 @certified
@@ -51,6 +60,7 @@ def command(
     engine: str,
     listing: bool,
     connections: int | None,
+    idle: float,
     allow: tuple[str, ...],
     cert: str | None,
     key: str | None,
@@ -77,9 +87,9 @@ def command(
 
     asked: list[Address] = parse_all(addresses or (_DEFAULT,))
     tls, pin = server_tls(asked, cert, key, client_ca, self_signed=self_signed)
-    answer = Files(directory, listing=listing)
 
     def make(events: Events) -> Server:
+        answer = Files(directory, listing=listing)
         service: Service = partial(Conversation, answer=answer, log=partial(_log, events))
         if allow:
             from ..wire.allow import allowing, parse_network
@@ -92,7 +102,7 @@ def command(
             *asked,
             engine=engine,
             service=service,
-            limits=Limits(connections),
+            limits=Limits(connections, idle=idle, descriptors=2),
             family=family or 0,
             events=events,
             tls=tls,
@@ -116,7 +126,6 @@ def _log(
 
     shown = "-" if request is None else f'"{line(request)}"'
     detail = f"{shown} {status}"
-    connection.messages, connection.reported = connection.messages + 1, connection.reported + 1
-    connection.bytes, connection.reported_bytes = connection.bytes + sent, connection.bytes + sent
     peers = (connection.peer,)
-    events.report(Event(Kind.REQUEST, peers, bytes=sent, seconds=seconds, detail=detail))
+    event = Event(Kind.REQUEST, peers, bytes=sent, seconds=seconds, detail=detail)
+    events.answered(connection, event)

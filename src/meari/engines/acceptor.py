@@ -60,14 +60,14 @@ def capacity(limits: Limits, most: int, *, spare: int = 0) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     in_use = _descriptors()
     left = math.inf if hard == resource.RLIM_INFINITY else hard - in_use
-    asked = limits.connections
+    asked, each = limits.connections, limits.descriptors
     if in_use == math.inf:
         reason = os.strerror(errno.EMFILE)
         raise LocalError(f"no descriptor is left for a connection: {reason} (limit {hard:,})")
     if asked is None:
-        return max(1, min(most, int(min(most + SPARE, left)) - SPARE))
-    if asked > left - spare:
-        free = f"the descriptor limit of {hard:,} leaves {max(0, left - spare):,}"
+        return max(1, min(most, (int(min(most * each + SPARE, left)) - SPARE) // each))
+    if asked * each > left - spare:
+        free = f"the descriptor limit of {hard:,} leaves {max(0, left - spare) // each:,}"
         raise UsageError(f"{asked:,} connections cannot be held: {free}")
     return asked
 

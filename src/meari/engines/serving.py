@@ -88,7 +88,12 @@ class Patience:
                     self.moved = time.monotonic()  # output that is written now has its own time
                 if isinstance(over, _Idle) and _owed(self._sock):
                     raise _MustReset(Kind.FAILED, NOT_TAKEN)
-                raise over
+                try:
+                    raise over
+                finally:
+                    # An exception that its own frame refers to is freed by the garbage collector
+                    # alone, and with it the protocol and the file that it has open.
+                    del over
 
     def _watch(self, mask: int, until: float) -> bool:
         """True if the socket is ready by *until*; False also after another event was handled."""
@@ -182,8 +187,12 @@ def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
         _say(rio, protocol, protocol.receive(data))
     if not protocol.done:
         _say(rio, protocol, protocol.close() if quiet else protocol.eof())
-    if over := _EndedWithError(str(protocol.error)) if protocol.error else quiet:
-        raise over
+    over = _EndedWithError(str(protocol.error)) if protocol.error else quiet
+    try:
+        if over is not None:
+            raise over
+    finally:
+        del over, quiet  # as in wait()
 
 
 def _say(rio: Rio, protocol: Protocol, out: bytes | Span) -> None:

@@ -68,8 +68,6 @@ def _sum(event: Event) -> str:
             return f"{more} messages, {size(event.bytes)}, from {connections}"
         case Kind.CONNECTED:
             return f"{more} connected"
-        case Kind.REQUEST:
-            return f"{more} requests, {size(event.bytes)}"
         case Kind.CLOSED:
             return f"{more} closed after {_carried(event)}"
         case Kind.FAILED:

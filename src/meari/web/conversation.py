@@ -19,7 +19,6 @@ from .response import Response, error
 Log = Callable[[Connection, Request | None, int, int, float], None]
 
 REQUEST = 10.0  # seconds from the first byte of a request to its last
-KEEP = 60.0  # seconds between two requests
 BODY = 1 << 20  # bytes of a request's body, at most
 
 
@@ -82,7 +81,7 @@ class Conversation(Protocol):
         return self._next()
 
     def wake(self) -> bytes:
-        """The request is not complete in time; or no other has come."""
+        """The request is not complete in time; or the first has not begun."""
         self.within = None
         self._last = True
         if not self._parser.started:
@@ -112,10 +111,9 @@ class Conversation(Protocol):
             elif self._request is not None:
                 return self._respond(self._answer(self._request))
         self.done |= self._last
-        if self._parser.started:
-            self.within = max(0.0, self._began + REQUEST - time.monotonic())
-        else:
-            self.within = KEEP
+        # Between two requests the idle limit of the engine holds.
+        late = self._began + REQUEST - time.monotonic()
+        self.within = max(0.0, late) if self._parser.started else None
         return b""
 
     def _fail(self, fault: HttpError) -> bytes:

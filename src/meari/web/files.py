@@ -7,6 +7,7 @@ between the check and the read.
 
 from __future__ import annotations
 
+import errno
 import mimetypes
 import os
 import stat
@@ -14,16 +15,23 @@ from email.utils import formatdate, parsedate_to_datetime
 from html import escape
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from ..errors import LocalError
 from ..wire.http import Request
 from .response import File, Response, error
 
 _INDEX = b"index.html"
+_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 
 
 class Files:
-    """Answers with the files of the directory *root*; *listing*: directories show their names."""
+    """Answers with the files of the directory *root*; *listing*: directories show their names.
+
+    Raises LocalError if /proc is not mounted.
+    """
 
     def __init__(self, root: str, *, listing: bool = False) -> None:
+        if not os.path.exists("/proc/self/fd"):
+            raise LocalError("/proc is not mounted: it has the names of open files")
         self._root = os.fsencode(os.path.realpath(root))
         self._listing = listing
 
@@ -33,21 +41,30 @@ class Files:
         path = _path(request.target)
         if path is None:
             return error(400, "the request target is malformed", request)
-        file = self._open(path)
-        if file is None:
-            return error(404, "there is no such file", request)
-        found = os.fstat(file.fd)
-        if stat.S_ISDIR(found.st_mode):
-            return self._directory(request, path)
+        try:
+            file = self._open(path)
+            if file is None:
+                return error(404, "there is no such file", request)
+            found = os.fstat(file.fd)
+            if stat.S_ISDIR(found.st_mode):
+                return self._directory(request, path)
+        except OSError as lack:
+            return error(503, f"no file can be opened: {os.strerror(lack.errno or 0)}", request)
         if not stat.S_ISREG(found.st_mode):
             return error(403, "this is not a file", request)
         return _file(request, path, file, found)
 
     def _open(self, path: bytes) -> File | None:
+        """The file at *path*; None if there is none in the directory.
+
+        Raises OSError if this machine has no resources for it.
+        """
         try:
             # O_NONBLOCK: a FIFO without a writer would block the whole server.
             fd = os.open(self._root + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (OSError, ValueError):
+        except OSError as failed:
+            if failed.errno in _LACK:
+                raise
             return None
         file = File(fd)
         real = os.readlink(b"/proc/self/fd/%d" % fd)
@@ -66,7 +83,7 @@ class Files:
             return error(403, "this directory has no index.html", request)
         try:
             return _list(path, os.listdir(self._root + path))
-        except OSError:
+        except PermissionError:
             return error(403, "this directory cannot be read", request)
 
 
@@ -129,11 +146,15 @@ def _part(request: Request, size: int, etag: str, modified: str) -> tuple[int, i
     if unit.strip().lower() != b"bytes" or not dash or not (first + last).isdigit():
         return None
     if not first:
-        count = min(int(last[:20]), size)
+        count = min(_number(last), size)
         return size - count, count
-    start = int(first[:20])
-    end = min(int(last[:20]), size - 1) if last else size - 1
-    return None if last and int(last[:20]) < start else (start, end - start + 1)
+    start, end = _number(first), _number(last) if last else size - 1
+    return None if end < start and last else (start, min(end, size - 1) - start + 1)
+
+
+def _number(digits: bytes) -> int:
+    """Their value, or one that is greater than any file."""
+    return int(digits.lstrip(b"0")[:20] or b"0")
 
 
 def _list(path: bytes, names: list[bytes] | list[str]) -> Response:

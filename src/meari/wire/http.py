@@ -21,15 +21,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ..errors import MeariError
+import httptools
 
-if typing.TYPE_CHECKING:
-    import httptools
+from ..errors import MeariError
 
 _TARGET = 8192  # bytes of a request target
 _LINE = 16384  # bytes of a header line
 _HEADERS = 100
-_HEAD = 65536  # bytes of the request line and all headers
+_HEAD = 65536  # bytes of the request line and all headers; of all trailers
 
 
 class HttpError(MeariError):
@@ -78,13 +77,15 @@ class RequestParser:
         self._items: list[Item] = []
         self._error: HttpError | None = None
         self._begin()
-        self._parser = _new(self)
+        self._parser = httptools.HttpRequestParser(self)
 
     def _begin(self) -> None:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
-        self._size = 0  # bytes of the head so far, without those that followed another request
+        # Bytes since the last complete head, piece of a body or request: of a head, of trailers or
+        # of what frames a chunk.
+        self._size = 0
         self.started = False  # part of a request is received, and not all
 
     def feed(self, data: bytes) -> Sequence[Item]:
@@ -92,30 +93,25 @@ class RequestParser:
         items = self._items = []
         if self._error is not None:
             return items
-        import httptools
-
-        if self._request is None:
-            self._size += len(data)
+        self._size += len(data)
         while data:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 # No other protocol is offered: what follows is the next request (RFC 9110, 7.8).
                 data = data[upgrade.args[0] :]
-                self._parser = _new(self)
+                self._parser = httptools.HttpRequestParser(self)
                 continue
             except httptools.HttpParserError as error:
                 self._fail(error)
             break
-        if self._error is None and self._request is None and self._size > _HEAD:
-            self._error = HttpError(431, "the request's headers are too long")
+        if self._error is None and self._size > _HEAD:
+            self._error = HttpError(431, "the request's headers or trailers are too long")
         if self._error is not None:
             items.append(self._error)
         return items
 
     def _fail(self, error: Exception) -> None:
-        import httptools
-
         if isinstance(error, httptools.HttpParserCallbackError):
             if self._error is None:
                 raise error  # a fault of ours
@@ -163,20 +159,16 @@ class RequestParser:
         )
         if (fault := _fault(self._request)) is not None:
             self._reject(fault)
+        self._size = 0
         self._items.append(self._request)
 
     def on_body(self, data: bytes) -> None:
+        self._size = 0
         self._items.append(data)
 
     def on_message_complete(self) -> None:
         self._items.append(END)
         self._begin()
-
-
-def _new(protocol: RequestParser) -> httptools.HttpRequestParser:
-    import httptools
-
-    return httptools.HttpRequestParser(protocol)
 
 
 def _fault(request: Request) -> HttpError | None:
