@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable, Collection
 from types import FrameType
 
+import click
+
+from ..engines import ENGINES
 from ..errors import ListenError, MeariError
 from ..events import Events, Kind
 from ..report.events import escape
@@ -16,6 +19,24 @@ from ..server import Server
 from ..writer import WriterProcess
 from . import say
 from .holders import holders
+
+# Options of every server.
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    default="event",
+    show_default=True,
+    help="How connections are served.",
+)
+connections_option = click.option(
+    "--connections",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Connections at once; more wait in the backlog.  [default: what fits]",
+)
+allow_option = click.option(
+    "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
+)
 
 
 def run(

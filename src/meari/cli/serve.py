@@ -10,14 +10,13 @@ from functools import partial
 import click
 
 from ..address import Address
-from ..engines import ENGINES
 from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
 from .addresses import families, parse_all
-from .foreground import run
+from .foreground import allow_option, connections_option, engine_option, run
 from .seconds import Seconds
 from .security import certified, server_tls
 
@@ -47,13 +46,7 @@ class _Mode(click.ParamType[int]):
 
 @click.command("serve", short_help="Be the far end: send back every byte.")
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
-@click.option(
-    "--engine",
-    type=click.Choice(list(ENGINES)),
-    default="event",
-    show_default=True,
-    help="How connections are served.",
-)
+@engine_option
 @click.option(
     "--lines",
     is_flag=True,
@@ -74,12 +67,7 @@ class _Mode(click.ParamType[int]):
     metavar="N",
     help="Threads of the prethread engine.",
 )
-@click.option(
-    "--connections",
-    type=_COUNT,
-    metavar="N",
-    help="Connections at once; more wait in the backlog.  [default: what fits]",
-)
+@connections_option
 @click.option(
     "--per-source",
     type=_COUNT,
@@ -116,9 +104,7 @@ class _Mode(click.ParamType[int]):
     metavar="BYTES",
     help="The longest line; a longer one is echoed in pieces.",
 )
-@click.option(
-    "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
-)
+@allow_option
 @click.option(
     "--mode",
     type=_Mode(),

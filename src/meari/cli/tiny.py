@@ -7,14 +7,13 @@ from functools import partial
 import click
 
 from ..address import Address
-from ..engines import ENGINES
 from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..server import Server
 from ..wire.http import Request
 from ..wire.protocol import Connection, Service
 from .addresses import families, parse_all
-from .foreground import run
+from .foreground import allow_option, connections_option, engine_option, run
 from .seconds import Seconds
 from .security import certified, server_tls
 
@@ -24,20 +23,9 @@ _DEFAULT = "localhost:8000"
 @click.command("tiny", short_help="Be a web server: the files of a directory.")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False))
 @click.argument("addresses", metavar="[ADDRESS...]", nargs=-1)
-@click.option(
-    "--engine",
-    type=click.Choice(list(ENGINES)),
-    default="event",
-    show_default=True,
-    help="How connections are served.",
-)
+@engine_option
 @click.option("--list", "listing", is_flag=True, help="Show the names in a directory.")
-@click.option(
-    "--connections",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Connections at once; more wait in the backlog.  [default: what fits]",
-)
+@connections_option
 @click.option(
     "--idle",
     type=Seconds(),
@@ -46,9 +34,7 @@ _DEFAULT = "localhost:8000"
     metavar="SECONDS",
     help="End a connection on which no byte moved for SECONDS.",
 )
-@click.option(
-    "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
-)
+@allow_option
 @certified
 @click.option("--json", "as_json", is_flag=True, help="Log events as JSON, one object per line.")
 @click.option("-q", "--quiet", is_flag=True, help="Log addresses and errors, not requests.")
