@@ -1,4 +1,4 @@
-"""What is costly to make and is made once in a run of tests, whichever process needs it first."""
+"""Values that are costly to make: made once in a run, by the process that needs them first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _folder: Path | None = None
 
 
 def use(folder: Path) -> None:
-    """Keep what is made in *folder*, which all processes of the run have."""
+    """Keep the values in *folder*, which all processes of the run share."""
     global _folder
     _folder = folder
 

@@ -18,9 +18,10 @@ from xml.etree import ElementTree
 import pytest
 
 from meari import Server, Stop, net
+from meari.check.finding import Verdict
 from meari.check.path import Known, Path, Plan
-from meari.check.properties import connect
-from meari.net import Endpoint
+from meari.check.properties import connect, slow_reader
+from meari.net import Endpoint, resolve
 from meari.sockets import free_port
 
 from . import servers
@@ -210,3 +211,14 @@ def test_an_address_without_a_route_here_is_no_fault_of_the_far_end(
         ]
         found = connect.check(Path(targets, Plan(), Known(), stop))
     assert (str(found.verdict), found.seen, found.evidence["unrouted"]) == ("ok", "no-route", 1)
+
+
+def test_nothing_read_slowly_is_no_ok_for_a_slow_reader(
+    monkeypatch: pytest.MonkeyPatch, stop: Stop
+) -> None:
+    with Server("127.0.0.1:0") as server:
+        targets = resolve(server.addresses[0])
+        assert slow_reader.check(Path(targets, Plan(), Known(), stop)).seen == "ok"
+        monkeypatch.setattr(slow_reader, "_SLOWLY", 0.0)  # as on a machine that stood still
+        found = slow_reader.check(Path(targets, Plan(), Known(), stop))
+    assert (found.verdict, found.seen) == (Verdict.UNKNOWN, "not-slowly")

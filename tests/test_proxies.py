@@ -34,7 +34,11 @@ EXPECTED: dict[str, tuple[set[str], set[str], set[str]]] = {
 
 
 @pytest.mark.parametrize("distant", [False, True], ids=["near", "8ms"])
-@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize(
+    "name",
+    # Whether ncat gets stuck depends on how much is read in how little time.
+    [pytest.param(name, marks=[pytest.mark.alone] * (name == "ncat")) for name in PROXIES],
+)
 def test_a_proxy(name: str, distant: bool, tmp_path: Path) -> None:
     with Network(delay=0.004) as network:
         start(name, network, tmp_path)

@@ -1,4 +1,4 @@
-"""What must not stop a web server: slow readers, a lack of descriptors, a log that is not read."""
+"""Attacks on a web server: slow readers, a lack of descriptors, a log that is not read."""
 
 from __future__ import annotations
 

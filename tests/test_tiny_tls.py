@@ -1,4 +1,4 @@
-"""Files over TLS: what the kernel cannot send through a layer is read piece by piece."""
+"""Files over TLS: the kernel cannot send them through a layer, so they are read in pieces."""
 
 from __future__ import annotations
 

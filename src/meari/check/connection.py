@@ -218,7 +218,7 @@ def pump(
     quiet: float,
     most: float = 60.0,
 ) -> bool:
-    """Write and read on *lines* until *done* returns true; whether it did.
+    """Write and read on *connections* until *done* returns true; whether it did.
 
     Otherwise it ends when no byte moved for *quiet* seconds, or after *most* in all. Raises
     Stopped.

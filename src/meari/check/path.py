@@ -215,7 +215,7 @@ class Path:
         return self.began + (_MOST_QUICK if self.plan.quick else _MOST)
 
     def returns(self, *connections: Connection) -> bool:
-        """Wait until all bytes sent on *lines* are returned, or the lines have ended; whether they
+        """Wait until all bytes sent on *connections* are returned, or they have ended; whether they
         are.
         """
         for connection in connections:
@@ -230,7 +230,7 @@ class Path:
         return not any(connection.missing for connection in connections)
 
     def ends(self, *connections: Connection, quiet: float | None = None) -> bool:
-        """Send our FIN on each of *lines* and wait for the far end's; whether all of them came."""
+        """Send our FIN on *connections* and wait for the far end's; whether all of them came."""
         for connection in connections:
             connection.reading = connection.parting = True
         self._pump(
@@ -265,8 +265,8 @@ class Path:
     def fills(
         self, *connections: Connection, most: float = 3.0, quiet: float | None = None
     ) -> bool:
-        """Write pending bytes on *lines*, reading nothing, until all are written or no more are
-        accepted; whether it is the latter.
+        """Write pending bytes on *connections*, reading nothing, until all are written or no more
+        are accepted; whether it is the latter.
         """
         quiet = quiet or (0.1 if self.plan.quick else 0.25)
         for connection in connections:

@@ -1,6 +1,6 @@
 """Robust I/O over TLS for a scene's programs, and the records that each write carries.
 
-What is inside an encrypted record only its two ends know. OpenSSL reports each message that it
+Only the two ends know the content of an encrypted record. OpenSSL reports each message that it
 writes to a callback (SSL_CTX_set_msg_callback(3)), which the ssl module has for debugging; it is
 set on the context here.
 """

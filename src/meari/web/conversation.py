@@ -60,7 +60,7 @@ class Conversation(Protocol):
         self.within: float | None = REQUEST  # a browser may connect ahead of time
 
     def receive(self, data: bytes, /) -> bytes:
-        if self._last:  # what follows the last request is discarded
+        if self._last:  # bytes behind the last request are discarded
             return b""
         if not self._parser.started:
             self._began = time.monotonic()

@@ -54,7 +54,7 @@ class Response:
 
 
 def error(status: int, reason: str, request: Request | None, *more: tuple[str, str]) -> Response:
-    """A page that says why, and shows the request; *more* are headers."""
+    """An error page with the reason and the request; *more* are headers."""
     phrase = HTTPStatus(status).phrase
     shown = "" if request is None else f"<p><code>{escape(line(request))}</code></p>"
     body = (

@@ -2,8 +2,8 @@
 
 httptools does the parsing: llhttp, the parser of Node.js, which is strict. It rejects bare LF,
 whitespace before a colon, folded headers, Content-Length beside Transfer-Encoding, lengths and
-chunk sizes that are not plain numbers. Rejected here is what it lets pass: see _fault(). Lengths
-are limited here too.
+chunk sizes that are not plain numbers. Faults that it accepts are rejected here (_fault()), and
+lengths are limited here.
 
 Example: a request arrives in two segments.
 
@@ -172,7 +172,7 @@ class RequestParser:
 
 
 def _fault(request: Request) -> HttpError | None:
-    """What llhttp lets pass, and is rejected."""
+    """The fault of a request that llhttp accepts; None if there is none."""
     if request.version not in ("1.0", "1.1"):
         return HttpError(505, "the version of HTTP is not known")
     hosts = request.values(b"host")
