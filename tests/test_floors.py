@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "meari"
 FLOORS = [
     {"errors", "address", "limits", "units", "histogram", "stream", "wire"},
-    {"sockets", "rio", "stop", "events", "child", "tls_context", "certificates"},
+    {"sock_diag", "sockets", "rio", "stop", "events", "child", "tls_context", "certificates"},
     {"net", "listeners", "unix", "channel"},
     {"engines", "client", "check", "explain", "web"},
     {"supervisor", "server", "writer", "testing", "report"},

@@ -13,6 +13,7 @@ import termios
 import typing
 from dataclasses import dataclass
 
+from . import sock_diag
 from .address import Address
 from .errors import LocalError
 
@@ -21,8 +22,6 @@ _UCRED = struct.Struct("3i")  # struct ucred of <sys/socket.h>: process, user an
 # struct tcp_info: bytes, 32-bit numbers, some of 64 bits, and 32-bit ones again, as far as the
 # window. Newer kernels add to its end; what an older one does not fill in is 0.
 _LAYOUT = struct.Struct("8B24I4Q6I4Q2I2Q4I")
-
-_SYN_RECV = "03"  # of <net/tcp_states.h>
 
 
 def unsent(sock: socket.socket) -> int:
@@ -190,15 +189,7 @@ def tcp_info(sock: socket.socket) -> TcpInfo:
 
 
 def half_open(family: int, port: int) -> bool:
-    """True if /proc/net/tcp shows a connection to the local *port* in SYN_RECV (proc(5)).
-
-    False if it cannot be read.
-    """
-    name = "/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp"
-    local = f":{port:04X}"
-    with contextlib.suppress(OSError), open(name) as table:
-        for line in table:
-            fields = line.split(None, 4)
-            if fields[3] == _SYN_RECV and fields[1].endswith(local):
-                return True
+    """True if a connection to the local *port* is in SYN_RECV. False if the kernel does not say."""
+    with contextlib.suppress(OSError):
+        return any(sock_diag.sockets(family, ("SYN_RECV",), port))
     return False

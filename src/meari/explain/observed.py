@@ -16,10 +16,11 @@ import time
 import typing
 from collections.abc import Collection
 
+from ..sock_diag import STATES
 from ..sockets import tcp_info, unsent
 from .recorded import RecordedSocket
 from .row import Entry, Record, Row, View
-from .table import STATES, WITH_FIN, table
+from .table import WITH_FIN, table
 
 T = typing.TypeVar("T")
 
