@@ -47,6 +47,10 @@ class Poller(typing.Protocol):
     def poll(self, timeout: int | None, /) -> list[tuple[int, int]]: ...
 
 
+# Waits until a socket is ready for a mask (True), or another descriptor, if given, can be read.
+Wait = Callable[[int, float | None, int | None], bool]
+
+
 class Readiness:
     """Waits with poll(2) until *sock* is ready, or one of some other descriptors.
 
@@ -88,7 +92,7 @@ class Rio:
         *,
         deadline: float | None = None,
         stop: Stop | None = None,
-        wait: Callable[[int, float | None], None] | None = None,
+        wait: Wait | None = None,
         layer: Layer | None = None,
         poll: Callable[[], Poller] = select.poll,
     ) -> None:
@@ -223,7 +227,7 @@ class Rio:
 
     def _recv_ready(self, size: int) -> bytes:
         while True:
-            self._wait(select.POLLIN, self.deadline)
+            self._wait(select.POLLIN, self.deadline, None)
             with contextlib.suppress(BlockingIOError):  # poll(2), BUGS: readiness may be spurious
                 return self.sock.recv(size, socket.MSG_DONTWAIT)
 
@@ -248,7 +252,7 @@ class Rio:
         while self._waits():
             with contextlib.suppress(BlockingIOError):
                 return self.sock.send(data, socket.MSG_DONTWAIT)
-            self._wait(select.POLLOUT, self.deadline)
+            self._wait(select.POLLOUT, self.deadline, None)
         return self.sock.send(data)
 
     def sendfile(self, fd: int, offset: int, count: int) -> None:
@@ -272,7 +276,7 @@ class Rio:
                 try:
                     sent = os.sendfile(self.sock.fileno(), fd, offset, min(count, 1 << 30))
                 except BlockingIOError:
-                    self._wait(select.POLLOUT, self.deadline)
+                    self._wait(select.POLLOUT, self.deadline, None)
                     continue
                 if not sent:
                     raise OSError(errno.EIO, _SHORT)
@@ -282,22 +286,34 @@ class Rio:
 
     # Waiting
 
+    def wait(self, *, reads: bool, watch: int | None) -> bool:
+        """Wait until the connection can be read, or is reset (True); or until *watch* can be read.
+        Without *reads* only a reset counts.
+
+        Raises what a read raises.
+        """
+        if reads and self._buffer:
+            return True
+        return self._wait(select.POLLIN if reads else 0, self.deadline, watch)
+
     def _waits(self) -> bool:
         """True if waits have to be ours rather than the kernel's."""
         return self._patient or self.deadline is not None or self.stop is not None
 
-    def _until_ready(self, mask: int, deadline: float | None) -> None:
-        """Wait until the socket is ready.
+    def _until_ready(self, mask: int, deadline: float | None, watch: int | None) -> bool:
+        """Wait until the socket is ready, or *watch*.
 
         Raises Stopped or DeadlineError, the stop first, both before readiness.
         """
         left = None if deadline is None else deadline - time.monotonic()
-        stop = () if self.stop is None else (self.stop.fileno(),)
-        ready = self._readiness.wait(mask, left, stop)
-        if stop and stop[0] in ready:
+        stop = -1 if self.stop is None else self.stop.fileno()
+        others = tuple(fd for fd in (stop, watch) if fd is not None and fd >= 0)
+        ready = self._readiness.wait(mask, left, others)
+        if stop in ready:
             raise Stopped("stopped")
-        if left is not None and (left <= 0 or self.sock.fileno() not in ready):
+        if left is not None and (left <= 0 or not ready):
             raise DeadlineError("the deadline passed")
+        return self.sock.fileno() in ready
 
     # Ending
 

@@ -1,14 +1,16 @@
 """One loop on epoll(7) for all clients (CS:APP 12.2, echoservers.c): the default engine.
 
-A connection is in one of four states. Each state watches for one thing:
+A connection is in one of five states. Each state watches for one thing:
 
     READING     data to read; it passes through the protocol and back in the same round
     WRITING     space in the send buffer: output is pending, and nothing is read until it is sent
     SPLICING    data to read, in bulk: it is echoed through a pipe by splice(2), without copying
     LINGERING   the peer's FIN, after ours: received bytes are discarded meanwhile, up to a limit
+    PAUSED      a reset: the protocol waits for something else than its peer
 
     accept -> READING <-> WRITING          n bytes of output did not fit; all of them are sent
               READING <-> SPLICING         a reflecting connection filled a read; a small piece came
+              READING, WRITING <-> PAUSED  the protocol wants no data for now, and then some
               READING, WRITING -> closed   the peer has sent its FIN, and all output is sent
               READING, WRITING -> LINGERING -> closed    this end closes first
 
@@ -169,6 +171,8 @@ class _Loop:
                 if self.connections.open.get(fd) is c:
                     self.connections.fail(c, error)
                 raise
+        elif (c := self.connections.watches.take(fd)) is not None:
+            self.connections.ready(c, at)
         elif self.acceptor.is_listener(fd):
             for sock, peer, service in self.acceptor.arrivals(fd):
                 self.connections.admit(sock, peer, service, at)

@@ -20,7 +20,7 @@ _SHORT = "the file is shorter than what was to be sent of it"
 # Bytes of the first read.
 FIRST = 4096
 # The states of a connection (event.py).
-READING, WRITING, SPLICING, LINGERING = range(4)
+READING, WRITING, SPLICING, LINGERING, PAUSED = range(5)
 
 
 def size(out: bytes | memoryview | Span) -> int:
@@ -72,6 +72,7 @@ class Open(Connection):
         "sock",
         "state",
         "until",
+        "watch",
     )
 
     def __init__(self, sock: socket.socket, peer: Address, events: Events, now: float) -> None:
@@ -86,6 +87,7 @@ class Open(Connection):
         self.ending = False
         # The peer's FIN has been received.
         self.ended = False
+        self.watch: int | None = None  # what its protocol waits for (Watches)
         self.until = math.inf  # when lingering is over, or the protocol's wake() is due
         self.kind, self.detail = Kind.CLOSED, ""
         self.state = READING

@@ -29,11 +29,24 @@ class Pipe:
                 fcntl.fcntl(self._ends[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         return True
 
-    @property
-    def ends(self) -> tuple[int, int]:
-        """The descriptors to read and to write; after open()."""
+    def reflect(self, fd: int) -> tuple[int, bytes]:
+        """Write back what has been received on *fd*, without copying it (splice(2)); how many bytes
+        that was, and those of them that the peer does not accept now, at most one pipe full.
+
+        After open(). Afterwards the pipe is empty, or dropped. Raises OSError.
+        """
         assert self._ends is not None
-        return self._ends
+        source, sink = self._ends
+        n = sent = 0
+        try:
+            with contextlib.suppress(BlockingIOError):
+                n = os.splice(fd, sink, PIPE_SIZE, flags=os.SPLICE_F_NONBLOCK)
+                sent = os.splice(source, fd, n, flags=os.SPLICE_F_NONBLOCK) if n else 0
+            return n, os.read(source, n - sent) if sent < n else b""
+        except (OSError, MemoryError):
+            if n:
+                self.drop()
+            raise
 
     def drop(self) -> None:
         """Close the pipe with the bytes in it: they must reach no other connection."""

@@ -73,16 +73,19 @@ class Patience:
         self._stop: Stop | None = loop.stop
         self._stopping: Stop | None = None
 
-    def wait(self, mask: int, deadline: float | None) -> None:
-        """Wait until the socket is ready for *mask*, or *deadline*: what a Rio calls.
+    def wait(self, mask: int, deadline: float | None, watch: int | None) -> bool:
+        """Wait until the socket is ready for *mask* (True), *watch* can be read, or *deadline*:
+        what a Rio calls.
 
         Raises DeadlineError, Stopped or _Idle for a read that is given up, and _MustReset.
         """
         while True:
             until, over = self._until(mask, deadline)
-            if self._watch(mask, until):
+            ready = self._watch(mask, until, watch)
+            if not mask or self._sock.fileno() in ready:
                 self.moved = time.monotonic()
-                return
+            if self._sock.fileno() in ready or watch in ready:
+                return self._sock.fileno() in ready
             if time.monotonic() >= until:  # and nothing was ready at the last look
                 if until != deadline:
                     self.moved = time.monotonic()  # output that is written now has its own time
@@ -95,11 +98,13 @@ class Patience:
                     # alone, and with it the protocol and the file that it has open.
                     del over
 
-    def _watch(self, mask: int, until: float) -> bool:
-        """True if the socket is ready by *until*; False also after another event was handled."""
+    def _watch(self, mask: int, until: float, watch: int | None = None) -> list[int]:
+        """What is ready by *until*, of the socket and *watch*; nothing also after another event was
+        handled.
+        """
         stop = -1 if self._stop is None else self._stop.fileno()
         loop = -1 if self._loop is None else self._loop.poller.fileno()
-        others = tuple(fd for fd in (stop, loop) if fd >= 0)
+        others = tuple(fd for fd in (stop, loop, watch) if fd is not None and fd >= 0)
         ready = self._readiness.wait(mask, min(until, self._events.due) - time.monotonic(), others)
         if stop in ready and self._stop is not None:
             # A set stop is always ready: it is watched no more.
@@ -108,7 +113,7 @@ class Patience:
         if loop in ready and self._loop is not None:
             self._loop.look()
         self._events.tick()
-        return self._sock.fileno() in ready
+        return ready
 
     def _cut(self) -> float:
         """The drain limit, once there is one."""
@@ -126,7 +131,7 @@ class Patience:
             if time.monotonic() >= deadline:
                 raise DeadlineError("the deadline passed")
             found.append((deadline, DeadlineError("the deadline passed")))
-        if (idle := self._limits.idle) is not None:
+        if (idle := self._limits.idle) is not None and mask:
             late = _Idle(f"idle for {idle:g} s")
             over = (
                 late
@@ -151,7 +156,7 @@ class Patience:
         until, last = time.monotonic() + LINGER, time.monotonic() + patient
         with contextlib.suppress(OSError):
             while not ended and (now := time.monotonic()) < min(until, self._cut()):
-                if self._watch(select.POLLIN, min(until, self._cut())):
+                if self._sock.fileno() in self._watch(select.POLLIN, min(until, self._cut())):
                     ended = not self._sock.recv(65536, socket.MSG_DONTWAIT)
                 elif unsent(self._sock) and now < last:
                     until = min(time.monotonic() + LINGER, last)
@@ -173,6 +178,10 @@ def converse(rio: Rio, connection: Connection, protocol: Protocol) -> None:
     quiet: MeariError | None = None
     while not protocol.done:
         try:
+            waits = protocol.watch is not None or not protocol.reads
+            if waits and not rio.wait(reads=protocol.reads, watch=protocol.watch):
+                _say(rio, protocol, protocol.ready())
+                continue
             data = rio.read()
         except (Stopped, _Idle) as late:
             quiet = late

@@ -6,7 +6,7 @@ poller watching for what that state needs; or closed, with one event reported.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import math
 import os
 import select
@@ -23,10 +23,11 @@ from ..net import kernel
 from ..sockets import reset, unsent, waits
 from ..wire.protocol import Service, Span
 from .acceptor import MOST_WATCHED, Acceptor, capacity
-from .opened import FIRST, LINGERING, READING, SPLICING, WRITING, Open, rest, send, size
-from .pipe import PIPE_SIZE, Pipe
+from .opened import FIRST, LINGERING, PAUSED, READING, SPLICING, WRITING, Open, rest, send, size
+from .pipe import Pipe
 from .serving import LINGER, NOT_TAKEN, QUIET
 from .sweep import Sweep
+from .watches import Watches
 
 _IN = select.EPOLLIN
 _READ = _IN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
@@ -65,8 +66,9 @@ class Connections:
         self.lean = False
         # One pipe for all: it is empty between two turns.
         self._pipe = Pipe()
-        # By state: READING, WRITING, SPLICING, LINGERING.
-        self.handlers = (self.read, self.flush, self.splice, self.linger)
+        self.watches = Watches(poller)
+        # By state: READING, WRITING, SPLICING, LINGERING, PAUSED.
+        self.handlers = (self.read, self.flush, self.splice, self.linger, self.hung_up)
 
     def close_all(self) -> None:
         """Close the listeners and reset every connection."""
@@ -82,7 +84,8 @@ class Connections:
         try:
             c.protocol = protocol = service(c)
             # A protocol that lacks an attribute fails here, and alone.
-            reflects, _ = protocol.reflects, (protocol.within, protocol.done, protocol.error)
+            reflects = protocol.reflects
+            _ = protocol.within, protocol.reads, protocol.watch, protocol.done, protocol.error
             c.connected()
             self.acceptor.admitted()
             out = protocol.start()
@@ -146,32 +149,19 @@ class Connections:
         return True
 
     def splice(self, c: Open, fd: int, _mask: int, at: float) -> None:
-        """Echo what has been received through the pipe, without copying it (splice(2)).
+        """Echo what has been received through the pipe.
 
-        Afterwards the pipe is empty, or dropped. Bytes that the peer does not accept now are read
-        out of it, at most one pipe full; the connection is not read until they are sent. A small
-        piece, the FIN, or urgent data (before which splice stops) returns it to READING.
+        The connection is not read until what the peer does not accept now is sent. A small piece,
+        the FIN, or urgent data (before which splice stops) returns it to READING.
         """
         if not self._pipe.open():
             self._read_again(c)
             return
-        source, sink = self._pipe.ends
-        n = sent = 0
-        left = b""
         try:
-            with contextlib.suppress(BlockingIOError):
-                n = os.splice(fd, sink, PIPE_SIZE, flags=os.SPLICE_F_NONBLOCK)
-                sent = os.splice(source, fd, n, flags=os.SPLICE_F_NONBLOCK) if n else 0
-            if sent < n:
-                left = os.read(source, n - sent)
+            n, left = self._pipe.reflect(fd)
         except OSError as error:
-            if n:
-                self._pipe.drop()
             self.fail(c, error)
             return
-        except MemoryError:
-            self._pipe.drop()
-            raise
         if n:
             c.moved = at
             # As in loop(): only the first message after a report is passed on.
@@ -232,17 +222,23 @@ class Connections:
         elif c.ending:
             self.half_close(c, at)
         else:
-            if c.state == WRITING:
+            if c.state == WRITING or c.protocol.reads is (c.state == PAUSED):
+                c.moved = at
                 self._read_again(c)
             if (within := c.protocol.within) is None:
                 c.until = math.inf
             else:
                 c.until = at + within
                 self.sweep.by(c.until)
+                self.watches.add(c)
 
     def _read_again(self, c: Open) -> None:
-        """To READING; data that has arrived meanwhile is reported at once."""
+        """To READING; data that has arrived meanwhile is reported at once. Or to PAUSED."""
         fd = c.sock.fileno()
+        if not c.protocol.reads:
+            c.state = PAUSED
+            self.poller.modify(fd, 0)  # but for EPOLLHUP and EPOLLERR
+            return
         c.state = READING
         if c.protocol.reflects:
             self.mirrors[fd] = c
@@ -266,6 +262,13 @@ class Connections:
             return
         c.left = b""
         self.ask(c, c.protocol.more, at)
+
+    def ready(self, c: Open, at: float) -> None:
+        """What the protocol waits for is ready. Pending output comes first: it is watched again
+        then.
+        """
+        if c.state in (READING, PAUSED):
+            self.ask(c, c.protocol.ready, at)
 
     def ask(self, c: Open, call: Callable[[], bytes | Span], at: float) -> None:
         """Send the output that *call*, a method of the protocol, returns."""
@@ -311,6 +314,12 @@ class Connections:
         else:
             self.close(c)
 
+    def hung_up(self, c: Open, _fd: int, mask: int, _at: float) -> None:
+        """PAUSED: only a reset matters."""
+        if mask & (select.EPOLLHUP | select.EPOLLERR):
+            error = c.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
+            self.fail(c, OSError(error, os.strerror(error)))
+
     def fail(self, c: Open, error: Exception) -> None:
         """Reset the connection, so that the peer does not take it for the end of the stream."""
         reason = error.strerror if isinstance(error, OSError) else None
@@ -325,6 +334,7 @@ class Connections:
         fd = c.sock.fileno()
         self.open.pop(fd, None)
         self.mirrors.pop(fd, None)
+        self.watches.forget(c)
         how(c.sock)
         # A protocol that knows its connection would live on, with the file that it has open. A
         # refused connection has none.
@@ -351,7 +361,8 @@ class Connections:
             if c.state == SPLICING:
                 self._read_again(c)
             c.size = min(c.size, FIRST)
-            self.poller.modify(fd, _WRITE if c.state == WRITING else _READ)
+            if c.state != PAUSED:
+                self.poller.modify(fd, _WRITE if c.state == WRITING else _READ)
 
     def check_limits(self, c: Open, at: float) -> float:
         """Apply the time limits to one connection; the time of its next check."""
@@ -366,9 +377,9 @@ class Connections:
                     c.until = at + LINGER
             return min(c.until, self.cut)
         reads = c.state in (READING, SPLICING)
-        idle = math.inf if self.limits.idle is None else c.moved + self.limits.idle
+        idle = c.moved + (self.limits.idle or math.inf) if c.state != PAUSED else math.inf
         quiet = c.moved + QUIET if self.cut < math.inf and reads else math.inf
-        wake = c.until if c.state == READING else math.inf
+        wake = c.until if c.state in (READING, PAUSED) else math.inf
         if at >= self.cut:
             self.abort(c, Kind.CUT, "")
         elif at >= wake:

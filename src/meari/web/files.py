@@ -17,6 +17,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ..errors import LocalError
 from ..wire.http import Request
+from ..wire.protocol import Connection
 from .response import File, Response, error
 
 _INDEX = b"index.html"
@@ -35,7 +36,7 @@ class Files:
         self._root = os.fsencode(os.path.realpath(root))
         self._listing = listing
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request, _connection: Connection) -> Response:
         if request.method not in ("GET", "HEAD"):
             return error(405, "this server has GET and HEAD only", request, ("Allow", "GET, HEAD"))
         path = _path(request.target)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from html import escape
 from http import HTTPStatus
+from typing import Literal
 
 from ..wire.http import Request
 
 _NO_BODY = frozenset({204, 304})
+_STATUSES = frozenset(HTTPStatus)
 
 
 class File:
@@ -25,7 +27,9 @@ class File:
 
 @dataclass(slots=True)
 class Response:
-    """*body* are bytes, or (*file*, *offset*, *count*) a part of a file."""
+    """*body* are bytes, or (*file*, *offset*, *count*) a part of a file. Of an Exchange it is only
+    a head: the body has *count* bytes, or ends as *framing* says.
+    """
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -33,19 +37,27 @@ class Response:
     file: File | None = None
     offset: int = 0
     count: int = 0
+    framing: Literal["length", "chunked", "close"] = "length"
 
     @property
     def length(self) -> int:
         """Bytes of the body."""
-        return self.count if self.file is not None else len(self.body)
+        return len(self.body) or self.count
+
+    @property
+    def has_body(self) -> bool:
+        """False for a status that has none."""
+        return self.status not in _NO_BODY
 
     def head(self, *, keep_alive: bool, version: str) -> bytes:
         """The status line and the headers, for a request of *version*."""
-        lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}"]
+        lines = [f"HTTP/1.1 {self.status} {phrase(self.status)}"]
         lines += [f"Date: {formatdate(usegmt=True)}", "Server: meari"]
         lines += [f"{name}: {value}" for name, value in self.headers]
-        if self.status not in _NO_BODY:
+        if self.has_body and self.framing == "length":
             lines.append(f"Content-Length: {self.length}")
+        elif self.has_body and self.framing == "chunked" and version == "1.1":
+            lines.append("Transfer-Encoding: chunked")
         if not keep_alive:
             lines.append("Connection: close")
         elif version == "1.0":
@@ -55,14 +67,19 @@ class Response:
 
 def error(status: int, reason: str, request: Request | None, *more: tuple[str, str]) -> Response:
     """An error page with the reason and the request; *more* are headers."""
-    phrase = HTTPStatus(status).phrase
+    title = f"{status} {phrase(status)}"
     shown = "" if request is None else f"<p><code>{escape(line(request))}</code></p>"
     body = (
-        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{status} {phrase}</title>"
-        f"<h1>{status} {phrase}</h1><p>{escape(reason)}</p>{shown}</html>\n"
+        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{title}</title>"
+        f"<h1>{title}</h1><p>{escape(reason)}</p>{shown}</html>\n"
     )
     headers = [("Content-Type", "text/html; charset=utf-8"), *more]
     return Response(status, headers, body.encode("utf-8"))
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status; "" for one without."""
+    return HTTPStatus(status).phrase if status in _STATUSES else ""
 
 
 def line(request: Request) -> str:

@@ -88,6 +88,8 @@ class Layered(Protocol):
         "_started",
         "done",
         "error",
+        "reads",
+        "watch",
         "within",
     )
 
@@ -109,6 +111,7 @@ class Layered(Protocol):
         self.done = False
         self.error: Exception | None = None
         self.within: float | None = layer.within
+        self.reads, self.watch = protocol.reads, protocol.watch
 
     def start(self) -> bytes:
         return self._output()
@@ -158,6 +161,11 @@ class Layered(Protocol):
             self._layer.send(self._protocol.wake())
         return self._output()
 
+    def ready(self) -> bytes:
+        if not self._closed:
+            self._layer.send(self._protocol.ready())
+        return self._output()
+
     def eof(self) -> bytes:
         self._layer.eof()
         self._finish(self._protocol.eof)
@@ -187,6 +195,7 @@ class Layered(Protocol):
             out = layer.take()
         self.error = layer.error or protocol.error
         self.done = self._last or layer.error is not None
+        self.reads, self.watch = protocol.reads, protocol.watch
         self.within = (
             layer.within if layer.within is not None or not self._started else protocol.within
         )

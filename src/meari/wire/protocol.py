@@ -8,6 +8,7 @@ it asks for a call of wake() in a number of seconds, and the engine keeps the ti
     data     ->  receive(data)                   the output that answers it
     drained  ->  more(), until it returns b""    the next piece of a long output
     within   ->  wake()                          no other call came for so many seconds
+    watch    ->  ready()                         a descriptor of the protocol's own can be read
     FIN      ->  eof()                           the peer's end; the last output
     our end  ->  close()                         the idle limit, or the drain after a stop
 
@@ -47,6 +48,12 @@ class Protocol(typing.Protocol):
     error: Exception | None = None
     # Seconds from the last call until wake() is due; None: never.
     within: float | None = None
+    # Only together with `within`. False: nothing is read for now; neither the idle limit nor a
+    # drain ends the connection before it is read again, or the drain limit has come.
+    reads: bool = True
+    # Only together with `within`. A descriptor: once it can be read, ready() is called. An epoll
+    # stands for several. The protocol owns it.
+    watch: int | None = None
     # receive() returns what it is given, each read is a message, and the end never comes from here.
     # An engine may then echo by itself, and counts the messages; else receive() calls
     # Connection.received().
@@ -66,6 +73,10 @@ class Protocol(typing.Protocol):
 
     def wake(self) -> bytes:
         """Return output now that `within` seconds have passed: a ping, or a last one and `done`."""
+        return b""
+
+    def ready(self) -> bytes:
+        """Return output now that `watch` can be read."""
         return b""
 
     def eof(self) -> bytes:
