@@ -1,4 +1,4 @@
-"""The process that writes the events of all others to one output, as text or as JSON.
+"""The process that writes the events of all others to one output.
 
 It is a process of its own because writing may wait: standard output may be a full pipe, a stopped
 terminal or a slow disk, and a name lookup may take seconds. The processes that hand events over
@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection
 from .address import Address
 from .child import Child
 from .events import A_SECOND, Event, Events, Kind
-from .report.events import attributes, plain, text
+from .report.events import FORMS, Form, plain, text
 from .stop import milliseconds
 
 _NAMES = 4096  # kept
@@ -85,7 +85,8 @@ class Names:
 
 class Writer:
     """Reads events from the pipe *fd* until every process that can write to it is gone; writes them
-    to *out*.
+    to *out* in a *form*; in the form "common", which has requests only, other events are written to
+    standard error as text.
 
     *dropped* is the eventfd(2) in which they count what the pipe did not take: read here, after the
     pipe, so that it is reported also when no other event follows.
@@ -97,13 +98,13 @@ class Writer:
         dropped: int,
         out: int,
         *,
-        as_json: bool,
+        form: Form,
         verbose: bool,
         omit: Collection[Kind],
         resolve: bool,
     ) -> None:
         self._in, self._dropped, self._out = fd, dropped, out
-        self._as_json = as_json
+        self._form = form
         self._omit = omit
         self.names = Names()
         self._who: Callable[[Address], str] = self.names if resolve else plain
@@ -137,19 +138,21 @@ class Writer:
     def _print(self, event: Event) -> None:
         if event.kind in self._omit:
             return
-        line = json.dumps(attributes(event, self._who)) if self._as_json else text(event, self._who)
+        aside = self._form == "common" and event.kind is not Kind.REQUEST
+        make = text if aside else FORMS[self._form]
         # Closed, or a full disk: the line is lost, the echo goes on.
         with contextlib.suppress(OSError):
-            self._write(line.encode() + b"\n")
+            _write(2 if aside else self._out, make(event, self._who).encode() + b"\n")
 
-    def _write(self, left: bytes) -> None:
-        while left:
-            try:
-                left = left[os.write(self._out, left) :]
-            except BlockingIOError:  # a process that shares standard output made it non-blocking
-                poller = select.poll()
-                poller.register(self._out, select.POLLOUT)
-                poller.poll()
+
+def _write(fd: int, left: bytes) -> None:
+    while left:
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:  # a process that shares the output made it non-blocking
+            poller = select.poll()
+            poller.register(fd, select.POLLOUT)
+            poller.poll()
 
 
 class Pipe:
@@ -218,7 +221,7 @@ class WriterProcess:
         self,
         out: int,
         *,
-        as_json: bool = False,
+        form: Form = "text",
         verbose: bool = False,
         omit: Collection[Kind] = (),
         resolve: bool = False,
@@ -232,7 +235,7 @@ class WriterProcess:
                 read,
                 dropped,
                 out,
-                as_json=as_json,
+                form=form,
                 verbose=verbose,
                 omit=omit,
                 resolve=resolve,

@@ -14,7 +14,7 @@ import click
 from ..engines import ENGINES
 from ..errors import ListenError, MeariError
 from ..events import Events, Kind
-from ..report.events import escape
+from ..report.events import Form, escape
 from ..server import Server
 from ..writer import WriterProcess
 from . import say
@@ -43,7 +43,7 @@ def run(
     command: str,
     make: Callable[[Events], Server],
     *,
-    as_json: bool,
+    form: Form,
     verbose: bool,
     omit: Collection[Kind],
     resolve: bool = False,
@@ -57,7 +57,7 @@ def run(
     if sys.stdout is None:  # closed at the start: events are discarded
         events, writer = Events(), None
     else:
-        writer = WriterProcess(1, as_json=as_json, verbose=verbose, omit=omit, resolve=resolve)
+        writer = WriterProcess(1, form=form, verbose=verbose, omit=omit, resolve=resolve)
         # So that its sums reach the writer within the writer's interval.
         events = Events(writer.hand, verbose=verbose, second=0.8)
     try:

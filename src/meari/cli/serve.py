@@ -12,6 +12,7 @@ import click
 from ..address import Address
 from ..events import Event, Events, Kind
 from ..limits import Limits
+from ..report.events import Form
 from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
@@ -260,7 +261,8 @@ def command(
         return server
 
     omit = _QUIET if quiet else ()
-    return run("serve", make, as_json=as_json, verbose=verbose, omit=omit, resolve=resolve)
+    form: Form = "json" if as_json else "text"
+    return run("serve", make, form=form, verbose=verbose, omit=omit, resolve=resolve)
 
 
 def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:

@@ -33,3 +33,17 @@ class Sizes(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
                 f"{value!r}: a size is from 1 byte to 1 GiB, and a range goes upward", param, ctx
             )
         return sizes[0], sizes[-1]
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A number of bytes; K, M and G are powers of 1,024."""
+
+    name = "size"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        found = _FORM.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a size: 65536, 64K, 10M, 1G", param, ctx)
+        return int(found[1]) * _UNITS[found[2].upper()]

@@ -1,13 +1,20 @@
-"""Events as text, in the book's words, and as JSON with OpenTelemetry's names."""
+"""Events as text, in the book's words; as JSON with OpenTelemetry's names; requests in the Common
+Log Format.
+"""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Literal
 
 from ..address import Address
 from ..events import Event, Kind
 from ..units import amount, duration, size
+
+Form = Literal["text", "json", "common"]
 
 _WARNINGS = frozenset(
     {Kind.FAILED, Kind.REFUSED, Kind.CUT, Kind.WAITING, Kind.PAUSED, Kind.DROPPED}
@@ -122,3 +129,23 @@ def _socket(end: str, address: Address) -> dict[str, object]:
         return found | {"network.local.address": address.host}
     uid = int((address.host or "uid 0").split()[1])
     return found | {"meari.peer.uid": uid, "meari.peer.pid": address.port}
+
+
+def json_line(event: Event, name: Callable[[Address], str] = plain) -> str:
+    return json.dumps(attributes(event, name))
+
+
+def common(event: Event, _name: Callable[[Address], str] = plain) -> str:
+    """A request in the Common Log Format of web servers, in local time."""
+    line, _, status = escape(event.detail).rpartition(" ")
+    peer = event.peers[0]
+    host = "-" if peer.scheme == "unix" else peer.host
+    at = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(event.time))
+    return f"{host} - - [{at}] {line} {status} {event.bytes or '-'}"
+
+
+FORMS: dict[Form, Callable[[Event, Callable[[Address], str]], str]] = {
+    "text": text,
+    "json": json_line,
+    "common": common,
+}

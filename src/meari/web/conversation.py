@@ -45,6 +45,7 @@ class Conversation(Protocol):
         "_last",
         "_limit",
         "_log",
+        "_own",
         "_parser",
         "_paused",
         "_rate",
@@ -80,6 +81,7 @@ class Conversation(Protocol):
         self._response: Response | None = None  # its answer, sent at its END
         self._exchange: Exchange | None = None  # or this makes its answer
         self._due = math.inf  # when the exchange is woken
+        self._own = False  # that is what the next wake() is for
         self._size = -1  # bytes of the exchange's response that are sent; -1: not even its head
         self._sending: Response | None = None  # whose file is still to be sent
         self._sent: Response | None = None  # whose file is being sent
@@ -121,7 +123,7 @@ class Conversation(Protocol):
         """The request is not complete in time; or the first has not begun; or the exchange is to be
         woken.
         """
-        if self._exchange is not None and time.monotonic() >= self._due:
+        if self._exchange is not None and self._own:
             return self._ask(self._exchange.wake) or self._next()
         if self._exchange is None and not self._parser.started:
             self._last = self.done = True
@@ -139,7 +141,7 @@ class Conversation(Protocol):
     def _next(self) -> bytes:
         """The next output, as far as what it answers has arrived; a body may follow by more()."""
         while self._items and (self._exchange is not None or not self._last):
-            if self._exchange is not None and not self._exchange.reads:
+            if self._exchange is not None and (self._complete or not self._exchange.reads):
                 break
             if out := self._take(self._items.popleft()):
                 return out
@@ -274,8 +276,9 @@ class Conversation(Protocol):
             self._since, self._paused = self._since + now - self._paused, None
         elif not self.reads and self._paused is None:
             self._paused = now
-        late = self._left() if self.reads else math.inf
-        self.within = min(late, max(0.0, self._due - now), 86400.0)
+        late, due = self._left() if self.reads else math.inf, max(0.0, self._due - now)
+        self._own = due <= late
+        self.within = min(late, due)
 
     def _left(self) -> float:
         """Seconds until the request has to be complete."""

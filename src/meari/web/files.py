@@ -20,6 +20,7 @@ from ..wire.http import Request
 from ..wire.protocol import Connection
 from .response import File, Response, error
 
+PROGRAMS = b"/cgi-bin/"
 _INDEX = b"index.html"
 _LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 
@@ -34,6 +35,7 @@ class Files:
         if not os.path.exists("/proc/self/fd"):
             raise LocalError("/proc is not mounted: it has the names of open files")
         self._root = os.fsencode(os.path.realpath(root))
+        self._programs = self._root.rstrip(b"/") + PROGRAMS  # what they are is not shown
         self._listing = listing
 
     def __call__(self, request: Request, _connection: Connection) -> Response:
@@ -69,8 +71,9 @@ class Files:
             return None
         file = File(fd)
         real = os.readlink(b"/proc/self/fd/%d" % fd)
-        inside = real == self._root or real.startswith(self._root.rstrip(b"/") + b"/")
-        return file if inside else None
+        inside = (real + b"/").startswith(self._root.rstrip(b"/") + b"/")
+        hidden = (real + b"/").startswith(self._programs)
+        return file if inside and not hidden else None
 
     def _directory(self, request: Request, path: bytes) -> Response:
         if not path.endswith(b"/"):

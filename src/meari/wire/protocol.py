@@ -108,12 +108,14 @@ class Connection:
         "peer",
         "reported",
         "reported_bytes",
+        "tls",
         "via",
     )
 
     def __init__(self, peer: Address, meter: Meter) -> None:
         self.peer = peer  # as announced, once something announced it
         self.via: Address | None = None  # the proxy that carried it here, then
+        self.tls: object | None = None  # the layer (tls.Tls), over TLS
         self.admitted = False  # a service has taken it
         self.messages = self.bytes = 0  # received, in all
         self.reported = self.reported_bytes = 0  # of those, reported by the meter

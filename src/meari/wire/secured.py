@@ -38,7 +38,7 @@ def secured(
     """
 
     def make(connection: Connection) -> Protocol:
-        tls = Tls(context, patience=patience, clock=clock)
+        connection.tls = tls = Tls(context, patience=patience, clock=clock)
         return Layered(tls, service(connection), connection, read)
 
     return make
