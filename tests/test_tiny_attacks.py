@@ -124,7 +124,7 @@ def test_what_cannot_be_is_one_clear_line(root: Path) -> None:
             ([str(root / "small")], "is a file"),
             ([str(root), "127.0.0.1", port], "held by process"),
             ([str(root), "tls://127.0.0.1:0"], "tls:// needs a certificate"),
-            ([str(root), "--cert", "x", "127.0.0.1:0"], "are of tls:// addresses"),
+            ([str(root), "--cert", "x", "127.0.0.1:0"], "are of tls:// and https:// addresses"),
             ([str(root), "nonsense:x"], "port"),
         ):
             done = run("tiny", *words)

@@ -1,5 +1,5 @@
 """Addresses as people write them: "7007", "host:7007", "[::1]:7007", each with tcp:// before it or
-not; tls://; "unix:/path".
+not; tls://; http:// and https://; "unix:/path".
 
 A port is one to five ASCII digits, 0 to 65535, and nothing else: int() would also take "+10", "1_0"
 and "²". A host is whatever getaddrinfo may know; it is not looked up here. No host is the wildcard.
@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from .errors import AddressError
 
 _PORT = re.compile(r"[0-9]{1,5}")  # re's \d, like int(), knows the digits of every script
-_SCHEMES = ("tcp", "tls", "unix")
+_SCHEMES = ("tcp", "tls", "http", "https", "unix")
+HTTP = ("http", "https")
+# Schemes over TLS.
+SECURE = ("tls", "https")
 _LONGEST = 107  # bytes of a Unix socket's name: sun_path of unix(7), and its final NUL
 
 

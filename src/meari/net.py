@@ -133,6 +133,7 @@ class Scheme:
 
 
 SCHEMES = {"tcp": Scheme(_by_name), "tls": Scheme(_by_name, _tls), "unix": Scheme(_by_path)}
+SCHEMES |= {"http": SCHEMES["tcp"], "https": SCHEMES["tls"]}
 
 
 def _look_up(seconds: float, call: Callable[[], T], address: Address) -> T:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from .address import Address
+from .address import HTTP, SECURE, Address
 from .child import Child, single_threaded
 from .engines import ENGINES
 from .engines.acceptor import MOST_WATCHED, SPARE, capacity
@@ -41,7 +41,8 @@ class Server:
     process, with `with` in a thread. The process engine, and *workers* event engines, run in
     processes of their own under a supervisor; with `with` the caller must have no other thread when
     it enters (LocalError). The file of a Unix socket has *mode*; it is removed at the end. *tls* is
-    the context of tls:// addresses (tls_context.py, server_context).
+    the context of tls:// and https:// addresses (tls_context.py, server_context). http:// and
+    https:// addresses have the service *http* (web/far_end.py), all others *service*.
 
     Raises UsageError for what cannot be (an unknown engine, workers of another than event, more
     connections than descriptors) and ListenError; nothing is left open then.
@@ -58,6 +59,7 @@ class Server:
         events: Events | None = None,
         mode: int = 0o600,
         tls: ssl.SSLContext | None = None,
+        http: Service | None = None,
     ) -> None:
         if engine not in ENGINES:
             raise UsageError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
@@ -80,11 +82,12 @@ class Server:
         self._workers = workers
         self._family = family
         self._mode = mode
-        self._tls = tls
-        if tls is None and any(
-            Address.parse(str(address)).scheme == "tls" for address in addresses
-        ):
-            raise UsageError("tls:// needs a certificate and its key")
+        self._tls, self._http = tls, http
+        schemes = {Address.parse(str(address)).scheme for address in addresses}
+        if tls is None and schemes & set(SECURE):
+            raise UsageError("tls:// and https:// need a certificate and its key")
+        if http is None and schemes & set(HTTP):
+            raise UsageError("http:// and https:// need a service of their own")
         self._events = events or Events()
         self._stop: Stop | None = None  # while it is open
         self._stopped = False  # perhaps before it was
@@ -182,11 +185,15 @@ class Server:
         )
 
     def _service_of(self, listener: Listener) -> Service:
-        if listener.address.scheme != "tls" or self._tls is None:
-            return self._service
+        scheme = listener.address.scheme
+        service = self._service
+        if scheme in HTTP and self._http is not None:
+            service = self._http
+        if scheme not in SECURE or self._tls is None:
+            return service
         from .wire.secured import secured
 
-        return secured(self._tls, self._service, clock=time.monotonic, read=first)
+        return secured(self._tls, service, clock=time.monotonic, read=first)
 
     def _divided(self) -> Limits:
         """The limits of each worker: its part of those for all."""

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .errors import UsageError
-from .wire.tls import ALPN
+from .wire.tls import ALPN, note_sni
 
 
 def server_context(
-    cert: str | None, key: str | None = None, client_ca: str | None = None
+    cert: str | None,
+    key: str | None = None,
+    client_ca: str | None = None,
+    *,
+    alpn: Sequence[str] = (),
 ) -> ssl.SSLContext:
     """A far end's: TLS 1.2 or later, with the chain and key of these PEM files.
 
     Without *cert* the caller adds a certificate. With *client_ca* a client has to show a
-    certificate that one of its authorities has signed. Raises UsageError.
+    certificate that one of its authorities has signed. *alpn* are protocols beside "echo". Raises
+    UsageError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Of TLS 1.2: a client could have us compute without end.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([*alpn, ALPN])
+    context.sni_callback = note_sni
     if cert is not None:
         _load(
             lambda: context.load_cert_chain(cert, key, password=_no_password),

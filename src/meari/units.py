@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+_SECONDS = {"ms": 1e-3, "us": 1e-6, "s": 1}
+
 
 def amount(n: int, thing: str) -> str:
     """ "1 message", "84,112 messages"."""
@@ -26,3 +30,13 @@ def size(count: float) -> str:
         if count >= 0.99995 * factor:
             return f"{count / factor:,.1f} {unit}"
     return amount(round(count), "byte")
+
+
+def parse_seconds(text: str) -> float | None:
+    """The seconds in "2", "0.5s", "200ms" or "50us"; None if it is no number of them."""
+    unit = next((unit for unit in _SECONDS if text.endswith(unit)), "")
+    try:
+        value = float(text.removesuffix(unit)) * _SECONDS.get(unit, 1)
+    except ValueError:
+        return None
+    return None if math.isnan(value) else value

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from ..address import Address, parse_port
+from ..address import HTTP, Address, parse_port
 from ..errors import AddressError
 
 F = typing.TypeVar("F", bound=Callable[..., typing.Any])
@@ -25,8 +25,10 @@ def families(command: F) -> F:
     return four(six(command))
 
 
-def parse_all(words: Sequence[str]) -> list[Address]:
-    """Every address in *words*, each one word or two (HOST PORT). Raises click.UsageError."""
+def parse_all(words: Sequence[str], *, http: bool = False) -> list[Address]:
+    """Every address in *words*, each one word or two (HOST PORT). Raises click.UsageError: also for
+    http:// and https://, without *http*.
+    """
     found: list[Address] = []
     rest = list(words)
     try:
@@ -38,6 +40,14 @@ def parse_all(words: Sequence[str]) -> list[Address]:
                 found.append(Address.parse(word))
     except AddressError as error:
         raise click.UsageError(str(error), click.get_current_context()) from None
+    context = click.get_current_context()
+    for address in found:
+        if address.scheme in HTTP and not http:
+            raise click.UsageError(
+                f"{address}: meari {context.info_name} does not speak HTTP; meari serve and meari"
+                " tiny do",
+                context,
+            )
     return found
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from types import FrameType
 
 import click
@@ -16,6 +16,7 @@ from ..errors import ListenError, MeariError
 from ..events import Events, Kind
 from ..report.events import Form, escape
 from ..server import Server
+from ..wire.protocol import Service
 from ..writer import WriterProcess
 from . import say
 from .holders import holders
@@ -37,6 +38,18 @@ connections_option = click.option(
 allow_option = click.option(
     "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
 )
+
+
+def admitted(allow: Sequence[str], service: Service) -> Service:
+    """*service* for the peers of the networks in *allow*; for all, if there are none.
+
+    Raises UsageError.
+    """
+    if not allow:
+        return service
+    from ..wire.allow import allowing, parse_network
+
+    return allowing([parse_network(text) for text in allow], service)
 
 
 def run(

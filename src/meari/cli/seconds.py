@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import click
 
-_UNITS = {"ms": 1e-3, "us": 1e-6, "s": 1}
+from ..units import parse_seconds
+
 _MOST = 1e9  # about 30 years: more is a mistake
 
 
@@ -23,13 +22,8 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     def convert(
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        text = str(value)
-        unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
-        try:
-            seconds = float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
-        except ValueError:
-            seconds = math.nan
-        if not (0 < seconds <= _MOST or (self._zero and seconds == 0)):
+        seconds = parse_seconds(str(value))
+        if seconds is None or not (0 < seconds <= _MOST or (self._zero and seconds == 0)):
             self.fail(
                 f"{value!r} is not a number of seconds"
                 f" {'from' if self._zero else 'above'} 0 to 1,000,000,000",

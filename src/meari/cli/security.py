@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from ..address import Address
+from ..address import SECURE, Address
 from ..net import Endpoint, resolve
 from . import say
 
@@ -88,27 +88,32 @@ def server_tls(
     Raises click.UsageError, UsageError.
     """
     context = click.get_current_context()
-    if not any(address.scheme == "tls" for address in asked):
+    schemes = {address.scheme for address in asked} & set(SECURE)
+    if not schemes:
         if cert or key or client_ca or self_signed:
             raise click.UsageError(
-                "--cert, --key, --self-signed and --client-ca are of tls:// addresses", context
+                "--cert, --key, --self-signed and --client-ca are of tls:// and https:// addresses",
+                context,
             )
         return None, ""
     if (cert is None) != self_signed:
         raise click.UsageError(
-            "tls:// needs a certificate: --cert FILE, perhaps --key FILE; or --self-signed", context
+            f"{min(schemes)}:// needs a certificate: --cert FILE, perhaps --key FILE;"
+            " or --self-signed",
+            context,
         )
     if self_signed and key is not None:
         raise click.UsageError("--key is of --cert", context)
     from ..tls_context import server_context
 
-    made = server_context(cert, key, client_ca)
+    alpn = ("http/1.1",) if "https" in schemes else ()
+    made = server_context(cert, key, client_ca, alpn=alpn)
     if not self_signed:
         return made, ""
     from ..certificates import self_sign
 
     hosts = ["localhost", "127.0.0.1", "::1", socket.gethostname()]
-    hosts += [address.host for address in asked if address.scheme == "tls" and address.host]
+    hosts += [address.host for address in asked if address.scheme in SECURE and address.host]
     return made, self_sign(made, dict.fromkeys(hosts))
 
 
@@ -118,19 +123,15 @@ def certified(command: F) -> F:
         click.option(
             "--client-ca",
             metavar="FILE",
-            help="tls://: require client certificates signed by these authorities.",
+            help="TLS: require client certificates signed by these authorities.",
         ),
         click.option(
             "--self-signed",
             is_flag=True,
-            help="tls://: create a self-signed certificate and print its SHA-256, for --pin.",
+            help="TLS: create a self-signed certificate and print its SHA-256, for --pin.",
         ),
-        click.option(
-            "--key", metavar="FILE", help="tls://: its key, as PEM.  [default: in --cert]"
-        ),
-        click.option(
-            "--cert", metavar="FILE", help="tls://: the certificate with its chain, as PEM."
-        ),
+        click.option("--key", metavar="FILE", help="TLS: its key, as PEM.  [default: in --cert]"),
+        click.option("--cert", metavar="FILE", help="TLS: the certificate with its chain, as PEM."),
     ):
         command = option(command)
     return command
@@ -162,24 +163,22 @@ def secured(command: F) -> F:
         return command(*args, security=Security(cafile, insecure, pin, cert, key), **options)
 
     for option in (
-        click.option(
-            "--key", metavar="FILE", help="tls://: its key, as PEM.  [default: in --cert]"
-        ),
+        click.option("--key", metavar="FILE", help="TLS: its key, as PEM.  [default: in --cert]"),
         click.option(
             "--cert",
             metavar="FILE",
-            help="tls://: client certificate, as PEM, for a far end that requests one.",
+            help="TLS: client certificate, as PEM, for a far end that requests one.",
         ),
         click.option(
             "--pin",
             metavar="SHA256",
-            help="tls://: accept only the certificate with this SHA-256 fingerprint.",
+            help="TLS: accept only the certificate with this SHA-256 fingerprint.",
         ),
-        click.option("--insecure", is_flag=True, help="tls://: accept any certificate."),
+        click.option("--insecure", is_flag=True, help="TLS: accept any certificate."),
         click.option(
             "--cafile",
             metavar="FILE",
-            help="tls://: trusted authorities, as PEM.  [default: the system's]",
+            help="TLS: trusted authorities, as PEM.  [default: the system's]",
         ),
     ):
         wrapper = option(wrapper)

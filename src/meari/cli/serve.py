@@ -9,7 +9,7 @@ from functools import partial
 
 import click
 
-from ..address import Address
+from ..address import HTTP, Address
 from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..report.events import Form
@@ -17,16 +17,18 @@ from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
 from .addresses import families, parse_all
-from .foreground import allow_option, connections_option, engine_option, run
+from .foreground import admitted, allow_option, connections_option, engine_option, run
+from .requests import log_request
 from .seconds import Seconds
 from .security import certified, server_tls
+from .sizes import Size
 
 if typing.TYPE_CHECKING:
     import ssl
 
 _COUNT = click.IntRange(min=1)
 # What -q omits.
-_QUIET = (Kind.CONNECTED, Kind.RECEIVED, Kind.CLOSED, Kind.FAILED)
+_QUIET = (Kind.CONNECTED, Kind.RECEIVED, Kind.REQUEST, Kind.CLOSED, Kind.FAILED)
 
 
 class _Mode(click.ParamType[int]):
@@ -113,6 +115,26 @@ class _Mode(click.ParamType[int]):
     help="Mode of a Unix socket's file, in octal.  [default: 0600]",
 )
 @certified
+@click.option(
+    "--http-only",
+    metavar="NAMES",
+    help="http://: only these of the far end's names, as in echo,report.",
+)
+@click.option(
+    "--http-seconds",
+    type=Seconds(),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="http://: the longest time that a request may ask for.",
+)
+@click.option(
+    "--http-bytes",
+    type=Size(),
+    default="1G",
+    show_default=True,
+    help="http://: the longest body, of a request and of its response.",
+)
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
 @click.option(
     "--spin",
@@ -173,6 +195,9 @@ def command(
     key: str | None,
     self_signed: bool,
     client_ca: str | None,
+    http_only: str | None,
+    http_seconds: float,
+    http_bytes: int,
     once: bool,
     spin: bool,
     explain: bool,
@@ -189,6 +214,7 @@ def command(
 
     ADDRESS is a port (7007: on every interface), host:port, [::1]:7007 or HOST PORT; port 0 is a
     free one. With tls:// before it, it is over TLS. unix:/path and unix:@name are Unix sockets.
+    http:// and https:// are an HTTP far end: GET / shows what it has.
     SIGTERM and Ctrl-C drain: bytes already sent by clients are echoed, then it exits 0. A second
     one ends it at once.
 
@@ -196,8 +222,12 @@ def command(
     meari serve 7007
     meari serve --engine iterative --lines 7007      the book's server
     meari serve --lie drop --lie flip 7007           a far end to try a near end on
+    meari serve 7007 http://:8080                    /echo, /report, /stream, ...
     """
-    asked = parse_all(addresses)
+    asked = parse_all(addresses, http=True)
+    web = any(address.scheme in HTTP for address in asked)
+    if http_only is not None and not web:
+        raise click.UsageError("--http-only is of http://", click.get_current_context())
     unix = [address.scheme == "unix" for address in asked]
     if mode is not None and not any(unix):
         raise click.UsageError(
@@ -223,7 +253,7 @@ def command(
         raise click.UsageError(
             f"--spin is the event engine's, not {engine}'s", click.get_current_context()
         )
-    _check_lies(lies, lie_every, seed, lines or workers > 1 or spin or bool(allow))
+    _check_lies(lies, lie_every, seed, lines or workers > 1 or spin or bool(allow) or web)
     if explain:
         from .narrator import narrate
 
@@ -232,13 +262,12 @@ def command(
         connections, per_source, 1 if once else None, idle, drain, line, threads, spin, peer_timeout
     )
     service: Service = partial(LineEcho, limit=line) if lines else StreamEcho
-    if allow:
-        from ..wire.allow import allowing, parse_network
-
-        service = allowing([parse_network(text) for text in allow], service)
     permissions = 0o600 if mode is None else mode
 
     def make(events: Events) -> Server:
+        http: Service | None = None
+        if web:
+            http = admitted(allow, _http(events, http_only, http_seconds, http_bytes))
         if lies:
             server: Server = _liar(
                 asked, lies, lie_every, seed, limits, events, family, permissions, tls
@@ -247,7 +276,8 @@ def command(
             server = Server(
                 *asked,
                 engine=engine,
-                service=service,
+                service=admitted(allow, service),
+                http=http,
                 limits=limits,
                 workers=workers,
                 family=family or 0,
@@ -265,6 +295,14 @@ def command(
     return run("serve", make, form=form, verbose=verbose, omit=omit, resolve=resolve)
 
 
+def _http(events: Events, only: str | None, seconds: float, most: int) -> Service:
+    """The service of http:// addresses. Raises UsageError."""
+    from ..web.far_end import Bounds, FarEnd
+
+    names = tuple(only.split(",")) if only else ()
+    return FarEnd(partial(log_request, events), Bounds(seconds, most, names))
+
+
 def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:
     """Check that the options fit --lie. Raises click.UsageError."""
     context = click.get_current_context()
@@ -275,8 +313,8 @@ def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherw
         or context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
     ):
         raise click.UsageError(
-            "--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin"
-            " and --allow",
+            "--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin,"
+            " --allow and http://",
             context,
         )
 

@@ -12,16 +12,15 @@ from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..report.events import Form
 from ..server import Server
-from ..wire.http import Request
-from ..wire.protocol import Connection, Service
+from ..wire.protocol import Service
 from .addresses import families, parse_all
-from .foreground import allow_option, connections_option, engine_option, run
+from .foreground import admitted, allow_option, connections_option, engine_option, run
+from .requests import log_request
 from .seconds import Seconds
 from .security import certified, server_tls
 from .sizes import Size
 
 _DEFAULT = "localhost:8000"
-_SHOWN = 400  # characters of a request line that are logged
 
 
 @click.command("tiny", short_help="Be a web server: the files of a directory, and CGI.")
@@ -99,7 +98,7 @@ def command(
     meari tiny public
     meari tiny --list . 8080                         on every interface
     meari tiny --cgi examples                        /cgi-bin/adder?1&2
-    meari tiny --cert site.pem public tls://:8443    https://
+    meari tiny --cert site.pem public https://:8443
     """
     from ..web.cgi import Cgi, no_cgi
     from ..web.conversation import Answer, Conversation
@@ -107,7 +106,7 @@ def command(
 
     if form is not None and as_json:
         raise UsageError("--json and --log are two forms of the log")
-    asked: list[Address] = parse_all(addresses or (_DEFAULT,))
+    asked: list[Address] = parse_all(addresses or (_DEFAULT,), http=True)
     tls, pin = server_tls(asked, cert, key, client_ca, self_signed=self_signed)
 
     def make(events: Events) -> Server:
@@ -116,12 +115,9 @@ def command(
 
         files = Files(directory, listing=listing)
         answer: Answer = Cgi(directory, files, seconds=cgi_time, say=say) if cgi else no_cgi(files)
-        log = partial(_log, events)
+        log = partial(log_request, events)
         service: Service = partial(Conversation, answer=answer, log=log, body=max_body)
-        if allow:
-            from ..wire.allow import allowing, parse_network
-
-            service = allowing([parse_network(text) for text in allow], service)
+        service = admitted(allow, service)
         if pin:
             notice = f"self-signed certificate, SHA-256 {pin}"
             events.report(Event(Kind.NOTICE, detail=notice))
@@ -129,6 +125,7 @@ def command(
             *asked,
             engine=engine,
             service=service,
+            http=service,
             # A socket and a file; or three pipes, an epoll and a pidfd.
             limits=Limits(connections, idle=idle, descriptors=6 if cgi else 2),
             family=family or 0,
@@ -141,22 +138,3 @@ def command(
         omit += [Kind.REQUEST, Kind.FAILED]
     form = "json" if as_json else form or "text"
     return run("tiny", make, form=form, verbose=verbose, omit=omit)
-
-
-def _log(
-    events: Events,
-    connection: Connection,
-    request: Request | None,
-    status: int,
-    sent: int,
-    seconds: float,
-) -> None:
-    from ..web.response import line
-
-    shown = "-" if request is None else line(request)
-    if len(shown) > _SHOWN:
-        shown = f"{shown[:_SHOWN]}..."
-    detail = f'"{shown}" {status}'
-    peers = (connection.peer,)
-    event = Event(Kind.REQUEST, peers, bytes=sent, seconds=seconds, detail=detail)
-    events.answered(connection, event)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ..wire.http import HttpError, Item, Request, RequestParser
 from ..wire.protocol import Connection, Protocol, Span
-from .exchange import Exchange
+from .exchange import Exchange, Hangup
 from .response import Response, error
 
 # Reports a request whose response is sent: the status, bytes of its body, seconds since the
@@ -41,6 +41,7 @@ class Conversation(Protocol):
         "_connection",
         "_due",
         "_exchange",
+        "_idle",
         "_items",
         "_last",
         "_limit",
@@ -89,6 +90,7 @@ class Conversation(Protocol):
         self._report: tuple[Request | None, int, int, float] | None = None
         self._last = False  # nothing follows the response that is being sent
         self._began = time.monotonic()  # of the request, or of the silence before it
+        self._idle: float | None = None  # seconds of silence that end it
         self._since = self._began  # from when its time counts: that in which it was not read is out
         self._paused: float | None = None  # since when it is not read
         self.done, self.reads, self.watch = False, True, None
@@ -109,10 +111,12 @@ class Conversation(Protocol):
             self._sent = response  # its file stays open until it is sent
             return Span(response.file.fd, response.offset, response.count)
         self._sent = None
-        if self._exchange is not None:
-            return self._ask(self._exchange.more) or self._next()
-        self._say()
-        return self._next()
+        if self._exchange is None:
+            self._say()
+        out = self._next()
+        if out or self._exchange is None:
+            return out
+        return self._ask(self._exchange.more) or self._next()
 
     def ready(self) -> bytes:
         if self._exchange is None:
@@ -181,9 +185,9 @@ class Conversation(Protocol):
                 return b""
             self._last = True
             return self._respond(answer)
-        self._exchange, self._size = answer, -1
+        self._exchange, self._size, answer.began = answer, -1, self._began
         out = self._ask(answer.start)
-        return out if self._size >= 0 or not expects else _CONTINUE + out
+        return _CONTINUE + out if expects and self._exchange is answer else out
 
     def _ask(self, call: Callable[..., bytes], *given: bytes) -> bytes:
         """The output that a call of the exchange makes."""
@@ -192,6 +196,9 @@ class Conversation(Protocol):
         self._due = math.inf
         try:
             body = call(*given)
+        except Hangup:
+            self._exchange, self._last, self.done, self.within = None, True, True, None
+            return b""
         except Exception as fault:
             if isinstance(fault, HttpError) and self._size < 0:
                 return self._fail(fault)
@@ -255,6 +262,7 @@ class Conversation(Protocol):
             self._sending = response
         elif not bodiless:
             out += response.body
+        self._idle = response.idle
         self._done(response.status, 0 if bodiless else response.length)
         return out
 
@@ -264,7 +272,7 @@ class Conversation(Protocol):
         if exchange is None:
             self.done |= self._last
             # Between two requests the idle limit of the engine holds.
-            self.within = self._left() if self._parser.started else None
+            self.within = self._left() if self._parser.started else self._idle
             return
         now = time.monotonic()
         if exchange.within is None:

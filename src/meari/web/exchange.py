@@ -5,6 +5,10 @@ from __future__ import annotations
 from .response import Response
 
 
+class Hangup(Exception):
+    """The connection ends here, whatever was announced, and without an answer if none was."""
+
+
 class Exchange:
     """One request and its response; a Conversation calls it, as an engine calls a Protocol.
 
@@ -17,6 +21,7 @@ class Exchange:
 
     response: Response | None = None
     done = False
+    began = 0.0  # when the request's first byte was received, by time.monotonic()
     # As in Protocol.
     reads = True  # more of the request's body
     watch: int | None = None

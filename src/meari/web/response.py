@@ -38,6 +38,8 @@ class Response:
     offset: int = 0
     count: int = 0
     framing: Literal["length", "chunked", "close"] = "length"
+    # Seconds of silence after it that end the connection; None: what the engine allows.
+    idle: float | None = None
 
     @property
     def length(self) -> int:

@@ -28,6 +28,7 @@ from ..errors import MeariError
 _TARGET = 8192  # bytes of a request target
 _LINE = 16384  # bytes of a header line
 _HEADERS = 100
+_CHUNKS = 1000
 _HEAD = 65536  # bytes of the request line and all headers; of all trailers
 
 
@@ -61,6 +62,9 @@ class Request:
     headers: list[tuple[bytes, bytes]]
     keep_alive: bool  # the client wants to use the connection again
     trailers: list[tuple[bytes, bytes]]
+    # The sizes of the body's chunks, as far as they have arrived, and no more than _CHUNKS of them;
+    # None: it is not chunked.
+    chunks: list[int] | None = None
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of the headers *name* (in lower case), without spaces at their ends."""
@@ -83,6 +87,7 @@ class RequestParser:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
+        self._chunk = 0  # bytes of the chunk, so far
         # Bytes since the last complete head, piece of a body or request: of a head, of trailers or
         # of what frames a chunk.
         self._size = 0
@@ -162,8 +167,20 @@ class RequestParser:
         self._size = 0
         self._items.append(self._request)
 
+    def on_chunk_header(self) -> None:
+        assert self._request is not None
+        if self._request.chunks is None:
+            self._request.chunks = []
+        self._chunk = 0
+
+    def on_chunk_complete(self) -> None:
+        assert self._request is not None and self._request.chunks is not None
+        if self._chunk and len(self._request.chunks) < _CHUNKS:
+            self._request.chunks.append(self._chunk)
+
     def on_body(self, data: bytes) -> None:
         self._size = 0
+        self._chunk += len(data)
         self._items.append(data)
 
     def on_message_complete(self) -> None:

@@ -23,6 +23,14 @@ PATIENCE = 10.0  # seconds for the handshake
 _RECORD = 16384  # bytes of data in a record, at most (RFC 8446, 5.1)
 
 
+_SNI = "meari_sni"  # an attribute of an SSLObject
+
+
+def note_sni(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+    """A server context's sni_callback."""
+    setattr(tls, _SNI, name)
+
+
 class TlsError(MeariError, ConnectionError):
     """The handshake or a record failed: the connection is lost."""
 
@@ -85,6 +93,11 @@ class Tls:
     @property
     def alpn(self) -> str | None:
         return self._tls.selected_alpn_protocol()
+
+    @property
+    def sni(self) -> str | None:
+        """The name that a client has asked this server for (note_sni)."""
+        return getattr(self._tls, _SNI, None)
 
     def certificate(self) -> bytes | None:
         """The peer's certificate, as DER; None if it has shown none."""
