@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from .errors import UsageError
-from .wire.tls import ALPN, note_sni
+from .wire.tls import ALPN, SNI
 
 
 def server_context(
@@ -27,7 +27,7 @@ def server_context(
     # Of TLS 1.2: a client could have us compute without end.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols([*alpn, ALPN])
-    context.sni_callback = note_sni
+    context.sni_callback = _note_sni
     if cert is not None:
         _load(
             lambda: context.load_cert_chain(cert, key, password=_no_password),
@@ -67,6 +67,10 @@ def client_context(
             cert if key is None else f"{cert}, {key}",
         )
     return context
+
+
+def _note_sni(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+    setattr(tls, SNI, name)
 
 
 def _no_password() -> str:

@@ -121,6 +121,14 @@ class _Mode(click.ParamType[int]):
     help="http://: only these of the far end's names, as in echo,report.",
 )
 @click.option(
+    "--http-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="http://: pages of this other site may use /ws, as in https://example.org. May be "
+    "repeated; * for all.",
+)
+@click.option(
     "--http-seconds",
     type=Seconds(),
     default=3600.0,
@@ -196,6 +204,7 @@ def command(
     self_signed: bool,
     client_ca: str | None,
     http_only: str | None,
+    origins: tuple[str, ...],
     http_seconds: float,
     http_bytes: int,
     once: bool,
@@ -226,8 +235,9 @@ def command(
     """
     asked = parse_all(addresses, http=True)
     web = any(address.scheme in HTTP for address in asked)
-    if http_only is not None and not web:
-        raise click.UsageError("--http-only is of http://", click.get_current_context())
+    if (http_only is not None or origins) and not web:
+        option = "--http-origin" if origins else "--http-only"
+        raise click.UsageError(f"{option} is of http://", click.get_current_context())
     unix = [address.scheme == "unix" for address in asked]
     if mode is not None and not any(unix):
         raise click.UsageError(
@@ -267,7 +277,7 @@ def command(
     def make(events: Events) -> Server:
         http: Service | None = None
         if web:
-            http = admitted(allow, _http(events, http_only, http_seconds, http_bytes))
+            http = admitted(allow, _http(events, http_only, origins, http_seconds, http_bytes))
         if lies:
             server: Server = _liar(
                 asked, lies, lie_every, seed, limits, events, family, permissions, tls
@@ -295,12 +305,14 @@ def command(
     return run("serve", make, form=form, verbose=verbose, omit=omit, resolve=resolve)
 
 
-def _http(events: Events, only: str | None, seconds: float, most: int) -> Service:
+def _http(
+    events: Events, only: str | None, origins: tuple[str, ...], seconds: float, most: int
+) -> Service:
     """The service of http:// addresses. Raises UsageError."""
     from ..web.far_end import Bounds, FarEnd
 
     names = tuple(only.split(",")) if only else ()
-    return FarEnd(partial(log_request, events), Bounds(seconds, most, names))
+    return FarEnd(partial(log_request, events), Bounds(seconds, most, names, origins))
 
 
 def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ..errors import MeariError
 from ..wire.http import HttpError, Item, Request, RequestParser
 from ..wire.protocol import Connection, Protocol, Span
 from .exchange import Exchange, Hangup
@@ -57,7 +58,9 @@ class Conversation(Protocol):
         "_sent",
         "_since",
         "_size",
+        "_successor",
         "done",
+        "error",
         "reads",
         "watch",
         "within",
@@ -80,6 +83,7 @@ class Conversation(Protocol):
         self._body = 0  # bytes of its body
         self._complete = False  # its END is received
         self._response: Response | None = None  # its answer, sent at its END
+        self._successor: Protocol | None = None  # has the connection, after an upgrade
         self._exchange: Exchange | None = None  # or this makes its answer
         self._due = math.inf  # when the exchange is woken
         self._own = False  # that is what the next wake() is for
@@ -94,9 +98,12 @@ class Conversation(Protocol):
         self._since = self._began  # from when its time counts: that in which it was not read is out
         self._paused: float | None = None  # since when it is not read
         self.done, self.reads, self.watch = False, True, None
+        self.error: Exception | None = None
         self.within: float | None = REQUEST  # a browser may connect ahead of time
 
     def receive(self, data: bytes, /) -> bytes:
+        if self._successor is not None:
+            return self._hand_over(self._successor, self._successor.receive(data))
         if self._last and self._exchange is None:  # bytes behind the last request are discarded
             return b""
         if not self._parser.started:
@@ -105,6 +112,9 @@ class Conversation(Protocol):
         return self._next()
 
     def more(self) -> bytes | Span:
+        if self._successor is not None:
+            self._say()
+            return self._hand_over(self._successor, self._successor.more())
         response = self._sending
         if response is not None and response.file is not None:
             self._sending = None
@@ -127,6 +137,8 @@ class Conversation(Protocol):
         """The request is not complete in time; or the first has not begun; or the exchange is to be
         woken.
         """
+        if self._successor is not None:
+            return self._hand_over(self._successor, self._successor.wake())
         if self._exchange is not None and self._own:
             return self._ask(self._exchange.wake) or self._next()
         if self._exchange is None and not self._parser.started:
@@ -136,11 +148,21 @@ class Conversation(Protocol):
         return self._fail(HttpError(408, "the request was not complete in time"))
 
     def eof(self) -> bytes:
+        if self._successor is not None:
+            return self._hand_over(self._successor, self._successor.eof())
         self._last, self._exchange = True, None
         return b""
 
     def close(self) -> bytes:
+        if self._successor is not None:
+            return self._hand_over(self._successor, self._successor.close())
         return self.eof()
+
+    def _hand_over(self, successor: Protocol, out: bytes | Span) -> bytes:
+        """The output of the protocol that has the connection now."""
+        assert isinstance(out, bytes)
+        self.done, self.error, self.within = successor.done, successor.error, successor.within
+        return out
 
     def _next(self) -> bytes:
         """The next output, as far as what it answers has arrived; a body may follow by more()."""
@@ -219,7 +241,14 @@ class Conversation(Protocol):
             self._size += len(body)
             out += b"%x\r\n%b\r\n" % (len(body), body) if chunked and body else body
             out += b"0\r\n\r\n" if chunked and exchange.done else b""
-        if exchange.done:
+        if exchange.successor is not None:
+            self._successor = exchange.successor
+            if self._items:  # a client has to wait for this answer (RFC 6455, 4.1)
+                raise MeariError("data before the end of the WebSocket handshake")
+            out += self._successor.start()
+            self._done(response.status, 0)
+            self._hand_over(self._successor, out)
+        elif exchange.done:
             # Where the next request begins is not known yet.
             self._last |= not self._complete
             self._done(response.status, self._size)

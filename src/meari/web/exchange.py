@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..wire.protocol import Protocol
 from .response import Response
 
 
@@ -21,6 +22,7 @@ class Exchange:
 
     response: Response | None = None
     done = False
+    successor: Protocol | None = None  # after a response of 101: has the connection from there on
     began = 0.0  # when the request's first byte was received, by time.monotonic()
     # As in Protocol.
     reads = True  # more of the request's body

@@ -39,6 +39,8 @@ class Bounds:
     bytes: int = 1 << 30
     # The names that are served; empty: all.
     only: Collection[str] = ()
+    # Other sites whose pages may use the WebSocket; "*": all.
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.only if name not in (*_PLAIN, *_WITH_VALUE)]
@@ -136,6 +138,13 @@ def _once(session: Session, request: Request, connection: Connection, query: Que
     return Response(200, _TEXT, text.encode())
 
 
+def _ws(session: Session, request: Request, connection: Connection, query: Query) -> Exchange:
+    from .websocket import Upgrade
+
+    ping, first = query.seconds("ping", 0.0, session.bounds.seconds), query.text("first")
+    return Upgrade(request, connection, session.bounds.origins, ping, first)
+
+
 def _bytes(session: Session, value: str, query: Query) -> Exchange:
     run, connection = (query.number(name, 0, 0xFFFFFFFF) for name in ("run", "connection"))
     return Keyed(number("the number of bytes", value, session.bounds.bytes), run, connection)
@@ -166,6 +175,7 @@ _PLAIN: dict[str, Callable[[Session, Request, Connection, Query], Response | Exc
     "once": _once,
     "report": _report,
     "stream": _stream,
+    "ws": _ws,
 }
 _WITH_VALUE: dict[str, Callable[[Session, str, Query], Response | Exchange]] = {
     "bytes": _bytes,
@@ -184,6 +194,7 @@ def _help() -> str:
 /bytes/N                                N bytes of the keyed stream
 /status/CODE  /delay/SECONDS            an answer with that status; after that time
 /headers?Name=value                     an answer with these headers
+/ws?ping=SECONDS&first=TEXT             a WebSocket that echoes
 /close?how=fin|rst&after=N              ends the connection, without an answer or after N bytes
 /idle/SECONDS                           the connection ends after that much silence
 /once?how=fin|rst                       the next request on the connection ends it
@@ -197,6 +208,9 @@ class FarEnd:
         self._log, self._bounds = log, bounds or Bounds()
         self._instance = os.urandom(4).hex()
         self._numbers = itertools.count(1)
+        if not self._bounds.only or "ws" in self._bounds.only:
+            # Now, since it takes long: not while a client waits, and not for an echo without HTTP.
+            from . import websocket  # noqa: F401
 
     def __call__(self, connection: Connection) -> Protocol:
         session = Session(self._bounds, self._instance, next(self._numbers))

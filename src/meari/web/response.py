@@ -11,7 +11,7 @@ from typing import Literal
 
 from ..wire.http import Request
 
-_NO_BODY = frozenset({204, 304})
+_NO_BODY = frozenset({101, 204, 304})
 _STATUSES = frozenset(HTTPStatus)
 
 

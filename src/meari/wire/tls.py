@@ -18,17 +18,10 @@ from collections.abc import Callable, Sequence
 from ..errors import MeariError
 from .layer import Truncated
 
+SNI = "meari_sni"  # an attribute of an SSLObject: the requested name
 ALPN = "echo"  # offered, and not required (RFC 7301)
 PATIENCE = 10.0  # seconds for the handshake
 _RECORD = 16384  # bytes of data in a record, at most (RFC 8446, 5.1)
-
-
-_SNI = "meari_sni"  # an attribute of an SSLObject
-
-
-def note_sni(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
-    """A server context's sni_callback."""
-    setattr(tls, _SNI, name)
 
 
 class TlsError(MeariError, ConnectionError):
@@ -66,8 +59,7 @@ class Tls:
         )
         if alpn:
             context.set_alpn_protocols([ALPN])
-        self._early = b""  # to be sent once the handshake is over
-        self._closed = False
+        self._early, self._closed = b"", False  # to be sent once the handshake is over
         self.ready = self.ended = False
         self.error: Exception | None = None
         self.within: float | None = patience
@@ -87,8 +79,7 @@ class Tls:
 
     @property
     def cipher(self) -> str:
-        found = self._tls.cipher()
-        return found[0] if found else ""
+        return (self._tls.cipher() or ("",))[0]
 
     @property
     def alpn(self) -> str | None:
@@ -96,8 +87,8 @@ class Tls:
 
     @property
     def sni(self) -> str | None:
-        """The name that a client has asked this server for (note_sni)."""
-        return getattr(self._tls, _SNI, None)
+        """The name that a client has asked this server for (tls_context.py)."""
+        return getattr(self._tls, SNI, None)
 
     def certificate(self) -> bytes | None:
         """The peer's certificate, as DER; None if it has shown none."""
