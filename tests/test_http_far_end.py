@@ -130,17 +130,17 @@ def test_the_report_is_exact() -> None:
 def test_the_report_tells_when_each_piece_arrived() -> None:
     with serving() as server, connect(server) as client:
         client.sendall(b"POST /report HTTP/1.1\r\n")
-        time.sleep(0.2)
+        time.sleep(0.5)
         client.sendall(b"Host: x\r\nConnection: close\r\nContent-Length: 6\r\n\r\nabc")
-        time.sleep(0.3)
+        time.sleep(1.0)
         client.sendall(b"def")
         found = b""
         while data := client.recv(65536):
             found += data
         arrival = json.loads(found.partition(b"\r\n\r\n")[2])["arrival"]
-    assert 0.2 <= arrival["head_seconds"] <= arrival["pieces"][0][0] <= arrival["pieces"][1][0]
+    assert 0.25 < arrival["head_seconds"] <= arrival["pieces"][0][0] <= arrival["pieces"][1][0]
     assert [n for _, n in arrival["pieces"]] == [3, 3]
-    assert arrival["pieces"][1][0] - arrival["pieces"][0][0] >= 0.29 < arrival["seconds"]
+    assert arrival["pieces"][1][0] - arrival["pieces"][0][0] > 0.5 < arrival["seconds"]
 
 
 def test_the_report_counts_connections_and_requests() -> None:

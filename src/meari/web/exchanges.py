@@ -98,10 +98,21 @@ class Report(Exchange):
             },
             "tls": _tls(self._connection.tls),
         }
-        body = json.dumps(found, indent=1).encode() + b"\n"
+        body = _json(found)
         headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
         self.response, self.done = Response(200, headers, count=len(body)), True
         return body
+
+
+def _json(found: dict[str, typing.Any]) -> bytes:
+    """A line for each fact, and for each header."""
+    lines = []
+    for key, value in found.items():
+        text = json.dumps(value)
+        if key == "headers" and value:
+            text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
+        lines.append(f" {json.dumps(key)}: {text}")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def _text(value: bytes) -> str | dict[str, str]:
