@@ -130,7 +130,7 @@ def test_the_far_end_can_be_read_in_an_evening() -> None:
     tops = {path: name(path).split(".")[0] for path in MODULES}
     lines = {name(path): code(path) for path in tops}
     core = {module: lines[module] for module in CORE}
-    assert sum(core.values()) <= 1720, core
+    assert sum(core.values()) <= 1730, core
     others = {
         module: n
         for module, n in lines.items()

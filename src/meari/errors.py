@@ -82,3 +82,8 @@ class Stopped(MeariError):
 
 class Refused(MeariError):
     """A peer that our rules do not admit."""
+
+
+def failure(error: Exception) -> str:
+    """Why a connection ended: an error of ours in its own words, any other with its type."""
+    return str(error) if isinstance(error, MeariError) else f"{type(error).__name__}: {error}"

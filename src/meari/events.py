@@ -120,7 +120,8 @@ class Events:
             self._report(event)
 
     def connected(self, connection: Connection) -> None:
-        self.report(Event(Kind.CONNECTED, (connection.peer,)))
+        via = f"via {connection.via}" if connection.via is not None else ""
+        self.report(Event(Kind.CONNECTED, (connection.peer,), detail=via))
 
     def received(self, connection: Connection, n: int) -> None:
         """Count one message of *n* bytes on *connection*, and report it, alone or in a sum."""

@@ -28,6 +28,8 @@ from .wire.protocol import Service
 if typing.TYPE_CHECKING:
     import ssl
 
+    from .wire.allow import Network
+
 
 class Server:
     """A far end on *addresses*, each as open_listeners takes it.
@@ -42,7 +44,8 @@ class Server:
     processes of their own under a supervisor; with `with` the caller must have no other thread when
     it enters (LocalError). The file of a Unix socket has *mode*; it is removed at the end. *tls* is
     the context of tls:// and https:// addresses (tls_context.py, server_context). http:// and
-    https:// addresses have the service *http* (web/far_end.py), all others *service*.
+    https:// addresses have the service *http* (web/far_end.py), all others *service*. Peers in the
+    networks *proxies* send a header of the PROXY protocol first (wire/proxied.py).
 
     Raises UsageError for what cannot be (an unknown engine, workers of another than event, more
     connections than descriptors) and ListenError; nothing is left open then.
@@ -60,6 +63,7 @@ class Server:
         mode: int = 0o600,
         tls: ssl.SSLContext | None = None,
         http: Service | None = None,
+        proxies: Sequence[str] = (),
     ) -> None:
         if engine not in ENGINES:
             raise UsageError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
@@ -83,6 +87,11 @@ class Server:
         self._family = family
         self._mode = mode
         self._tls, self._http = tls, http
+        self._proxies: list[Network] = []
+        if proxies:
+            from .wire.allow import parse_network
+
+            self._proxies = [parse_network(text) for text in proxies]
         schemes = {Address.parse(str(address)).scheme for address in addresses}
         if tls is None and schemes & set(SECURE):
             raise UsageError("tls:// and https:// need a certificate and its key")
@@ -189,11 +198,16 @@ class Server:
         service = self._service
         if scheme in HTTP and self._http is not None:
             service = self._http
-        if scheme not in SECURE or self._tls is None:
-            return service
-        from .wire.secured import secured
+        if scheme in SECURE and self._tls is not None:
+            from .wire.secured import secured
 
-        return secured(self._tls, service, clock=time.monotonic, read=first)
+            service = secured(self._tls, service, clock=time.monotonic, read=first)
+        if self._proxies:
+            from .wire.allow import within
+            from .wire.proxied import proxied
+
+            service = proxied(partial(within, self._proxies), service)
+        return service
 
     def _divided(self) -> Limits:
         """The limits of each worker: its part of those for all."""

@@ -39,6 +39,15 @@ allow_option = click.option(
     "--allow", multiple=True, metavar="CIDR", help="Serve only these networks. May be repeated."
 )
 
+proxy_option = click.option(
+    "--proxy-from",
+    "proxies",
+    multiple=True,
+    metavar="CIDR",
+    help="Connections from these networks start with a PROXY header (version 1 or 2). May be "
+    "repeated.",
+)
+
 
 def admitted(allow: Sequence[str], service: Service) -> Service:
     """*service* for the peers of the networks in *allow*; for all, if there are none.

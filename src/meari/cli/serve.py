@@ -17,7 +17,7 @@ from ..server import Server
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
 from .addresses import families, parse_all
-from .foreground import admitted, allow_option, connections_option, engine_option, run
+from .foreground import admitted, allow_option, connections_option, engine_option, proxy_option, run
 from .requests import log_request
 from .seconds import Seconds
 from .security import certified, server_tls
@@ -108,6 +108,7 @@ class _Mode(click.ParamType[int]):
     help="The longest line; a longer one is echoed in pieces.",
 )
 @allow_option
+@proxy_option
 @click.option(
     "--mode",
     type=_Mode(),
@@ -198,6 +199,7 @@ def command(
     drain: float,
     line: int,
     allow: tuple[str, ...],
+    proxies: tuple[str, ...],
     mode: int | None,
     cert: str | None,
     key: str | None,
@@ -263,7 +265,8 @@ def command(
         raise click.UsageError(
             f"--spin is the event engine's, not {engine}'s", click.get_current_context()
         )
-    _check_lies(lies, lie_every, seed, lines or workers > 1 or spin or bool(allow) or web)
+    others = lines or workers > 1 or spin or allow or proxies or web
+    _check_lies(lies, lie_every, seed, bool(others))
     if explain:
         from .narrator import narrate
 
@@ -288,6 +291,7 @@ def command(
                 engine=engine,
                 service=admitted(allow, service),
                 http=http,
+                proxies=proxies,
                 limits=limits,
                 workers=workers,
                 family=family or 0,
@@ -326,7 +330,7 @@ def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherw
     ):
         raise click.UsageError(
             "--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin,"
-            " --allow and http://",
+            " --allow, --proxy-from and http://",
             context,
         )
 

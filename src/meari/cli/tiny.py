@@ -14,7 +14,7 @@ from ..report.events import Form
 from ..server import Server
 from ..wire.protocol import Service
 from .addresses import families, parse_all
-from .foreground import admitted, allow_option, connections_option, engine_option, run
+from .foreground import admitted, allow_option, connections_option, engine_option, proxy_option, run
 from .requests import log_request
 from .seconds import Seconds
 from .security import certified, server_tls
@@ -54,6 +54,7 @@ _DEFAULT = "localhost:8000"
     help="End a connection on which no byte moved for SECONDS.",
 )
 @allow_option
+@proxy_option
 @certified
 @click.option("--json", "as_json", is_flag=True, help="Log events as JSON, one object per line.")
 @click.option(
@@ -76,6 +77,7 @@ def command(
     connections: int | None,
     idle: float,
     allow: tuple[str, ...],
+    proxies: tuple[str, ...],
     cert: str | None,
     key: str | None,
     self_signed: bool,
@@ -126,6 +128,7 @@ def command(
             engine=engine,
             service=service,
             http=service,
+            proxies=proxies,
             # A socket and a file; or three pipes, an epoll and a pidfd.
             limits=Limits(connections, idle=idle, descriptors=6 if cgi else 2),
             family=family or 0,

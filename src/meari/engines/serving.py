@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from ..address import Address
-from ..errors import DeadlineError, MeariError, Refused, Stopped
+from ..errors import DeadlineError, MeariError, Refused, Stopped, failure
 from ..events import Event, Kind
 from ..net import kernel
 from ..rio import Readiness, Rio
@@ -283,13 +283,13 @@ def serve(
             rio.abort()  # it may have been a file's
         except Exception as error:
             # A fault of the handler's or the protocol's: this connection's, and no other's.
-            kind, detail = Kind.FAILED, f"{type(error).__name__}: {error}"
+            kind, detail = Kind.FAILED, failure(error)
             rio.abort()  # so that the peer does not take it for the end
     seconds = time.monotonic() - began
     loop.events.report(
         Event(
             kind,
-            (peer,),
+            (connection.peer,),
             messages=connection.messages,
             bytes=connection.bytes,
             seconds=seconds,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..address import Address
-from ..errors import Refused
+from ..errors import Refused, failure
 from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..listeners import Listener
@@ -323,7 +323,8 @@ class Connections:
     def fail(self, c: Open, error: Exception) -> None:
         """Reset the connection, so that the peer does not take it for the end of the stream."""
         reason = error.strerror if isinstance(error, OSError) else None
-        self.abort(c, Kind.FAILED, reason or f"{type(error).__name__}: {error}")
+        kind = Kind.REFUSED if isinstance(error, Refused) else Kind.FAILED
+        self.abort(c, kind, reason or failure(error))
 
     def abort(self, c: Open, kind: Kind, detail: str) -> None:
         c.kind, c.detail = kind, detail
@@ -340,7 +341,7 @@ class Connections:
         # refused connection has none.
         if hasattr(c, "protocol"):
             del c.protocol
-        self.acceptor.release(c.peer, admitted=c.admitted, refused=c.kind is Kind.REFUSED)
+        self.acceptor.release(c.via or c.peer, admitted=c.admitted, refused=c.kind is Kind.REFUSED)
         self.events.report(
             Event(
                 c.kind,

@@ -44,7 +44,7 @@ def text(event: Event, name: Callable[[Address], str] = plain) -> str:
         case Kind.LISTENING:
             return f"listening on {detail}"
         case Kind.CONNECTED:
-            return f"Connected to {peer}"
+            return f"Connected to {peer}" + (f" {detail}" if detail else "")
         case Kind.RECEIVED:
             return f"server received {amount(event.bytes, 'byte')} from {peer}"
         case Kind.REQUEST:
@@ -110,6 +110,8 @@ def attributes(event: Event, name: Callable[[Address], str] = plain) -> dict[str
             found["meari.seconds"] = round(event.seconds, 6)
     if event.count > 1:
         found |= {"meari.count": event.count, "meari.connections": event.connections}
+    if event.detail and event.kind is Kind.CONNECTED:
+        found["meari.via"] = event.detail.removeprefix("via ")
     if event.detail and event.kind in (Kind.FAILED, Kind.REFUSED):
         found["error.type"] = event.detail
     return found

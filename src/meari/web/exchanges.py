@@ -14,6 +14,7 @@ from ..errors import MeariError
 from ..stream.pattern import Stream
 from ..wire.http import Request
 from ..wire.protocol import Connection
+from ..wire.proxy_protocol import Announced
 from ..wire.tls import Tls
 from .exchange import Exchange, Hangup
 from .response import Response
@@ -75,6 +76,7 @@ class Report(Exchange):
         found = {
             **self._known,
             "peer": {"address": peer.host, "port": peer.port},
+            "proxy": _proxy(self._connection),
             "request_line": f"{request.method} {request.target} HTTP/{request.version}",
             "method": request.method,
             "target": request.target,
@@ -125,6 +127,22 @@ def _text(value: bytes) -> str | dict[str, str]:
 
 def _headers(headers: list[tuple[bytes, bytes]]) -> list[list[str | dict[str, str]]]:
     return [[_text(name), _text(value)] for name, value in headers]
+
+
+def _proxy(connection: Connection) -> dict[str, typing.Any] | None:
+    """What a PROXY header has announced, and who sent it; the peer is the announced one."""
+    header = connection.announced
+    if not isinstance(header, Announced):
+        return None
+    by = connection.via or connection.peer
+    return {
+        "address": by.host,
+        "port": by.port,
+        "version": header.version,
+        "source": header.source and str(header.source),
+        "destination": header.destination and str(header.destination),
+        "values": [[kind, value.hex()] for kind, value in header.values],
+    }
 
 
 def _tls(layer: object) -> dict[str, str | None] | None:

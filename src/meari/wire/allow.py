@@ -27,12 +27,19 @@ def allowing(networks: Sequence[Network], service: Service) -> Service:
     def admit(connection: Connection) -> Protocol:
         if connection.peer.scheme == "unix":
             raise Refused("a Unix socket's peer is of no network")
-        ip = ip_address(connection.peer.host or "")
-        if isinstance(ip, IPv6Address):
-            # Without the zone of fe80::1%eth0, which no network has.
-            ip = ip.ipv4_mapped or IPv6Address(int(ip))
-        if any(ip in network for network in networks):
+        if within(networks, connection):
             return service(connection)
         raise Refused("not allowed")
 
     return admit
+
+
+def within(networks: Sequence[Network], connection: Connection) -> bool:
+    """True if the peer is in one of *networks*."""
+    if connection.peer.scheme == "unix":
+        return False
+    ip = ip_address(connection.peer.host or "")
+    if isinstance(ip, IPv6Address):
+        # Without the zone of fe80::1%eth0, which no network has.
+        ip = ip.ipv4_mapped or IPv6Address(int(ip))
+    return any(ip in network for network in networks)

@@ -102,6 +102,8 @@ class Connection:
 
     __slots__ = (
         "admitted",
+        "announced",
+        "awaits",
         "bytes",
         "messages",
         "meter",
@@ -115,6 +117,8 @@ class Connection:
     def __init__(self, peer: Address, meter: Meter) -> None:
         self.peer = peer  # as announced, once something announced it
         self.via: Address | None = None  # the proxy that carried it here, then
+        self.awaits = False  # a proxy is still to announce the peer
+        self.announced: object | None = None  # what it announced (proxy_protocol.Announced)
         self.tls: object | None = None  # the layer (tls.Tls), over TLS
         self.admitted = False  # a service has taken it
         self.messages = self.bytes = 0  # received, in all
@@ -122,9 +126,12 @@ class Connection:
         self.meter = meter
 
     def connected(self) -> None:
-        """A service has admitted this connection: report it."""
+        """A service has admitted this connection: report it, once its peer is known."""
         self.admitted = True
-        self.meter.connected(self)
+        if self.awaits:
+            self.awaits = False
+        else:
+            self.meter.connected(self)
 
     def received(self, n: int) -> None:
         """Count and report one application message of *n* bytes."""
