@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -19,10 +20,14 @@ import jsonschema
 import pytest
 
 from meari import Server
-from meari.check.battery import PROPERTIES, choose
-from meari.check.finding import Verdict
+from meari.check.battery import PROPERTIES, Battery, Result, choose
+from meari.check.finding import Verdict, ok
+from meari.check.path import Plan
+from meari.cli import sides
+from meari.cli.sides import Side
 from meari.report.junit import Case, junit
 from meari.sockets import free_port
+from meari.stop import Stop
 
 from . import servers
 from .program import MEARI, run
@@ -339,6 +344,33 @@ def test_an_output_that_nobody_reads_holds_up_no_measuring(port: int) -> None:
     assert running.wait(10) == 0
     assert len(lines) == 5
     assert float(lines[-1].partition("(")[2].split()[0]) < 1  # seconds that it took to measure
+
+
+def test_a_property_that_finishes_during_a_look_is_not_left_out(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The look at what is finished, and the end of all, are two moments."""
+    chosen = choose(["partial", "close"], ())
+    with contextlib.closing(Stop()) as stop:
+        side = Side("path", Battery([], chosen, Plan(), stop), chosen)
+        results = side.battery.results
+        results["partial"] = Result("partial", ok("ok", took_s=0.1), 0.1)
+        side.began = time.monotonic()
+        look = Side.in_order
+
+        def slow(self: Side) -> list[Result]:
+            found: list[Result] = look.__get__(self)
+            if len(found) < 2:
+                results["close"] = Result("close", ok("ok", least_s=0.1, most_s=0.2), 0.1)
+                side.over.set()
+            return found
+
+        monkeypatch.setattr(Side, "in_order", property(slow))
+        shown = sides._Shown([side], "en")
+        shown.update()
+        shown.close()
+    out = capfd.readouterr().out
+    assert "close" in out and "all 2 properties hold" in out
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ class _Shown:
             side = self._sides[self._side]
             if not side.began or side.unreachable is not None:
                 break
+            over = side.over.is_set()  # first: what finishes after this look is for the next
             ready = side.in_order
             if self._line == 0 and ready:
                 lines.append(side.name)
@@ -140,7 +141,7 @@ class _Shown:
                 lines += report.behind(result, language, spawned=side.spawned)
             self._line = len(ready)
             # Finished properties behind an unfinished one.
-            if side.over.is_set() and isinstance(side.error, Stopped):
+            if over and isinstance(side.error, Stopped):
                 rest = [result for result in side.results if result not in ready]
                 lines += [
                     report.line(result, language)
@@ -148,7 +149,7 @@ class _Shown:
                     if result.finding.seen not in report.UNTRIED
                 ]
                 self._side = len(self._sides)
-            if not side.over.is_set() or side.error is not None:
+            if not over or side.error is not None:
                 break
             lines += report.unjudged(ready, language)
             lines.append(report.closing(ready, side.seconds, language))
