@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "meari"
 FLOORS = [
     {"errors", "address", "limits", "units", "histogram", "stream", "wire"},
     {"sock_diag", "sockets", "rio", "stop", "events", "child", "tls_context", "certificates"},
-    {"net", "listeners", "unix", "channel"},
+    {"net", "http_layers", "listeners", "unix", "channel"},
     {"engines", "client", "check", "explain", "web"},
     {"supervisor", "server", "writer", "testing", "report"},
     {"cli", "__main__"},

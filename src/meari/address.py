@@ -1,5 +1,5 @@
 """Addresses as people write them: "7007", "host:7007", "[::1]:7007", each with tcp:// before it or
-not; tls://; http:// and https://; "unix:/path".
+not; tls://; http://, https://, ws:// and wss://, with a path behind it or not; "unix:/path".
 
 A port is one to five ASCII digits, 0 to 65535, and nothing else: int() would also take "+10", "1_0"
 and "²". A host is whatever getaddrinfo may know; it is not looked up here. No host is the wildcard.
@@ -9,15 +9,17 @@ and "²". A host is whatever getaddrinfo may know; it is not looked up here. No 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import AddressError
 
 _PORT = re.compile(r"[0-9]{1,5}")  # re's \d, like int(), knows the digits of every script
-_SCHEMES = ("tcp", "tls", "http", "https", "unix")
-HTTP = ("http", "https")
+_SCHEMES = ("tcp", "tls", "http", "https", "ws", "wss", "unix")
+# Schemes over HTTP, with the ports that stand for none.
+HTTP = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 # Schemes over TLS.
-SECURE = ("tls", "https")
+SECURE = ("tls", "https", "wss")
+_PATH = re.compile(r"[!-~]*")
 _LONGEST = 107  # bytes of a Unix socket's name: sun_path of unix(7), and its final NUL
 
 
@@ -32,16 +34,21 @@ class Address:
     host: str | None
     port: int
     scheme: str = "tcp"
+    path: str = ""  # with its query, of HTTP
 
     def __str__(self) -> str:
         if self.scheme == "unix":
             return f"unix:{self.host}"
         host = "*" if self.host is None else self.host
-        return (
-            f"{self.scheme}://[{host}]:{self.port}"
-            if ":" in host
-            else f"{self.scheme}://{host}:{self.port}"
-        )
+        host = f"[{host}]" if ":" in host else host
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+    @property
+    def authority(self) -> str:
+        """The host and the port as HTTP has them: without the scheme's own port."""
+        host = self.host or "localhost"
+        host = f"[{host}]" if ":" in host else host
+        return host if HTTP.get(self.scheme) == self.port else f"{host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -59,12 +66,20 @@ class Address:
                 f"{text!r}: the scheme {scheme!r} is not known;"
                 f" {', '.join(_SCHEMES[:-1])} and unix are"
             )
+        path = ""
+        if scheme in HTTP:
+            rest, slash, path = rest.partition("/")
+            path = (slash + path).partition("#")[0]
+            if not _PATH.fullmatch(path):
+                raise AddressError(f"{text!r}: a path has printable ASCII only, as in /a%20b")
+            if rest and not re.search(r":[^:\]]*$", rest):  # not even an empty port
+                rest = f"{rest}:{HTTP[scheme]}"
         host, port = _split(text, rest)
-        return cls(host, parse_port(port, text), scheme)
+        return cls(host, parse_port(port, text), scheme, path)
 
     def to_connect(self) -> Address:
         """The address to connect to: no host means localhost."""
-        return Address("localhost", self.port, self.scheme) if self.host is None else self
+        return replace(self, host="localhost") if self.host is None else self
 
     def socket_name(self) -> str:
         """The name of a Unix socket as bind(2) and connect(2) take it: an abstract one begins with

@@ -204,7 +204,7 @@ class Channel:
         """End our direction, once all that was written is sent: the layer's own end, and then our
         FIN.
         """
-        self._ending = True
+        self._ending = self.layer is None or self.layer.fin
         if self.layer is not None:
             self.layer.close()
             self._take()

@@ -21,8 +21,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .address import Address
+from .address import HTTP, Address
 from .errors import ConnectError, DeadlineError, LocalError, Stopped
+from .http_layers import HttpLayers
 from .rio import Poller, Rio
 from .sockets import no_delay, of_sockaddr, to_itself
 from .stop import Stop, milliseconds
@@ -133,7 +134,7 @@ class Scheme:
 
 
 SCHEMES = {"tcp": Scheme(_by_name), "tls": Scheme(_by_name, _tls), "unix": Scheme(_by_path)}
-SCHEMES |= {"http": SCHEMES["tcp"], "https": SCHEMES["tls"]}
+SCHEMES |= {name: Scheme(_by_name, HttpLayers) for name in HTTP}
 
 
 def _look_up(seconds: float, call: Callable[[], T], address: Address) -> T:

@@ -44,16 +44,17 @@ def parse_all(words: Sequence[str], *, http: bool = False) -> list[Address]:
     for address in found:
         if address.scheme in HTTP and not http:
             raise click.UsageError(
-                f"{address}: meari {context.info_name} does not speak HTTP; meari serve and meari"
-                " tiny do",
+                f"{address}: meari {context.info_name} does not speak HTTP",
                 context,
             )
     return found
 
 
-def parse_one(words: Sequence[str]) -> Address:
-    """The one address that *words* are; a port alone is localhost's. Raises click.UsageError."""
-    found = [address.to_connect() for address in parse_all(words)]
+def parse_one(words: Sequence[str], *, http: bool = False) -> Address:
+    """The one address that *words* are; a port alone is localhost's. Raises click.UsageError, as
+    parse_all() does too.
+    """
+    found = [address.to_connect() for address in parse_all(words, http=http)]
     if any(address.port == 0 and address.scheme != "unix" for address in found):
         raise click.UsageError(
             "port 0 is for listening (a free one): nobody can be reached at it",

@@ -163,7 +163,7 @@ def _rounds(
 
     A short round of each before is not counted.
     """
-    where = {address: parse_all([address])[0] for address in (through, direct)}
+    where = {address: parse_all([address], http=True)[0] for address in (through, direct)}
     tls = security.tls(list(where.values()))
     targets = {address: resolve(where[address], family, tls=tls) for address in where}
     roles = (("through", through), ("direct", direct))

@@ -185,7 +185,7 @@ def command(
     meari load localhost 7007 -c 64 -t 5
     meari load localhost:7007 --rate 1000 --fail-if 'p99>2ms'
     """
-    where = parse_one(address)
+    where = parse_one(address, http=True)
     tests = [Threshold.parse(one) for one in fail_if]
     if seconds is None and messages is None:
         seconds = 10.0

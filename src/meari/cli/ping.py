@@ -95,7 +95,7 @@ def command(
     """
     if size[0] != size[1]:
         raise click.UsageError("a ping has messages of one size", click.get_current_context())
-    where = parse_one(address)
+    where = parse_one(address, http=True)
 
     try:
         targets = security.resolve(where, family or 0, min(patience, deadline or patience))

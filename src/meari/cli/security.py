@@ -37,16 +37,18 @@ class Security(typing.NamedTuple):
         return None if self.pin is None else _pin(self.pin)
 
     def tls(self, addresses: Sequence[Address], *, known: bool = False) -> ClientTls | None:
-        """How to verify *addresses*; None if none of them is tls://.
+        """How to verify *addresses*; None if none of them is over TLS.
 
         If *known*, a pin beside another way to verify is not enforced: the caller compares it.
         Raises click.UsageError, UsageError.
         """
         context = click.get_current_context()
-        if not any(address.scheme == "tls" for address in addresses):
+        if not any(address.scheme in SECURE for address in addresses):
             if self != Security():
                 raise click.UsageError(
-                    "--cafile, --insecure, --pin, --cert and --key are of tls:// addresses", context
+                    "--cafile, --insecure, --pin, --cert and --key are of tls://, https:// and"
+                    " wss:// addresses",
+                    context,
                 )
             return None
         ways = [self.cafile is not None, self.insecure]

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 import time
+from dataclasses import replace
 
 import click
 
@@ -13,6 +14,8 @@ from ..channel import open_channel
 from ..client.comparison import Comparison
 from ..client.talk import talk
 from ..errors import ConnectError, DeadlineError
+from ..http_layers import HttpLayers
+from ..net import Endpoint
 from . import say
 from .addresses import families, parse_one
 from .load import hint
@@ -55,6 +58,8 @@ def command(
     \b
     echo hello | meari talk localhost 7007
     meari talk localhost:7007 < file > copy
+    meari talk http://localhost:8080/echo < file       the body of one request
+    meari talk ws://localhost:8080/ws                  a message for each line
     """
     if explain:
         from .narrator import narrate
@@ -62,11 +67,11 @@ def command(
         narrate()
     comparison = Comparison()
     trouble = None
-    where = parse_one(address)
+    where = parse_one(address, http=True)
     try:
         patience = timeout or 10.0
         began = time.monotonic()
-        found = security.resolve(where, family or 0, patience)
+        found = [_streamed(each) for each in security.resolve(where, family or 0, patience)]
         connected = open_channel(found, max(0.001, began + patience - time.monotonic())).channel
     except ConnectError as error:
         say(f"meari talk: {error}{hint(error, where)}")
@@ -87,6 +92,13 @@ def command(
         say(f"meari talk: {trouble}")
     say(str(comparison))
     return 0 if comparison.identical and trouble is None else 1
+
+
+def _streamed(endpoint: Endpoint) -> Endpoint:
+    """The whole input is one request of HTTP, and each line a message of WebSocket."""
+    if isinstance(endpoint.layer, HttpLayers):
+        return replace(endpoint, layer=replace(endpoint.layer, streamed=True))
+    return endpoint
 
 
 def _show(data: bytes) -> None:

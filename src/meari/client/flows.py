@@ -88,6 +88,9 @@ class Flows:
         if layer is not None:
             flow.heard = now  # for now: when the transport was connected
             self._cover(flow, Channel(flow.sock, layer()))
+            if flow.channel.ready:  # without a handshake
+                self._enter(flow, now - flow.since)
+                return True
             self.poller.modify(flow.fd, flow.channel.mask(reading=True, writing=False))
             return False
         self._enter(flow, now - flow.since)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from ..channel import FIN
 from ..net import Endpoint, kernel
 from ..stop import Stop
+from ..wire.layer import LayerFault
 from .flow import IN, NEVER, OUT, SECOND, Flow
 from .flows import Flows
 from .pause import Pause
@@ -298,7 +299,9 @@ class Load:
     def _ended(self, flow: Flow) -> None:
         """Handle the far end's FIN or reset."""
         broken = flow.channel.failed is not None or flow.channel.end not in (None, FIN)
-        self.flows.lose(flow, "reset" if broken else "truncated")
+        error = None if flow.channel.layer is None else flow.channel.layer.error
+        kind = error.kind if isinstance(error, LayerFault) else "reset" if broken else "truncated"
+        self.flows.lose(flow, kind)
         if flow.closing and not self.flows.ending and self._left:
             self.flows.missing.append(0)
         self.flows.replace(time.monotonic_ns())

@@ -25,9 +25,9 @@ def line(event: PingEvent) -> str:
                 if outage
                 else f" in {duration(took)}"
             )
-            secure = (
-                f"; handshake {duration(handshake)}, {_secure(layer)}" if layer is not None else ""
-            )
+            secure = "" if layer is None else f"; {_terms(layer)}"
+            if layer is not None and _shakes(layer):
+                secure = f"; handshake {duration(handshake)}, {_terms(layer)}"
             return f"connected to {far_end}{again}{secure}"
         case Reply(seq, size, far_end, took, intact):
             differs = "" if intact else " DIFFERS"
@@ -68,8 +68,8 @@ def closing(summary: Summary, address: str) -> Iterator[str]:
         connect += ": much faster than the echo; something nearer answered the handshake,"
         connect += " or the far end is slow to answer"
     yield connect
-    if summary.layer is not None:
-        yield f"handshake {_connect(summary.handshake)}: {_secure(summary.layer)}"
+    if summary.layer is not None and _shakes(summary.layer):
+        yield f"handshake {_connect(summary.handshake)}: {_terms(summary.layer)}"
 
 
 def counts(summary: Summary) -> str:
@@ -85,19 +85,25 @@ def counts(summary: Summary) -> str:
     return found
 
 
-def _tls(layer: Layer) -> dict[str, object]:
-    """The parameters that the handshake negotiated."""
-    from ..wire.tls import Tls
+def _terms(layer: Layer) -> str:
+    """What the handshake agreed on."""
+    found = layer.terms
+    words = [found.get("version"), found.get("cipher")]
+    words += [f"ALPN {found['alpn']}" if found.get("alpn") else None, found.get("protocol")]
+    return ", ".join(word for word in words if word)
 
-    assert isinstance(layer, Tls)
-    return {"version": layer.version, "cipher": layer.cipher, "alpn": layer.alpn}
+
+def _agreed(layer: Layer) -> dict[str, object]:
+    """The same as JSON."""
+    terms = dict(layer.terms)
+    protocol = terms.pop("protocol", None)
+    found: dict[str, object] = {"tls": terms} if terms else {}
+    return found | ({"protocol": protocol} if protocol else {})
 
 
-def _secure(layer: Layer) -> str:
-    found = _tls(layer)
-    return f"{found['version']}, {found['cipher']}" + (
-        f", ALPN {found['alpn']}" if found["alpn"] else ""
-    )
+def _shakes(layer: Layer) -> bool:
+    """False for HTTP without TLS: its first message is a request already."""
+    return layer.terms.get("protocol") != "HTTP/1.1" or "version" in layer.terms
 
 
 def _connect(times: Histogram) -> str:
@@ -121,7 +127,7 @@ def of(event: PingEvent) -> dict[str, object]:
             return (
                 found
                 if layer is None
-                else found | {"handshake_us": handshake / 1000, "tls": _tls(layer)}
+                else found | {"handshake_us": handshake / 1000} | _agreed(layer)
             )
         case Reply(seq, size, far_end, took, intact):
             return {
@@ -175,7 +181,7 @@ def summary_of(summary: Summary) -> dict[str, object]:
         **(
             {}
             if summary.layer is None
-            else {"handshake_us": summed(summary.handshake), "tls": _tls(summary.layer)}
+            else {"handshake_us": summed(summary.handshake)} | _agreed(summary.layer)
         ),
         "connections": summary.connections,
         "outage_ms": summary.outage / 1e6,

@@ -1,4 +1,4 @@
-"""A layer between the socket and the protocol: TLS.
+"""A layer between the socket and the protocol: TLS; on a near end HTTP or WebSocket, or both.
 
 No I/O: wire bytes in, plaintext out, and back.
 
@@ -17,6 +17,17 @@ from ..errors import MeariError
 from .protocol import Connection, Protocol, Span
 
 
+class LayerFault(MeariError, ConnectionError):
+    """The peer did what its protocol does not allow, or answered that it will not serve.
+
+    *kind* names it in a word or two, where faults are counted.
+    """
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
 class Truncated(MeariError, ConnectionError):
     """The stream ended without the layer's own end: an attacker or a fault may have cut it."""
 
@@ -32,6 +43,12 @@ class Layer(typing.Protocol):
     # Why the layer is over, if that was not proper; what take() returns is still to be sent.
     error: Exception | None
     within: float | None  # seconds from the last call until wake() is due
+    fin: bool = True  # a FIN follows the end of our direction
+
+    @property
+    def terms(self) -> dict[str, str | None]:
+        """What the two ends agreed on: of TLS "version", "cipher" and "alpn", else "protocol"."""
+        return {}
 
     def feed(self, wire: bytes, /) -> bytes:
         """Take wire bytes; return all the plaintext that they complete."""

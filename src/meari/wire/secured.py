@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .layer import Layered, no_file
@@ -20,8 +20,8 @@ class ClientTls:
     context: ssl.SSLContext
     pin: bytes | None = None
 
-    def layer(self, host: str) -> Tls:
-        return Tls(self.context, host=host, pin=self.pin)
+    def layer(self, host: str, alpn: Sequence[str] = ()) -> Tls:
+        return Tls(self.context, host=host, pin=self.pin, alpn=alpn)
 
 
 def secured(

@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from ..errors import MeariError
-from .layer import Truncated
+from .layer import Layer, Truncated
 
 SNI = "meari_sni"  # an attribute of an SSLObject: the requested name
 ALPN = "echo"  # offered, and not required (RFC 7301)
@@ -28,7 +28,7 @@ class TlsError(MeariError, ConnectionError):
     """The handshake or a record failed: the connection is lost."""
 
 
-class Tls:
+class Tls(Layer):
     """One end of one connection under *context*; a client names the *host* that it wants (SNI), and
     verifies it.
 
@@ -46,19 +46,16 @@ class Tls:
         clock: Callable[[], float] | None = None,
         alpn: Sequence[str] = (),
     ) -> None:
-        self._context, self._host = context, host
+        self._context, self._host, self._pin = context, host, pin
         self._clock, self._by = clock, patience + (clock() if clock else 0.0)
-        self._pin = pin
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._client = context.protocol == ssl.PROTOCOL_TLS_CLIENT
         # The ssl module has a list for a context only, and an object takes it when it is made.
-        if alpn:
+        if self._client:
             context.set_alpn_protocols([ALPN, *alpn])
         self._tls = context.wrap_bio(
             self._in, self._out, server_side=not self._client, server_hostname=host
         )
-        if alpn:
-            context.set_alpn_protocols([ALPN])
         self._early, self._closed = b"", False  # to be sent once the handshake is over
         self.ready = self.ended = False
         self.error: Exception | None = None
@@ -89,6 +86,10 @@ class Tls:
     def sni(self) -> str | None:
         """The name that a client has asked this server for (tls_context.py)."""
         return getattr(self._tls, SNI, None)
+
+    @property
+    def terms(self) -> dict[str, str | None]:
+        return {"version": self.version, "cipher": self.cipher, "alpn": self.alpn}
 
     def certificate(self) -> bytes | None:
         """The peer's certificate, as DER; None if it has shown none."""
