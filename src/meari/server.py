@@ -166,6 +166,10 @@ class Server:
         if self._stop is not None:
             self._stop.set()
 
+    def stopping(self) -> bool:
+        """True once stop() was called, in any process of this server."""
+        return self._stop is not None and self._stop.wait(0)
+
     def kill(self) -> None:
         """End the processes of a supervised server at once. Safe in a signal handler."""
         if self._supervisor is not None:

@@ -24,6 +24,7 @@ from .child import Child
 from .events import A_SECOND, Event, Events, Kind
 from .report.events import FORMS, Form, plain, text
 from .stop import milliseconds
+from .totals import Totals
 
 _NAMES = 4096  # kept
 _LOOKUP = 1.0  # seconds for a name: one that comes later is used from then on
@@ -102,7 +103,9 @@ class Writer:
         verbose: bool,
         omit: Collection[Kind],
         resolve: bool,
+        totals: Totals | None,
     ) -> None:
+        self._totals = totals
         self._in, self._dropped, self._out = fd, dropped, out
         self._form = form
         self._omit = omit
@@ -124,7 +127,7 @@ class Writer:
                     break
                 *lines, kept = (kept + data).split(b"\n")
                 for line in lines:
-                    self._events.report(decode(line))
+                    self._take(decode(line))
             if self._dropped in ready:
                 self._count_dropped()
             self._events.tick()
@@ -133,7 +136,12 @@ class Writer:
 
     def _count_dropped(self) -> None:
         with contextlib.suppress(OSError):  # none was
-            self._events.report(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
+            self._take(Event(Kind.DROPPED, count=os.eventfd_read(self._dropped)))
+
+    def _take(self, event: Event) -> None:
+        if self._totals is not None:
+            self._totals.add(event)
+        self._events.report(event)
 
     def _print(self, event: Event) -> None:
         if event.kind in self._omit:
@@ -212,7 +220,7 @@ def decode(line: bytes) -> Event:
 class WriterProcess:
     """The writer's process, from its parent: events handed to *hand* are written to *out*.
 
-    Those of the kinds *omit* are not.
+    Those of the kinds *omit* are not. All are added to *totals*.
 
     To be started before anything else is opened, since a fork copies every descriptor.
     """
@@ -225,6 +233,7 @@ class WriterProcess:
         verbose: bool = False,
         omit: Collection[Kind] = (),
         resolve: bool = False,
+        totals: Totals | None = None,
     ) -> None:
         read, write = os.pipe()
         dropped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -239,6 +248,7 @@ class WriterProcess:
                 verbose=verbose,
                 omit=omit,
                 resolve=resolve,
+                totals=totals,
             )
             signal.signal(signal.SIGUSR1, writer.names.abandon)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})

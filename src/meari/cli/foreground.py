@@ -16,6 +16,7 @@ from ..errors import ListenError, MeariError
 from ..events import Events, Kind
 from ..report.events import Form, escape
 from ..server import Server
+from ..totals import Totals
 from ..wire.protocol import Service
 from ..writer import WriterProcess
 from . import say
@@ -69,17 +70,20 @@ def run(
     verbose: bool,
     omit: Collection[Kind],
     resolve: bool = False,
+    totals: Totals | None = None,
 ) -> int:
     """Run the server that *make* returns until a signal stops it; the exit code of *command*.
 
-    Events of the kinds *omit* are not written.
+    Events of the kinds *omit* are not written; all are added to *totals*.
 
     SIGTERM and SIGINT stop it; a second one ends it at once, with 1.
     """
     if sys.stdout is None:  # closed at the start: events are discarded
-        events, writer = Events(), None
+        events, writer = Events(totals.add if totals is not None else None), None
     else:
-        writer = WriterProcess(1, form=form, verbose=verbose, omit=omit, resolve=resolve)
+        writer = WriterProcess(
+            1, form=form, verbose=verbose, omit=omit, resolve=resolve, totals=totals
+        )
         # So that its sums reach the writer within the writer's interval.
         events = Events(writer.hand, verbose=verbose, second=0.8)
     try:

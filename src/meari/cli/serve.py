@@ -14,6 +14,7 @@ from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..report.events import Form
 from ..server import Server
+from ..totals import Totals
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
 from .addresses import families, parse_all
@@ -117,6 +118,12 @@ class _Mode(click.ParamType[int]):
 )
 @certified
 @click.option(
+    "--http",
+    "status",
+    metavar="ADDRESS",
+    help="A page with the far end's state, /metrics, /healthz and /readyz at ADDRESS.",
+)
+@click.option(
     "--http-only",
     metavar="NAMES",
     help="http://: only these of the far end's names, as in echo,report.",
@@ -205,6 +212,7 @@ def command(
     key: str | None,
     self_signed: bool,
     client_ca: str | None,
+    status: str | None,
     http_only: str | None,
     origins: tuple[str, ...],
     http_seconds: float,
@@ -236,6 +244,9 @@ def command(
     meari serve 7007 http://:8080                    /echo, /report, /stream, ...
     """
     asked = parse_all(addresses, http=True)
+    beside = not any(address.scheme in HTTP for address in asked)
+    if status is not None:
+        asked += parse_all([status if "://" in status else f"http://{status}"], http=True)
     web = any(address.scheme in HTTP for address in asked)
     if (http_only is not None or origins) and not web:
         option = "--http-origin" if origins else "--http-only"
@@ -276,11 +287,19 @@ def command(
     )
     service: Service = partial(LineEcho, limit=line) if lines else StreamEcho
     permissions = 0o600 if mode is None else mode
+    totals = Totals() if web else None
 
     def make(events: Events) -> Server:
         http: Service | None = None
         if web:
-            http = admitted(allow, _http(events, http_only, origins, http_seconds, http_bytes))
+            from ..web.far_end import STATUS, Bounds, FarEnd
+            from ..web.status import State
+
+            only: tuple[str, ...] = STATUS if status is not None and beside else ()
+            only = tuple(http_only.split(",")) if http_only else only
+            bounds = Bounds(http_seconds, http_bytes, only, origins)
+            state = State(totals, _facts(asked, engine, workers, limits))
+            http = admitted(allow, FarEnd(partial(log_request, events), bounds, state))
         if lies:
             server: Server = _liar(
                 asked, lies, lie_every, seed, limits, events, family, permissions, tls
@@ -299,6 +318,8 @@ def command(
                 mode=permissions,
                 tls=tls,
             )
+        if web:
+            state.stopping = server.stopping
         if pin:
             notice = f"self-signed certificate, SHA-256 {pin}: --pin on the near end accepts it"
             events.report(Event(Kind.NOTICE, detail=notice))
@@ -306,17 +327,24 @@ def command(
 
     omit = _QUIET if quiet else ()
     form: Form = "json" if as_json else "text"
-    return run("serve", make, form=form, verbose=verbose, omit=omit, resolve=resolve)
+    return run("serve", make, form=form, verbose=verbose, omit=omit, resolve=resolve, totals=totals)
 
 
-def _http(
-    events: Events, only: str | None, origins: tuple[str, ...], seconds: float, most: int
-) -> Service:
-    """The service of http:// addresses. Raises UsageError."""
-    from ..web.far_end import Bounds, FarEnd
-
-    names = tuple(only.split(",")) if only else ()
-    return FarEnd(partial(log_request, events), Bounds(seconds, most, names, origins))
+def _facts(asked: list[Address], engine: str, workers: int, limits: Limits) -> dict[str, str]:
+    """What the page says about this far end."""
+    found = {
+        "addresses": ", ".join(str(address) for address in asked),
+        "engine": engine if workers == 1 else f"{engine}, {workers} workers",
+    }
+    for name, value in (
+        ("connections", limits.connections),
+        ("per source", limits.per_source),
+        ("idle", None if limits.idle is None else f"{limits.idle:g} s"),
+        ("drain", f"{limits.drain:g} s"),
+    ):
+        if value is not None:
+            found[name] = str(value)
+    return found
 
 
 def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:

@@ -21,6 +21,7 @@ from .exchange import Exchange
 from .exchanges import Echo, End, Keyed, Later, Pieces, Report
 from .query import Query, number, seconds
 from .response import Response, error
+from .status import Live, State, health, metrics, page, readiness
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -58,6 +59,7 @@ class Session:
     bounds: Bounds
     instance: str
     number: int
+    state: State
     requests: int = 0
     # How the next request ends the connection: "fin" or "rst".
     once: str | None = None
@@ -70,12 +72,11 @@ class Session:
         parts = [unquote(part) for part in path.split("/")]
         try:
             query = Query(text)
+            parts[-1] = parts[-1] or "status"
             if (plain := _PLAIN.get(parts[-1])) is not None and self._serves(parts[-1]):
                 answer = plain(self, request, connection, query)
             elif len(parts) > 2 and parts[-2] in _WITH_VALUE and self._serves(parts[-2]):
                 answer = _WITH_VALUE[parts[-2]](self, parts[-1], query)
-            elif not parts[-1] and not self.bounds.only:
-                return Response(200, _TEXT, _help().encode())
             else:
                 return error(404, "this far end has nothing of that name", request)
             query.done()
@@ -168,12 +169,45 @@ def _idle(session: Session, value: str, query: Query) -> Response:
     return Response(200, _TEXT, text.encode(), idle=idle)
 
 
+def _status_page(
+    session: Session, request: Request, connection: Connection, query: Query
+) -> Response:
+    """The page for a browser, else the names."""
+    accepted = b",".join(request.values(b"accept"))
+    if b"text/html" in accepted:
+        return page(session.state)
+    return Response(200, [*_TEXT, ("Vary", "Accept")], _help().encode())
+
+
+def _live(session: Session, request: Request, connection: Connection, query: Query) -> Exchange:
+    return Live(session.state)
+
+
+def _metrics(session: Session, request: Request, connection: Connection, query: Query) -> Response:
+    return metrics(session.state)
+
+
+def _healthz(session: Session, request: Request, connection: Connection, query: Query) -> Response:
+    return health()
+
+
+def _readyz(session: Session, request: Request, connection: Connection, query: Query) -> Response:
+    return readiness(session.state)
+
+
+# What is served beside an echo that has no HTTP (--http).
+STATUS = ("healthz", "live", "metrics", "readyz", "status", "ws")
 _PLAIN: dict[str, Callable[[Session, Request, Connection, Query], Response | Exchange]] = {
     "close": _close,
     "echo": _echo,
     "headers": _headers,
+    "healthz": _healthz,
+    "live": _live,
+    "metrics": _metrics,
     "once": _once,
+    "readyz": _readyz,
     "report": _report,
+    "status": _status_page,
     "stream": _stream,
     "ws": _ws,
 }
@@ -186,7 +220,7 @@ _WITH_VALUE: dict[str, Callable[[Session, str, Query], Response | Exchange]] = {
 
 
 def _help() -> str:
-    return """meari: an HTTP far end. Any prefix may stand before a name.
+    return """meari: an HTTP far end. Any prefix may stand before a name. A browser gets a page.
 
 /echo                                   returns the body while it arrives
 /report                                 the request as it was received, as JSON
@@ -198,14 +232,16 @@ def _help() -> str:
 /close?how=fin|rst&after=N              ends the connection, without an answer or after N bytes
 /idle/SECONDS                           the connection ends after that much silence
 /once?how=fin|rst                       the next request on the connection ends it
+/metrics  /healthz  /readyz             for Prometheus and for an orchestrator
 """
 
 
 class FarEnd:
     """The service of http:// addresses."""
 
-    def __init__(self, log: Log, bounds: Bounds | None = None) -> None:
+    def __init__(self, log: Log, bounds: Bounds | None = None, state: State | None = None) -> None:
         self._log, self._bounds = log, bounds or Bounds()
+        self.state = state or State()
         self._instance = os.urandom(4).hex()
         self._numbers = itertools.count(1)
         if not self._bounds.only or "ws" in self._bounds.only:
@@ -213,6 +249,6 @@ class FarEnd:
             from . import websocket  # noqa: F401
 
     def __call__(self, connection: Connection) -> Protocol:
-        session = Session(self._bounds, self._instance, next(self._numbers))
+        session = Session(self._bounds, self._instance, next(self._numbers), self.state)
         limit = self._bounds.bytes
         return Conversation(connection, session.answer, self._log, body=limit, rate=0)

@@ -1,0 +1,125 @@
+"""The state of a far end: a page, its numbers as they change, metrics, and health."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from importlib import resources
+
+from ..totals import Totals
+from .exchange import Exchange
+from .response import Response
+
+_EVERY = 1.0  # seconds from one report of the numbers to the next
+_TEXT = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+# What is counted, in the words of a metric: its name, its help, and the total.
+_COUNTERS = (
+    ("connections", "Connections accepted and served.", "connections"),
+    ("connections_lost", "Connections that ended in an error.", "lost"),
+    ("connections_refused", "Connections that --allow or --per-source did not admit.", "refused"),
+    ("connections_cut", "Connections reset at the drain limit.", "cut"),
+    ("messages", "Messages received from clients.", "messages"),
+    ("received_bytes", "Bytes of messages received from clients.", "bytes"),
+    ("response_bytes", "Bytes of bodies of HTTP responses.", "response_bytes"),
+    ("events_dropped", "Events that the log did not take: they are missing here too.", "dropped"),
+)
+
+
+class State:
+    """*totals* of all processes; *facts* about the far end, for the page; *stopping* is True while
+    it drains.
+    """
+
+    def __init__(self, totals: Totals | None = None, facts: dict[str, str] | None = None) -> None:
+        self.totals, self.facts = totals, facts or {}
+        self.stopping: Callable[[], bool] = lambda: False
+        self.began = time.monotonic()
+
+    def numbers(self) -> dict[str, float]:
+        found = self.totals.read() if self.totals is not None else {}
+        return found | {"seconds": round(time.monotonic() - self.began, 3)}
+
+
+def page(state: State) -> Response:
+    """The page: no script, style or picture comes from elsewhere."""
+    text = resources.files("meari.web").joinpath("status.html").read_text("utf-8")
+    body = text.replace("__FACTS__", json.dumps(state.facts).replace("<", "\\u003c"))
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Cache-Control", "no-store"),
+        (
+            "Content-Security-Policy",
+            "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+            " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none';"
+            " frame-ancestors 'none'",
+        ),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return Response(200, headers, body.encode("utf-8"))
+
+
+class Live(Exchange):
+    """The numbers, each second, as server-sent events."""
+
+    def __init__(self, state: State) -> None:
+        self._state, self._asked = state, False
+        headers = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")]
+        self.response = Response(200, headers, framing="chunked")
+
+    def end(self) -> bytes:
+        self._asked, self.reads = True, False
+        return self._event()
+
+    def more(self) -> bytes:
+        if self._asked:
+            self.within = _EVERY
+        return b""
+
+    def wake(self) -> bytes:
+        # A drain would wait for a page that somebody has left open.
+        self.done = self._state.stopping()
+        return self._event()
+
+    def _event(self) -> bytes:
+        self.within = _EVERY
+        return f"data: {json.dumps(self._state.numbers())}\n\n".encode()
+
+
+def metrics(state: State) -> Response:
+    """The totals in the text format of Prometheus."""
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
+
+    numbers = state.totals.read() if state.totals is not None else {}
+
+    class Totalled(Collector):
+        def collect(self) -> Iterator[Metric]:
+            for name, text, key in _COUNTERS:
+                yield CounterMetricFamily(f"meari_{name}", text, numbers.get(key, 0))
+            requests = CounterMetricFamily(
+                "meari_http_requests", "HTTP requests, by class of status.", labels=["status"]
+            )
+            for first in "12345":
+                requests.add_metric([f"{first}xx"], numbers.get(f"responses_{first}xx", 0))
+            yield requests
+            yield GaugeMetricFamily(
+                "meari_connections_open", "Connections open now.", numbers.get("open", 0)
+            )
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Totalled())
+    kind = [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")]
+    return Response(200, [*kind, ("Cache-Control", "no-store")], generate_latest(registry))
+
+
+def health() -> Response:
+    return Response(200, _TEXT, b"ok\n")
+
+
+def readiness(state: State) -> Response:
+    """503 while it drains: a load balancer sends nobody here any more."""
+    if state.stopping():
+        return Response(503, _TEXT, b"draining\n")
+    return Response(200, _TEXT, b"ready\n")
