@@ -27,6 +27,7 @@ bench: .bench/.installed
 	@.bench/bin/python bench/compare.py $(BENCH)
 	@.bench/bin/python bench/near.py $(BENCH)
 	@.bench/bin/python bench/tls.py $(BENCH)
+	@.bench/bin/python bench/web.py $(BENCH)
 
 bench-idle: .bench/.installed
 	@.bench/bin/python bench/idle.py

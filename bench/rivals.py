@@ -1,7 +1,8 @@
 """Echo servers of other makes, as their documentation has them: python rivals.py
-asyncio|uvloop|gevent|socketserver PORT [CERT]
+asyncio|uvloop|gevent|socketserver PORT [CERT]; starlette PORT DIRECTORY; websockets PORT
 
-With CERT, a file with a certificate and its key, asyncio and uvloop serve TLS.
+With CERT, a file with a certificate and its key, asyncio and uvloop serve TLS. starlette serves the
+files of a directory, on uvicorn; websockets echoes messages.
 """
 
 from __future__ import annotations
@@ -55,6 +56,28 @@ def use_socketserver(port: int) -> None:
         server.serve_forever()
 
 
+def use_starlette(port: int, directory: str) -> None:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
+    app = Starlette(routes=[Mount("/", StaticFiles(directory=directory))])
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
+
+
+async def use_websockets(port: int) -> None:
+    from websockets.asyncio.server import ServerConnection
+    from websockets.asyncio.server import serve as listen
+
+    async def echo(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async with listen(echo, "127.0.0.1", port) as server:
+        await server.serve_forever()
+
+
 def main() -> None:
     name, port = sys.argv[1], int(sys.argv[2])
     cert = sys.argv[3] if len(sys.argv) > 3 else None
@@ -66,6 +89,10 @@ def main() -> None:
         uvloop.run(serve(port, cert))
     elif name == "gevent":
         use_gevent(port)
+    elif name == "starlette":
+        use_starlette(port, sys.argv[3])
+    elif name == "websockets":
+        asyncio.run(use_websockets(port))
     else:
         use_socketserver(port)
 

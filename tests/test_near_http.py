@@ -114,7 +114,8 @@ def test_answers_that_are_no_echo(answer: bytes, said: str) -> None:
     with far_end(answering(lambda data: next(once, b"") if b"hello" in data else b"")) as address:
         done = near("talk", f"http://127.0.0.1:{address.port}", given=b"hello")
     assert (done.returncode == 0) == (not said), done.stderr
-    assert said in done.stderr.decode()
+    # A far end that closes with our bytes unread resets the connection.
+    assert said in done.stderr.decode() or (not answer and b"reset by peer" in done.stderr)
 
 
 def test_statuses_are_counted() -> None:

@@ -14,7 +14,7 @@ import enum
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from .address import Address
@@ -87,10 +87,10 @@ class Event:
 class Events:
     """The events of one process, passed to *hand*, which must not wait. Any thread may report.
 
-    *second* is the length of a second here. *due* is when tick() wants to be called, a time of
-    time.monotonic(): no wait may be longer. *quota* is the number of messages that are still
-    reported one by one in this second; a single-threaded engine may count a message itself while it
-    is 0 (engines/event.py).
+    *second* is the length of a second here. Events of the kinds *omit* are not passed on. *due* is
+    when tick() wants to be called, a time of time.monotonic(): no wait may be longer. *quota* is
+    the number of messages that are still reported one by one in this second; a single-threaded
+    engine may count a message itself while it is 0 (engines/event.py).
     """
 
     def __init__(
@@ -99,8 +99,10 @@ class Events:
         *,
         verbose: bool = False,
         second: float = 1.0,
+        omit: Collection[Kind] = (),
     ) -> None:
         self._hand = hand
+        self._omit = frozenset(omit)
         self._verbose = verbose
         self._second = second
         self._lock = threading.Lock()
@@ -156,6 +158,8 @@ class Events:
 
     def _report(self, event: Event) -> None:
         kind = event.kind
+        if kind in self._omit:
+            return
         if kind in _IN_FULL or (self._verbose and kind in _ABOUT_CONNECTIONS):
             self._give(event)
             return

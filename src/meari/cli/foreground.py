@@ -85,7 +85,8 @@ def run(
             1, form=form, verbose=verbose, omit=omit, resolve=resolve, totals=totals
         )
         # So that its sums reach the writer within the writer's interval.
-        events = Events(writer.hand, verbose=verbose, second=0.8)
+        unseen = omit if totals is None else ()
+        events = Events(writer.hand, verbose=verbose, second=0.8, omit=unseen)
     try:
         server = make(events)
         _heed_signals(server)  # first: a reader of the listening line may stop the server at once

@@ -26,3 +26,11 @@ def log_request(
     peers, detail = (connection.peer,), f'"{shown}" {status}'
     event = Event(Kind.REQUEST, peers, bytes=sent, seconds=seconds, detail=detail)
     events.answered(connection, event)
+
+
+def count_request(
+    connection: Connection, request: Request | None, status: int, sent: int, seconds: float
+) -> None:
+    """Count it, where no request is logged."""
+    connection.messages += 1
+    connection.bytes += sent

@@ -15,7 +15,7 @@ from ..server import Server
 from ..wire.protocol import Service
 from .addresses import families, parse_all
 from .foreground import admitted, allow_option, connections_option, engine_option, proxy_option, run
-from .requests import log_request
+from .requests import count_request, log_request
 from .seconds import Seconds
 from .security import certified, server_tls
 from .sizes import Size
@@ -117,7 +117,7 @@ def command(
 
         files = Files(directory, listing=listing)
         answer: Answer = Cgi(directory, files, seconds=cgi_time, say=say) if cgi else no_cgi(files)
-        log = partial(log_request, events)
+        log = count_request if quiet else partial(log_request, events)
         service: Service = partial(Conversation, answer=answer, log=log, body=max_body)
         service = admitted(allow, service)
         if pin:

@@ -93,7 +93,8 @@ def no_cgi(files: Answer) -> Answer:
     """Without CGI: a program is not run, and not shown either."""
 
     def answer(request: Request, connection: Connection) -> Response | Exchange:
-        if unquote_to_bytes(request.target).startswith(PROGRAMS):
+        target = request.target
+        if ("cgi-bin" in target or "%" in target) and unquote_to_bytes(target).startswith(PROGRAMS):
             return error(403, "programs are run only with --cgi", request)
         return files(request, connection)
 

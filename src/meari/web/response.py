@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 from html import escape
 from http import HTTPStatus
 from typing import Literal
@@ -54,7 +56,7 @@ class Response:
     def head(self, *, keep_alive: bool, version: str) -> bytes:
         """The status line and the headers, for a request of *version*."""
         lines = [f"HTTP/1.1 {self.status} {phrase(self.status)}"]
-        lines += [f"Date: {formatdate(usegmt=True)}", "Server: meari"]
+        lines += [f"Date: {date(int(time.time()))}", "Server: meari"]
         lines += [f"{name}: {value}" for name, value in self.headers]
         if self.has_body and self.framing == "length":
             lines.append(f"Content-Length: {self.length}")
@@ -77,6 +79,12 @@ def error(status: int, reason: str, request: Request | None, *more: tuple[str, s
     )
     headers = [("Content-Type", "text/html; charset=utf-8"), *more]
     return Response(status, headers, body.encode("utf-8"))
+
+
+@lru_cache(maxsize=4096)
+def date(at: int) -> str:
+    """A time of time.time() as HTTP has it (RFC 9110, 5.6.7)."""
+    return formatdate(at, usegmt=True)
 
 
 def phrase(status: int) -> str:

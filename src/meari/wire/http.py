@@ -65,10 +65,16 @@ class Request:
     # The sizes of the body's chunks, as far as they have arrived, and no more than _CHUNKS of them;
     # None: it is not chunked.
     chunks: list[int] | None = None
+    _fields: dict[bytes, list[bytes]] | None = None
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of the headers *name* (in lower case), without spaces at their ends."""
-        return [value.strip(b" \t") for each, value in self.headers if each.lower() == name]
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = {}
+            for each, value in self.headers:
+                fields.setdefault(each.lower(), []).append(value.strip(b" \t"))
+        return fields.get(name, [])
 
 
 Item = Request | bytes | End | HttpError
