@@ -79,8 +79,8 @@ def wrk(server: rig.Server, name: str, duration: float) -> rig.Result:
     total = re.search(r"(\d+) requests in ([\d.]+)s", done.stdout)
     if total is None or not int(total[1]) or "Non-2xx" in done.stdout:
         sys.exit(f"{server.name}: wrk: {done.stdout}{done.stderr}")
-    p50 = re.search(r"^ +50% +(\S+)$", done.stdout, re.M)
-    p99 = re.search(r"^ +99% +(\S+)$", done.stdout, re.M)
+    p50 = re.search(r"^ +50% +(\S+) *$", done.stdout, re.M)
+    p99 = re.search(r"^ +99% +(\S+) *$", done.stdout, re.M)
     assert p50 is not None and p99 is not None
     count = int(total[1])
     cpu = (server.busy() - before) / count * 1e6
@@ -138,8 +138,7 @@ def main() -> None:
         "nginx, one worker": nginx(root),
         "meari tiny": [*MEARI, "tiny", "-q", root, "127.0.0.1:PORT"],
         "python -m http.server": [
-            *(sys.executable, "-m", "http.server", "-d", root, "-b", "127.0.0.1"),
-            *("-p", "HTTP/1.1", "PORT"),
+            *(sys.executable, "-m", "http.server", "-d", root, "-b", "127.0.0.1", "PORT")
         ],
         "uvicorn, starlette": [*RIVALS, "starlette", "PORT", root],
     }

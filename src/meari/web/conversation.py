@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ..errors import MeariError
-from ..wire.http import HttpError, Item, Request, RequestParser
+from ..wire.http import END, HttpError, Item, Request, RequestParser
 from ..wire.protocol import Connection, Protocol, Span
 from .exchange import Exchange, Hangup
 from .response import Response, error
@@ -108,8 +108,24 @@ class Conversation(Protocol):
             return b""
         if not self._parser.started:
             self._began = self._since = time.monotonic()
-        self._items += self._parser.feed(data)
+        items = self._parser.feed(data)
+        if len(items) == 2 and items[1] is END and not self._items and self._exchange is None:
+            request = items[0]
+            if isinstance(request, Request):
+                return self._receive_one(request)
+        self._items += items
         return self._next()
+
+    def _receive_one(self, request: Request) -> bytes:
+        """The usual case, by a short way: one request without a body."""
+        out = self._begin(request)
+        if self._response is not None:
+            self._complete = True
+            return self._respond(self._response)
+        if self._exchange is None:
+            return out
+        self._items.append(END)
+        return out or self._next()
 
     def more(self) -> bytes | Span:
         if self._successor is not None:

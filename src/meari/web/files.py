@@ -7,6 +7,7 @@ between the check and the read.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mimetypes
 import os
@@ -22,6 +23,8 @@ from ..wire.protocol import Connection
 from .response import File, Response, date, error
 
 PROGRAMS = b"/cgi-bin/"
+_KEPT = 256  # small files
+_CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
 _SMALL = 16384  # bytes of a file that is sent together with its head
 _INDEX = b"index.html"
 _LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
@@ -40,10 +43,17 @@ class Files:
         self._inside = self._root.rstrip(b"/") + b"/"
         self._programs = self._root.rstrip(b"/") + PROGRAMS  # what they are is not shown
         self._listing = listing
+        # Small files as they were sent last, by target: what the file was then, its path, and the
+        # response.
+        self._kept: dict[str, tuple[_Known, bytes, Response]] = {}
 
     def __call__(self, request: Request, _connection: Connection) -> Response:
         if request.method not in ("GET", "HEAD"):
             return error(405, "this server has GET and HEAD only", request, ("Allow", "GET, HEAD"))
+        if (kept := self._kept.get(request.target)) is not None and not _CONDITIONS & request.names:
+            with contextlib.suppress(OSError):
+                if _known(os.stat(kept[1])) == kept[0]:
+                    return kept[2]
         path = _path(request.target)
         if path is None:
             return error(400, "the request target is malformed", request)
@@ -58,7 +68,15 @@ class Files:
             return error(503, f"no file can be opened: {os.strerror(lack.errno or 0)}", request)
         if not stat.S_ISREG(found.st_mode):
             return error(403, "this is not a file", request)
-        return _file(request, path, file, found)
+        return self._file(request, path, file, found)
+
+    def _file(self, request: Request, path: bytes, file: File, found: os.stat_result) -> Response:
+        response = _file(request, path, file, found)
+        if response.body and response.status == 200:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            self._kept[request.target] = _known(found), self._root + path, response
+        return response
 
     def _open(self, path: bytes) -> File | None:
         """The file at *path*; None if there is none in the directory.
@@ -84,13 +102,21 @@ class Files:
             return Response(301, [("Location", where)])
         index = self._open(path + _INDEX)
         if index is not None and stat.S_ISREG((found := os.fstat(index.fd)).st_mode):
-            return _file(request, path + _INDEX, index, found)
+            return self._file(request, path + _INDEX, index, found)
         if not self._listing:
             return error(403, "this directory has no index.html", request)
         try:
             return _list(path, os.listdir(self._root + path))
         except PermissionError:
             return error(403, "this directory cannot be read", request)
+
+
+# Device, inode, size, and the times of its last changes: what changes with any change of a file.
+_Known = tuple[int, int, int, int, int]
+
+
+def _known(found: os.stat_result) -> _Known:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _path(target: str) -> bytes | None:

@@ -15,6 +15,7 @@ from ..wire.http import Request
 
 _NO_BODY = frozenset({101, 204, 304})
 _STATUSES = frozenset(HTTPStatus)
+_now = (0, b"")
 
 
 class File:
@@ -42,6 +43,8 @@ class Response:
     framing: Literal["length", "chunked", "close"] = "length"
     # Seconds of silence after it that end the connection; None: what the engine allows.
     idle: float | None = None
+    # The lines before and behind the date, once they are made: a response may be sent many times.
+    _lines: tuple[bytes, bytes] | None = None
 
     @property
     def length(self) -> int:
@@ -55,18 +58,22 @@ class Response:
 
     def head(self, *, keep_alive: bool, version: str) -> bytes:
         """The status line and the headers, for a request of *version*."""
-        lines = [f"HTTP/1.1 {self.status} {phrase(self.status)}"]
-        lines += [f"Date: {date(int(time.time()))}", "Server: meari"]
-        lines += [f"{name}: {value}" for name, value in self.headers]
+        first, rest = self._lines = self._lines or self._make_lines()
+        out = b"%b%b%b" % (first, now(), rest)
+        if self.framing == "chunked" and self.has_body and version == "1.1":
+            out += b"Transfer-Encoding: chunked\r\n"
+        if not keep_alive:
+            out += b"Connection: close\r\n"
+        elif version == "1.0":
+            out += b"Connection: keep-alive\r\n"
+        return out + b"\r\n"
+
+    def _make_lines(self) -> tuple[bytes, bytes]:
+        lines = ["", "Server: meari", *(f"{name}: {value}" for name, value in self.headers)]
         if self.has_body and self.framing == "length":
             lines.append(f"Content-Length: {self.length}")
-        elif self.has_body and self.framing == "chunked" and version == "1.1":
-            lines.append("Transfer-Encoding: chunked")
-        if not keep_alive:
-            lines.append("Connection: close")
-        elif version == "1.0":
-            lines.append("Connection: keep-alive")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        first = f"HTTP/1.1 {self.status} {phrase(self.status)}\r\nDate: "
+        return first.encode(), "\r\n".join([*lines, ""]).encode("latin-1")
 
 
 def error(status: int, reason: str, request: Request | None, *more: tuple[str, str]) -> Response:
@@ -79,6 +86,15 @@ def error(status: int, reason: str, request: Request | None, *more: tuple[str, s
     )
     headers = [("Content-Type", "text/html; charset=utf-8"), *more]
     return Response(status, headers, body.encode("utf-8"))
+
+
+def now() -> bytes:
+    """The present time as HTTP has it; made once a second."""
+    global _now
+    at = int(time.time())
+    if _now[0] != at:
+        _now = at, date(at).encode()
+    return _now[1]
 
 
 @lru_cache(maxsize=4096)

@@ -17,7 +17,7 @@ answered before the connection is closed. Requests before it are complete.
 from __future__ import annotations
 
 import typing
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -69,12 +69,19 @@ class Request:
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of the headers *name* (in lower case), without spaces at their ends."""
-        fields = self._fields
-        if fields is None:
-            fields = self._fields = {}
-            for each, value in self.headers:
-                fields.setdefault(each.lower(), []).append(value.strip(b" \t"))
-        return fields.get(name, [])
+        return (self._fields or self._index()).get(name, [])
+
+    @property
+    def names(self) -> KeysView[bytes]:
+        """The names of the headers, in lower case."""
+        return (self._fields or self._index()).keys()
+
+    def _index(self) -> dict[bytes, list[bytes]]:
+        fields: dict[bytes, list[bytes]] = {}
+        for each, value in self.headers:
+            fields.setdefault(each.lower(), []).append(value.strip(b" \t"))
+        self._fields = fields
+        return fields
 
 
 Item = Request | bytes | End | HttpError
