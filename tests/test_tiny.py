@@ -24,8 +24,8 @@ from meari import Address, Events, Server, Span
 from meari.web import conversation
 from meari.web.conversation import Conversation
 from meari.web.files import Files
-from meari.wire.http import Request
 from meari.wire.protocol import Connection
+from meari.wire.request import Request
 
 from . import crowd
 from .conftest import descriptors

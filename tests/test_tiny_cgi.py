@@ -25,7 +25,7 @@ from meari.web.cgi import Cgi, no_cgi
 from meari.web.conversation import Conversation
 from meari.web.files import Files
 from meari.web.program import parse_head
-from meari.wire.http import HttpError
+from meari.wire.request import HttpError
 
 from .program import MEARI, Serving, alive, until
 from .test_tiny import CONCURRENT, ENGINES, Answer, get, ignore, raw

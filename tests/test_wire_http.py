@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meari.wire.http import END, HttpError, Item, Request, RequestParser
+from meari.wire.http import RequestParser
+from meari.wire.request import END, HttpError, Item, Request
 
 
 def parsed(*pieces: bytes) -> list[Item]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..events import Event, Events, Kind
-from ..wire.http import Request
 from ..wire.protocol import Connection
+from ..wire.request import Request
 
 _SHOWN = 400  # characters of a request line
 

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
-from ..wire.http import Request
 from ..wire.protocol import Connection
+from ..wire.request import Request
 from .conversation import Answer
 from .exchange import Exchange
 from .files import PROGRAMS

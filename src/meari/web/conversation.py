@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable
 
 from ..errors import MeariError
-from ..wire.http import END, HttpError, Item, Request, RequestParser
+from ..wire.http import RequestParser
 from ..wire.protocol import Connection, Protocol, Span
+from ..wire.request import END, HttpError, Item, Request
 from .exchange import Exchange, Hangup
 from .response import Response, error
 

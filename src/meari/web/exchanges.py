@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 from ..errors import MeariError
 from ..stream.pattern import Stream
-from ..wire.http import Request
 from ..wire.protocol import Connection
 from ..wire.proxy_protocol import Announced
+from ..wire.request import Request
 from ..wire.tls import Tls
 from .exchange import Exchange, Hangup
 from .response import Response

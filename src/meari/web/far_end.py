@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from ..errors import UsageError
-from ..wire.http import HttpError, Request
 from ..wire.protocol import Connection, Protocol
+from ..wire.request import HttpError, Request
 from .conversation import Conversation, Log
 from .exchange import Exchange
 from .exchanges import Echo, End, Keyed, Later, Pieces, Report

@@ -18,8 +18,8 @@ from html import escape
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ..errors import LocalError
-from ..wire.http import Request
 from ..wire.protocol import Connection
+from ..wire.request import Request
 from .response import File, Response, date, error
 
 PROGRAMS = b"/cgi-bin/"

@@ -20,7 +20,7 @@ import typing
 from collections.abc import Callable
 
 from ..errors import MeariError
-from ..wire.http import HttpError
+from ..wire.request import HttpError
 from .exchange import Exchange
 from .response import Response
 

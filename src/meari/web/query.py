@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from ..units import parse_seconds
-from ..wire.http import HttpError
+from ..wire.request import HttpError
 
 _FIELDS = 200
 

@@ -11,7 +11,7 @@ from html import escape
 from http import HTTPStatus
 from typing import Literal
 
-from ..wire.http import Request
+from ..wire.request import Request
 
 _NO_BODY = frozenset({101, 204, 304})
 _STATUSES = frozenset(HTTPStatus)

@@ -16,8 +16,8 @@ from websockets.http11 import Request as Handshake
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from ..wire.http import HttpError, Request
 from ..wire.protocol import Connection, Protocol
+from ..wire.request import HttpError, Request
 from .exchange import Exchange
 from .response import Response
 

@@ -17,74 +17,23 @@ answered before the connection is closed. Requests before it are complete.
 from __future__ import annotations
 
 import typing
-from collections.abc import KeysView, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Sequence
 
 import httptools
 
-from ..errors import MeariError
+from .request import CHUNKS, END, HttpError, Item, Request
 
 _TARGET = 8192  # bytes of a request target
 _LINE = 16384  # bytes of a header line
 _HEADERS = 100
-_CHUNKS = 1000
 _HEAD = 65536  # bytes of the request line and all headers; of all trailers
 
 
-class HttpError(MeariError):
-    """A request that is not served: *status* is the response's."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-class End(Enum):
-    """A request is complete, its body and trailers included."""
-
-    END = 0
-
-
-END = End.END
-
-
-@dataclass(slots=True)
-class Request:
-    """The head of a request, as it was received.
-
-    *headers* keep order, case, duplicates and spaces at the end. *trailers* are complete at END.
-    """
-
-    method: str
-    target: str
-    version: str  # "1.0" or "1.1"
-    headers: list[tuple[bytes, bytes]]
-    keep_alive: bool  # the client wants to use the connection again
-    trailers: list[tuple[bytes, bytes]]
-    # The sizes of the body's chunks, as far as they have arrived, and no more than _CHUNKS of them;
-    # None: it is not chunked.
-    chunks: list[int] | None = None
-    _fields: dict[bytes, list[bytes]] | None = None
-
-    def values(self, name: bytes) -> list[bytes]:
-        """The values of the headers *name* (in lower case), without spaces at their ends."""
-        return (self._fields or self._index()).get(name, [])
-
-    @property
-    def names(self) -> KeysView[bytes]:
-        """The names of the headers, in lower case."""
-        return (self._fields or self._index()).keys()
-
-    def _index(self) -> dict[bytes, list[bytes]]:
-        fields: dict[bytes, list[bytes]] = {}
-        for each, value in self.headers:
-            fields.setdefault(each.lower(), []).append(value.strip(b" \t"))
-        self._fields = fields
-        return fields
-
-
-Item = Request | bytes | End | HttpError
+# A client sends the same bytes again and again, and many clients send the same: what whole requests
+# without a body were parsed to. Nobody changes a Request.
+_known: dict[bytes, Sequence[Item]] = {}
+_KEPT = 256
+_SMALL = 2048  # bytes
 
 
 class RequestParser:
@@ -93,6 +42,8 @@ class RequestParser:
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._error: HttpError | None = None
+        # The next request is parsed as the first of a connection would be.
+        self._reusable = True
         self._begin()
         self._parser = httptools.HttpRequestParser(self)
 
@@ -108,9 +59,13 @@ class RequestParser:
 
     def feed(self, data: bytes) -> Sequence[Item]:
         """The items that *data* completes: Request, pieces of its body, END; or an HttpError."""
+        fresh = not self.started and self._reusable
+        if fresh and (known := _known.get(data)) is not None:
+            return known
         items = self._items = []
         if self._error is not None:
             return items
+        received = data
         self._size += len(data)
         while data:
             try:
@@ -126,7 +81,12 @@ class RequestParser:
         if self._error is None and self._size > _HEAD:
             self._error = HttpError(431, "the request's headers or trailers are too long")
         if self._error is not None:
+            self._reusable = False
             items.append(self._error)
+        elif fresh and not self.started and items[1:] == [END] and len(received) <= _SMALL:
+            if len(_known) >= _KEPT:
+                _known.clear()
+            _known[received] = items
         return items
 
     def _fail(self, error: Exception) -> None:
@@ -188,7 +148,7 @@ class RequestParser:
 
     def on_chunk_complete(self) -> None:
         assert self._request is not None and self._request.chunks is not None
-        if self._chunk and len(self._request.chunks) < _CHUNKS:
+        if self._chunk and len(self._request.chunks) < CHUNKS:
             self._request.chunks.append(self._chunk)
 
     def on_body(self, data: bytes) -> None:
@@ -197,6 +157,7 @@ class RequestParser:
         self._items.append(data)
 
     def on_message_complete(self) -> None:
+        self._reusable &= self._parser.should_keep_alive()
         self._items.append(END)
         self._begin()
 
