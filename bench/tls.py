@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import json
 import shutil
 import statistics
 import subprocess
@@ -36,21 +35,6 @@ def certificate() -> Path:
     return file
 
 
-def load(server: rig.Server, connections: int, size: int, seconds: float) -> rig.Result:
-    words = ["load", f"tls://127.0.0.1:{server.port}", "--insecure", "--json"]
-    more = ["-c", connections, "-s", size, "-t", seconds]
-    before = server.busy()
-    done = subprocess.run(
-        rig.pinned(1, [*MEARI, *words, *more]), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{server.name}: meari load: exit code {done.returncode}: {done.stderr}")
-    found = json.loads(done.stdout)
-    trip = found["round_trip_us"]
-    cpu = (server.busy() - before) / found["messages"] * 1e6
-    return rig.Result(found["messages_per_second"], trip["p50"], trip["p99"], cpu)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -61,6 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     if importlib.util.find_spec("uvloop") is None:
         sys.exit("uvloop is not installed here, and is what TLS is timed beside")
+    seconds: float = options.seconds
     rig.build()
     cert = certificate()
     commands = {
@@ -80,7 +65,10 @@ def main() -> None:
             print(f"\n{connections} connections of {size:,} bytes")
             print(f"  {'':18} {'messages/s':>11} {'us cpu/message':>15} {'ratio':>7}")
             rounds = [
-                [load(server, connections, size, options.seconds) for server in servers]
+                [
+                    rig.near(server, f"tls://127.0.0.1:{server.port}", connections, size, seconds)
+                    for server in servers
+                ]
                 for _ in range(options.rounds)
             ]
             for i, server in enumerate(servers):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -89,21 +88,6 @@ def wrk(server: rig.Server, name: str, connections: int, duration: float) -> rig
     return rig.Result(rate, seconds(p50[1]) * 1e6, seconds(p99[1]) * 1e6, cpu)
 
 
-def websocket(server: rig.Server, duration: float) -> rig.Result:
-    words = ["load", f"ws://127.0.0.1:{server.port}/ws", "--json"]
-    more = ["-c", CONNECTIONS, "-s", 64, "-t", duration]
-    before = server.busy()
-    done = subprocess.run(
-        rig.pinned(1, [*MEARI, *words, *more]), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{server.name}: meari load: exit code {done.returncode}: {done.stderr}")
-    found = json.loads(done.stdout)
-    trip = found["round_trip_us"]
-    cpu = (server.busy() - before) / found["messages"] * 1e6
-    return rig.Result(found["messages_per_second"], trip["p50"], trip["p99"], cpu)
-
-
 def table(title: str, names: list[str], rounds: list[list[rig.Result]]) -> None:
     print(f"\n{title}")
     heads = ("a second", "ratio", "us cpu", "ratio", "p50 us", "p99 us")
@@ -163,7 +147,12 @@ def main() -> None:
         for server in servers:
             stack.callback(server.close)
         rounds = [
-            [websocket(server, options.seconds) for server in servers]
+            [
+                rig.near(
+                    server, f"ws://127.0.0.1:{server.port}/ws", CONNECTIONS, 64, options.seconds
+                )
+                for server in servers
+            ]
             for _ in range(options.rounds)
         ]
         names = [server.name for server in servers]
