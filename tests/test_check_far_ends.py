@@ -256,6 +256,7 @@ def test_standard_input_stays_open_and_silent() -> None:
     assert found["verdict"] == "ok"
 
 
+@pytest.mark.long
 def test_a_server_on_a_port_of_its_own() -> None:
     port = free_port()
     assert (

@@ -184,6 +184,7 @@ def _drifting(
     return any(ratio is not None and ratio.differs for ratio in found)
 
 
+@pytest.mark.long
 def test_two_addresses_in_turns() -> None:
     """One waits 50 ms before each answer: on a busy machine too it is the slower of each pair."""
     with Server("127.0.0.1:0") as server, far_end(servers.tardy) as slow:

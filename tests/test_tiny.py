@@ -32,7 +32,13 @@ from .conftest import descriptors
 from .program import Serving, until
 
 ENGINES = ["event", "iterative", "thread", "prethread", "process"]
-CONCURRENT = ["event", "thread", "prethread", "process"]
+# The other two serve a connection as the thread engine does.
+CONCURRENT = [
+    "event",
+    "thread",
+    pytest.param("prethread", marks=pytest.mark.long),
+    pytest.param("process", marks=pytest.mark.long),
+]
 
 
 def ignore(connection: Connection, request: Request | None, *_: object) -> None: ...
