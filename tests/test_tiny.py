@@ -324,6 +324,33 @@ def test_every_split_gives_the_same_answers(root: Path, data: st.DataObject) -> 
     ]
 
 
+def test_a_small_file_is_served_as_it_is_now(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept while nothing about it changes, and only once its times can tell."""
+    read = os.pread
+    reads: list[int] = []
+
+    def counting(fd: int, n: int, offset: int) -> bytes:
+        reads.append(n)
+        return read(fd, n, offset)
+
+    with serving(root) as server:
+        for n in range(20):  # at once: within one tick of the file system's clock
+            (root / "small").write_text(f"{n:04}")
+            assert get(server, "/small").body == b"%04d" % n
+        monkeypatch.setattr("meari.web.files._SETTLED", -1.0)
+        monkeypatch.setattr("meari.web.files.os.pread", counting)
+        for _ in range(3):
+            assert get(server, "/small").body == b"0019"
+        assert len(reads) == 1
+        time.sleep(0.05)
+        (root / "small").write_text("new1")
+        assert get(server, "/small").body == b"new1"
+        (root / "small").unlink()
+        assert get(server, "/small").status == 404
+        (root / "small").symlink_to(root.parent / "secret")
+        assert get(server, "/small").status == 404
+
+
 # The command
 
 

@@ -12,6 +12,7 @@ import errno
 import mimetypes
 import os
 import stat
+import time
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from html import escape
@@ -24,6 +25,7 @@ from .response import File, Response, date, error
 
 PROGRAMS = b"/cgi-bin/"
 _KEPT = 256  # small files
+_SETTLED = 1.0  # seconds since the last change
 _CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
 _SMALL = 16384  # bytes of a file that is sent together with its head
 _INDEX = b"index.html"
@@ -72,7 +74,8 @@ class Files:
 
     def _file(self, request: Request, path: bytes, file: File, found: os.stat_result) -> Response:
         response = _file(request, path, file, found)
-        if response.body and response.status == 200:
+        # A file that has just been changed may be changed again within the same tick of its times.
+        if response.body and response.status == 200 and time.time() - found.st_ctime > _SETTLED:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
             self._kept[request.target] = _known(found), self._root + path, response
