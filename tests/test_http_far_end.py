@@ -259,6 +259,14 @@ def test_headers_are_what_was_asked_for() -> None:
         assert b"\r\nX-A: 1\r\nX-A: 2\r\nSet-Cookie: a=b\r\n" in found
 
 
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_a_status_without_content_has_none(status: int) -> None:
+    with serving() as server:
+        found = raw(server, b"GET /status/%d HTTP/1.1\r\nHost: x\r\n\r\n" % status * 2)
+        assert found.count(b"HTTP/1.1 %d" % status) == 2
+        assert all(not part for part in found.split(b"\r\n\r\n")[1::2] if b"HTTP" not in part)
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -108,6 +108,7 @@ def answering(answer: Callable[[bytes], bytes]) -> Callable[[socket.socket, thre
         (b"", "before the answer did"),
         (b"SSH-2.0-OpenSSH\r\n", "malformed"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "head is too long"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 200, "no end of interim answers"),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", ""),
     ],
 )
@@ -199,7 +200,7 @@ def test_addresses_with_paths(text: str, address: Address, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://", "http://a:", "http://a:x/", "http://a/가", "tcp://a:1/x"]
+    "text", ["http://", "http://a:", "http://a:x/", "http://u:p@a/", "http://a/가", "tcp://a:1/x"]
 )
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(AddressError):

@@ -95,6 +95,7 @@ def test_the_checksum() -> None:
         b"PROXY TCP4 192.0.2.1  198.51.100.2 56324 443\r\n",
         b"PROXY TCP4 192.0.2.256 198.51.100.2 56324 443\r\n",
         b"PROXY TCP4 ::1 ::1 56324 443\r\n",
+        b"PROXY TCP6 fe80::1%eth0\n ::1 56324 443\r\n",
         b"PROXY TCP6 192.0.2.1 ::1 56324 443\r\n",
         b"PROXY TCP4 192.0.2.1 198.51.100.2 65536 443\r\n",
         b"PROXY TCP4 192.0.2.1 198.51.100.2 0443 443\r\n",

@@ -342,7 +342,15 @@ def test_a_small_file_is_served_as_it_is_now(root: Path, monkeypatch: pytest.Mon
         for _ in range(3):
             assert get(server, "/small").body == b"0019"
         assert len(reads) == 1
+        monkeypatch.setattr("meari.web.files._TRUSTED", 0.0)
+        (root / "small").write_text("0020")  # what is kept is trusted for a second at most
+        old = get(server, "/small")
+        assert old.body == b"0020"
         time.sleep(0.05)
+        times = (root / "small").stat()
+        (root / "small").write_text("new0")
+        os.utime(root / "small", ns=(times.st_atime_ns, times.st_mtime_ns))  # as cp -p does
+        assert get(server, "/small", if_none_match=old.headers["etag"]).body == b"new0"
         (root / "small").write_text("new1")
         assert get(server, "/small").body == b"new1"
         (root / "small").unlink()

@@ -69,6 +69,8 @@ class Address:
         path = ""
         if scheme in HTTP:
             rest, slash, path = rest.partition("/")
+            if "@" in rest:
+                raise AddressError(f"{text!r}: a user and a password are not sent: leave them out")
             path = (slash + path).partition("#")[0]
             if not _PATH.fullmatch(path):
                 raise AddressError(f"{text!r}: a path has printable ASCII only, as in /a%20b")

@@ -269,9 +269,13 @@ def _of_round(result: Result, tests: list[Threshold]) -> list[Case]:
 
 def hint(error: ConnectError, where: Address) -> str:
     """The remedy if nothing listens."""
-    listening = {"unix": str(where), "tls": f"tls://:{where.port} --cert FILE"}.get(
-        where.scheme, str(where.port)
-    )
+    secure = f"://:{where.port} --cert FILE"
+    listening = {
+        "unix": str(where),
+        "tls": f"tls{secure}",
+        **dict.fromkeys(("https", "wss"), f"https{secure}"),
+        **dict.fromkeys(("http", "ws"), f"http://:{where.port}"),
+    }.get(where.scheme, str(where.port))
     serve = f"meari serve {listening}"
     return f"; does a server listen there? ({serve})" if "refused" in str(error) else ""
 

@@ -141,7 +141,7 @@ def common(event: Event, _name: Callable[[Address], str] = plain) -> str:
     """A request in the Common Log Format of web servers, in local time."""
     line, _, status = escape(event.detail).rpartition(" ")
     peer = event.peers[0]
-    host = "-" if peer.scheme == "unix" else peer.host
+    host = "-" if peer.scheme == "unix" else escape(peer.host or "-")
     at = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(event.time))
     return f"{host} - - [{at}] {line} {status} {event.bytes or '-'}"
 

@@ -29,6 +29,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade"})
 _MOST_PIECES = 100_000
 _STATUSES = (200, 599)
+_EMPTY = frozenset({204, 205, 304})  # whose responses have no content
 _TEXT = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
 
 
@@ -155,7 +156,7 @@ def _status(session: Session, value: str, query: Query) -> Response:
     status = number("a status", value, _STATUSES[1])
     if status < _STATUSES[0]:
         raise HttpError(400, f"a final status is from {_STATUSES[0]} to {_STATUSES[1]}")
-    return Response(status, _TEXT, b"" if status in (204, 304) else f"{status}\n".encode())
+    return Response(status, _TEXT, b"" if status in _EMPTY else f"{status}\n".encode())
 
 
 def _delay(session: Session, value: str, query: Query) -> Exchange:

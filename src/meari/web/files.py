@@ -26,6 +26,9 @@ from .response import File, Response, date, error
 PROGRAMS = b"/cgi-bin/"
 _KEPT = 256  # small files
 _SETTLED = 1.0  # seconds since the last change
+# Seconds until a kept file is opened again: a change through mmap(2) may leave its times alone, and
+# a directory above it may be a link now.
+_TRUSTED = 1.0
 _CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
 _SMALL = 16384  # bytes of a file that is sent together with its head
 _INDEX = b"index.html"
@@ -45,16 +48,16 @@ class Files:
         self._inside = self._root.rstrip(b"/") + b"/"
         self._programs = self._root.rstrip(b"/") + PROGRAMS  # what they are is not shown
         self._listing = listing
-        # Small files as they were sent last, by target: what the file was then, its path, and the
-        # response.
-        self._kept: dict[str, tuple[_Known, bytes, Response]] = {}
+        # Small files as they were sent last, by target: what the file was then, its path, the
+        # response, and until when that is trusted.
+        self._kept: dict[str, tuple[_Known, bytes, Response, float]] = {}
 
     def __call__(self, request: Request, _connection: Connection) -> Response:
         if request.method not in ("GET", "HEAD"):
             return error(405, "this server has GET and HEAD only", request, ("Allow", "GET, HEAD"))
         if (kept := self._kept.get(request.target)) is not None and not _CONDITIONS & request.names:
             with contextlib.suppress(OSError):
-                if _known(os.stat(kept[1])) == kept[0]:
+                if time.monotonic() < kept[3] and _known(os.stat(kept[1])) == kept[0]:
                     return kept[2]
         path = _path(request.target)
         if path is None:
@@ -78,7 +81,8 @@ class Files:
         if response.body and response.status == 200 and time.time() - found.st_ctime > _SETTLED:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            self._kept[request.target] = _known(found), self._root + path, response
+            until = time.monotonic() + _TRUSTED
+            self._kept[request.target] = _known(found), self._root + path, response, until
         return response
 
     def _open(self, path: bytes) -> File | None:
@@ -132,7 +136,8 @@ def _path(target: str) -> bytes | None:
 
 
 def _file(request: Request, path: bytes, file: File, found: os.stat_result) -> Response:
-    etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+    # The time of its last status change too: a copy may bring the other one along (cp -p).
+    etag = f'"{found.st_mtime_ns:x}-{found.st_ctime_ns:x}-{found.st_size:x}"'
     modified = date(int(found.st_mtime))
     headers = [("ETag", etag), ("Last-Modified", modified), ("Accept-Ranges", "bytes")]
     if _unchanged(request, etag, int(found.st_mtime)):

@@ -1,8 +1,9 @@
 """One run of a CGI program: the request's body to its standard input, its output to the client.
 
 Both directions stream. What the program does not take is not read from the client, and what the
-client does not take is not read from the program. The program leads a process group; the whole
-group is killed when its output has ended, at the time limit, or when the client is gone.
+client does not take is not read from the program. The program leads a process group, which is
+killed when its output has ended, at the time limit, or when the client is gone. (What leaves the
+group, by setsid(2), is not; and nobody kills it if this process is killed itself.)
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ class Program(Exchange):
         self._say(f"{self._name}: {text}")
 
     def _close(self) -> int | None:
-        """End the program and all that it started; its exit code. Any number of times."""
+        """End the program and its process group; its exit code. Any number of times."""
         process, self._process = self._process, None
         if self._epoll is not None:
             self._epoll.close()
@@ -311,6 +312,8 @@ def parse_head(text: str) -> Response:
         raise HttpError(502, "the program's header has no type, or no valid status")
     if length and re.fullmatch("[0-9]{1,18}", length) is None:
         raise HttpError(502, "the program's header has no valid length")
+    if status.startswith("205"):  # which has no content (RFC 9110, 15.3.6)
+        return Response(205, headers)
     if length:
         return Response(int(status[:3]), headers, count=int(length))
     return Response(int(status[:3]), headers, framing="chunked")

@@ -19,6 +19,7 @@ import httptools
 from ..address import Address
 from .layer import Layer, LayerFault, Truncated
 
+_INTERIM = 100  # interim answers before a final one
 _HEAD = 65536  # bytes of an answer's head
 
 
@@ -37,6 +38,7 @@ class HttpEcho(Layer):
         self._out: list[bytes] = []
         self._data: list[bytes] = []
         self._owed = 0  # answers
+        self._interim = 0  # interim answers since the last one
         self._size = 0  # bytes since a head began, or a piece of a body
         self._last = False  # the far end keeps the connection no longer
         self._parser = httptools.HttpResponseParser(self)
@@ -125,7 +127,11 @@ class HttpEcho(Layer):
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() < 200:  # 100 Continue, 103 Early Hints
+            self._interim += 1
+            if self._interim > _INTERIM:
+                self._reject("HTTP: there is no end of interim answers", "malformed")
             return
+        self._interim = 0
         self._owed -= 1
         self._last |= not self._parser.should_keep_alive()
         self.ended = (self._closed and not self._owed) or self._last

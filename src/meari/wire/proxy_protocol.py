@@ -76,6 +76,8 @@ def _version_1(line: str) -> Announced:
         if int(port) > 65535:
             raise ProxyHeaderError("the PROXY header has no valid port")
         try:
+            if "%" in host:  # a zone, which may have any text
+                raise ValueError
             ends.append(Address(str(kind(host)), int(port)))
         except ValueError:
             raise ProxyHeaderError("the PROXY header has no valid address") from None
