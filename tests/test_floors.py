@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "address", "limits", "units", "histogram", "stream", "wire"},
     {"sock_diag", "sockets", "rio", "stop", "events", "totals", "child"}
     | {"tls_context", "certificates"},
-    {"net", "http_layers", "listeners", "unix", "channel"},
+    {"net", "lookup", "http_layers", "listeners", "unix", "channel"},
     {"engines", "client", "check", "explain", "web"},
     {"supervisor", "server", "writer", "testing", "report"},
     {"cli", "__main__"},
@@ -131,7 +131,7 @@ def test_the_far_end_can_be_read_in_an_evening() -> None:
     tops = {path: name(path).split(".")[0] for path in MODULES}
     lines = {name(path): code(path) for path in tops}
     core = {module: lines[module] for module in CORE}
-    assert sum(core.values()) <= 1730, core
+    assert sum(core.values()) <= 1700, core
     others = {
         module: n
         for module, n in lines.items()

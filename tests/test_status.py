@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from meari import Address
 from meari.events import Event, Kind
+from meari.sockets import free_port
 from meari.totals import Totals
 
 from .browser import Browser
 from .middleboxes import need
-from .program import Serving, until
+from .program import MEARI, Serving, until
+from .test_http_far_end import serving
+from .test_peers import listens
+from .test_tiny import get
 
 
 class Status:
@@ -120,6 +125,37 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
         assert not re.findall(r'\b(?:src|href)=(?!"data:)|url\(|@import\b', page)
         assert "__FACTS__" not in page and "127.0.0.1" in page
         assert status.get("/")[1].startswith("meari: an HTTP far end")
+
+
+def test_what_cannot_be_told_is_not_claimed() -> None:
+    """A far end of the library, to which nobody has given totals or a stop."""
+    with serving() as server:
+        assert get(server, "/metrics").status == 503
+        assert get(server, "/readyz").status == 503
+        assert get(server, "/live", method="HEAD").status == 200  # and it ends
+
+
+def test_the_totals_do_not_need_an_output() -> None:
+    """With standard output closed, and two processes, nothing is lost."""
+    words = [*MEARI, "serve", "--workers", "2", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    port, http_port = free_port(), free_port()
+    words[-3], words[-1] = f"127.0.0.1:{port}", f"127.0.0.1:{http_port}"
+    with subprocess.Popen(["sh", "-c", 'exec "$@" >&-', "sh", *words]) as process:
+        try:
+            until(lambda: listens(http_port))
+            for _ in range(8):
+                with socket.create_connection(("127.0.0.1", port), 20) as client:
+                    client.sendall(b"hello")
+                    assert client.recv(10) == b"hello"
+            url = f"http://127.0.0.1:{http_port}/metrics"
+
+            def all_counted() -> bool:
+                done = subprocess.run(["curl", "-s", url], capture_output=True, timeout=20)
+                return b"meari_messages_total 8.0" in done.stdout
+
+            until(all_counted)
+        finally:
+            process.terminate()
 
 
 def test_what_is_counted() -> None:

@@ -45,8 +45,12 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """The host and the port as HTTP has them: without the scheme's own port."""
+        """The host and the port as HTTP has them: in ASCII, without the scheme's own port.
+
+        Raises UnicodeError for a host that no resolver takes either.
+        """
         host = self.host or "localhost"
+        host = host if host.isascii() else host.encode("idna").decode()
         host = f"[{host}]" if ":" in host else host
         return host if HTTP.get(self.scheme) == self.port else f"{host}:{self.port}"
 

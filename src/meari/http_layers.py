@@ -1,4 +1,4 @@
-"""What lies over a near end's connection to an http://, https://, ws:// or wss:// address."""
+"""The layers of a near end's connection to an http://, https://, ws:// or wss:// address."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if typing.TYPE_CHECKING:
 class HttpLayers:
     """Makes the layers of one connection after another.
 
-    *streamed*: all that is sent is the body of one request, or each line is a WebSocket message of
-    text; else each piece that is sent is a request, or a message.
+    *streamed*: all data is the body of one request, or each line is a WebSocket text message; else
+    each piece of data is a request, or a message.
     """
 
     address: Address
@@ -25,7 +25,7 @@ class HttpLayers:
     streamed: bool = False
 
     def __post_init__(self) -> None:
-        # Now: what is imported later would be part of the first handshake's time.
+        # A later import would be part of the first handshake's time.
         self._upper()
 
     def _upper(self) -> Layer:

@@ -7,14 +7,10 @@ can replace it.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import ipaddress
 import os
-import queue
 import select
 import socket
-import threading
 import time
 import typing
 from collections.abc import Callable, Sequence
@@ -24,6 +20,7 @@ from functools import partial
 from .address import HTTP, Address
 from .errors import ConnectError, DeadlineError, LocalError, Stopped
 from .http_layers import HttpLayers
+from .lookup import within
 from .rio import Poller, Rio
 from .sockets import no_delay, of_sockaddr, to_itself
 from .stop import Stop, milliseconds
@@ -32,7 +29,6 @@ from .wire.layer import Layer
 if typing.TYPE_CHECKING:
     from .wire.secured import ClientTls
 
-T = typing.TypeVar("T")
 
 # The process, the system, or the socket's memory is at its limit: nothing is wrong with the
 # connection, which waits.
@@ -101,10 +97,7 @@ def _by_name(address: Address, family: int, flags: int, timeout: float | None) -
     flags |= socket.AI_NUMERICSERV
     wanted = (address.host, str(address.port), family, socket.SOCK_STREAM, 0)
     try:
-        if timeout is None:
-            found = kernel.getaddrinfo(*wanted, flags)
-        else:
-            found = _look_up(timeout, lambda: kernel.getaddrinfo(*wanted, flags), address)
+        found = within(timeout, lambda: kernel.getaddrinfo(*wanted, flags), address)
     except UnicodeError:  # what IDNA does not take: a label that is empty or too long
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
     return list(
@@ -135,37 +128,6 @@ class Scheme:
 
 SCHEMES = {"tcp": Scheme(_by_name), "tls": Scheme(_by_name, _tls), "unix": Scheme(_by_path)}
 SCHEMES |= {name: Scheme(_by_name, HttpLayers) for name in HTTP}
-
-
-def _look_up(seconds: float, call: Callable[[], T], address: Address) -> T:
-    """What *call* returns, or raises. Raises socket.gaierror if it has not after *seconds*.
-
-    The resolver cannot be interrupted, nor given a limit: so it runs in a thread, which is left
-    behind. An address in numbers is not looked up, and needs none.
-    """
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(address.host or "")
-        return call()
-    answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            answers.put((call(), None))
-        except Exception as error:  # raised where it is waited for
-            answers.put((None, error))
-
-    thread = threading.Thread(target=look_up, name=f"getaddrinfo {address}", daemon=True)
-    thread.start()
-    try:
-        found, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise socket.gaierror(
-            socket.EAI_AGAIN, f"no answer from the resolver within {seconds:.3g} s"
-        ) from None
-    thread.join()
-    if error is not None:
-        raise error
-    return typing.cast(T, found)
 
 
 def resolve(

@@ -290,7 +290,7 @@ class Rio:
         """Wait until the connection can be read, or is reset (True); or until *watch* can be read.
         Without *reads* only a reset counts.
 
-        Raises what a read raises.
+        Raises the same exceptions as a read.
         """
         if reads and self._buffer:
             return True

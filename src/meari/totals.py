@@ -1,4 +1,4 @@
-"""What all processes of a far end have done since the start: numbers in shared memory.
+"""Counters of all processes of a far end since its start, in shared memory.
 
 Events of every process reach one writer (writer.py). It alone adds, and any process reads: a
 number is 8 bytes, aligned, so no reader sees half of one.

@@ -78,8 +78,8 @@ def run(
 
     SIGTERM and SIGINT stop it; a second one ends it at once, with 1.
     """
-    if sys.stdout is None:  # closed at the start: events are discarded
-        events, writer = Events(totals.add if totals is not None else None), None
+    if sys.stdout is None and totals is None:  # closed at the start: events are discarded
+        events, writer = Events(), None
     else:
         writer = WriterProcess(
             1, form=form, verbose=verbose, omit=omit, resolve=resolve, totals=totals

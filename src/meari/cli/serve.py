@@ -331,7 +331,7 @@ def command(
 
 
 def _facts(asked: list[Address], engine: str, workers: int, limits: Limits) -> dict[str, str]:
-    """What the page says about this far end."""
+    """The settings that the status page lists."""
     found = {
         "addresses": ", ".join(str(address) for address in asked),
         "engine": engine if workers == 1 else f"{engine}, {workers} workers",

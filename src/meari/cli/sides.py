@@ -130,7 +130,7 @@ class _Shown:
             side = self._sides[self._side]
             if not side.began or side.unreachable is not None:
                 break
-            over = side.over.is_set()  # first: what finishes after this look is for the next
+            over = side.over.is_set()  # read first: later results are shown by the next call
             ready = side.in_order
             if self._line == 0 and ready:
                 lines.append(side.name)

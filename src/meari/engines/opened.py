@@ -87,7 +87,7 @@ class Open(Connection):
         self.ending = False
         # The peer's FIN has been received.
         self.ended = False
-        self.watch: int | None = None  # what its protocol waits for (Watches)
+        self.watch: int | None = None  # the descriptor that its protocol waits for (Watches)
         self.until = math.inf  # when lingering is over, or the protocol's wake() is due
         self.kind, self.detail = Kind.CLOSED, ""
         self.state = READING

@@ -74,8 +74,8 @@ class Patience:
         self._stopping: Stop | None = None
 
     def wait(self, mask: int, deadline: float | None, watch: int | None) -> bool:
-        """Wait until the socket is ready for *mask* (True), *watch* can be read, or *deadline*:
-        what a Rio calls.
+        """Wait until the socket is ready for *mask* (True), *watch* can be read, or *deadline*
+        passes. Called by a Rio.
 
         Raises DeadlineError, Stopped or _Idle for a read that is given up, and _MustReset.
         """
@@ -99,8 +99,8 @@ class Patience:
                     del over
 
     def _watch(self, mask: int, until: float, watch: int | None = None) -> list[int]:
-        """What is ready by *until*, of the socket and *watch*; nothing also after another event was
-        handled.
+        """Return the descriptors that are ready by *until*, of the socket and *watch*; possibly
+        none, after another event was handled.
         """
         stop = -1 if self._stop is None else self._stop.fileno()
         loop = -1 if self._loop is None else self._loop.poller.fileno()

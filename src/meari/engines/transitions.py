@@ -151,7 +151,7 @@ class Connections:
     def splice(self, c: Open, fd: int, _mask: int, at: float) -> None:
         """Echo what has been received through the pipe.
 
-        The connection is not read until what the peer does not accept now is sent. A small piece,
+        The connection is not read until all pending output is sent. A small piece,
         the FIN, or urgent data (before which splice stops) returns it to READING.
         """
         if not self._pipe.open():
@@ -264,8 +264,8 @@ class Connections:
         self.ask(c, c.protocol.more, at)
 
     def ready(self, c: Open, at: float) -> None:
-        """What the protocol waits for is ready. Pending output comes first: it is watched again
-        then.
+        """Handle the readiness of the protocol's own descriptor. Pending output is sent first: the
+        descriptor is watched again afterwards.
         """
         if c.state in (READING, PAUSED):
             self.ask(c, c.protocol.ready, at)

@@ -19,7 +19,7 @@ class Watches:
         self._waiting: dict[int, Open] = {}
 
     def add(self, c: Open) -> None:
-        """Watch what the protocol of *c* waits for, if it waits for something."""
+        """Watch the descriptor that the protocol of *c* waits for, if it has one."""
         fd = c.protocol.watch
         if fd != c.watch:
             self.forget(c)
@@ -38,7 +38,7 @@ class Watches:
         return self._waiting.pop(fd, None)
 
     def forget(self, c: Open) -> None:
-        """The protocol of *c* waits for nothing any more. Its descriptor may be closed already: the
+        """Stop watching for *c*. Its descriptor may be closed already: the
         number may be another's now.
         """
         if c.watch is not None and self._waiting.get(c.watch) is c:

@@ -86,7 +86,7 @@ def counts(summary: Summary) -> str:
 
 
 def _terms(layer: Layer) -> str:
-    """What the handshake agreed on."""
+    """The negotiated parameters as text."""
     found = layer.terms
     words = [found.get("version"), found.get("cipher")]
     words += [f"ALPN {found['alpn']}" if found.get("alpn") else None, found.get("protocol")]
@@ -94,7 +94,7 @@ def _terms(layer: Layer) -> str:
 
 
 def _agreed(layer: Layer) -> dict[str, object]:
-    """The same as JSON."""
+    """The negotiated parameters as JSON."""
     terms = dict(layer.terms)
     protocol = terms.pop("protocol", None)
     found: dict[str, object] = {"tls": terms} if terms else {}

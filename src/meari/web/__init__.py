@@ -5,7 +5,7 @@ exchange.py      a request whose response is made while it arrives, or later
 response.py      a response as a value, and the page of an error
 files.py         Tiny's static files: a request -> a response
 cgi.py           Tiny's programs: a request -> an environment; program.py runs one
-far_end.py       the far end's names, and what a request may ask for; exchanges.py does it
+far_end.py       the far end's endpoints and limits; exchanges.py implements them
 websocket.py     the far end's WebSocket
 status.py        its page (status.html), its numbers, metrics and health
 """

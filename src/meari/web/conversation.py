@@ -87,7 +87,7 @@ class Conversation(Protocol):
         self._successor: Protocol | None = None  # has the connection, after an upgrade
         self._exchange: Exchange | None = None  # or this makes its answer
         self._due = math.inf  # when the exchange is woken
-        self._own = False  # that is what the next wake() is for
+        self._own = False  # the next wake() is the exchange's
         self._size = -1  # bytes of the exchange's response that are sent; -1: not even its head
         self._sending: Response | None = None  # whose file is still to be sent
         self._sent: Response | None = None  # whose file is being sent
@@ -182,7 +182,7 @@ class Conversation(Protocol):
         return out
 
     def _next(self) -> bytes:
-        """The next output, as far as what it answers has arrived; a body may follow by more()."""
+        """Return the next output for the items received so far; a body may follow by more()."""
         while self._items and (self._exchange is not None or not self._last):
             if self._exchange is not None and (self._complete or not self._exchange.reads):
                 break
@@ -313,7 +313,7 @@ class Conversation(Protocol):
         return out
 
     def _wait(self) -> None:
-        """What this waits for, with nothing to send."""
+        """Set the deadline and the descriptor to wait for, with nothing to send."""
         exchange = self._exchange
         if exchange is None:
             self.done |= self._last

@@ -16,8 +16,8 @@ class Exchange:
     Each method returns bytes of the response's body, and b"" for none. They are sent before
     anything else is called. *response*, its head, is set before the first of them, *done* with the
     last. HttpError becomes an error page if *response* is not set yet; any other exception, and
-    HttpError later, resets the connection. An exchange that is given up is forgotten: what it holds
-    it frees then.
+    HttpError later, resets the connection. The resources of an abandoned exchange are freed
+    with its last reference.
     """
 
     response: Response | None = None

@@ -1,4 +1,4 @@
-"""What the HTTP far end does with a request: echo it, report it, answer in pieces, late, or not."""
+"""Exchanges of the HTTP far end: echo, report, streamed, delayed and aborted responses."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _headers(headers: list[tuple[bytes, bytes]]) -> list[list[str | dict[str, st
 
 
 def _proxy(connection: Connection) -> dict[str, typing.Any] | None:
-    """What a PROXY header has announced, and who sent it; the peer is the announced one."""
+    """The announced addresses of a PROXY header, and the proxy's own."""
     header = connection.announced
     if not isinstance(header, Announced):
         return None
@@ -173,8 +173,7 @@ class Pieces(Exchange):
         headers = [("Content-Type", kind), ("Cache-Control", "no-store")]
         if gzip:
             headers.append(("Content-Encoding", "gzip"))
-        # Proxies buffer a stream of events unless they are told not to; nginx is by this header.
-        # It is left out: what they do by themselves is the question.
+        # No X-Accel-Buffering: the default buffering of a proxy is under test.
         framing: typing.Literal["length", "chunked", "close"] = "chunked"
         if shape == "length":
             framing = "length"

@@ -1,4 +1,4 @@
-"""The HTTP far end: a request's path chooses what is done with it.
+"""The HTTP far end: the path of a request selects the endpoint.
 
 The last part of the path is the name, whatever comes before it, so that it works behind any prefix
 (an ingress, for example); /bytes/N and three more have a value behind the name.
@@ -25,7 +25,7 @@ from .status import Live, State, health, metrics, page, readiness
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-# What frames a message or ends a connection is not for a request to choose.
+# Headers that a request may not set: message framing and connection management.
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade"})
 _MOST_PIECES = 100_000
 _STATUSES = (200, 599)
@@ -35,7 +35,7 @@ _TEXT = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-st
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a request may ask for at most."""
+    """Upper limits of request parameters."""
 
     seconds: float = 3600.0
     bytes: int = 1 << 30
@@ -181,7 +181,7 @@ def _status_page(
 
 
 def _live(session: Session, request: Request, connection: Connection, query: Query) -> Exchange:
-    return Live(session.state)
+    return Live(session.state, only_head=request.method == "HEAD")
 
 
 def _metrics(session: Session, request: Request, connection: Connection, query: Query) -> Response:
@@ -196,7 +196,7 @@ def _readyz(session: Session, request: Request, connection: Connection, query: Q
     return readiness(session.state)
 
 
-# What is served beside an echo that has no HTTP (--http).
+# Endpoints beside an echo without HTTP (--http).
 STATUS = ("healthz", "live", "metrics", "readyz", "status", "ws")
 _PLAIN: dict[str, Callable[[Session, Request, Connection, Query], Response | Exchange]] = {
     "close": _close,

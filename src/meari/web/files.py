@@ -46,10 +46,10 @@ class Files:
             raise LocalError("/proc is not mounted: it has the names of open files")
         self._root = os.fsencode(os.path.realpath(root))
         self._inside = self._root.rstrip(b"/") + b"/"
-        self._programs = self._root.rstrip(b"/") + PROGRAMS  # what they are is not shown
+        self._programs = self._root.rstrip(b"/") + PROGRAMS  # their source is not served
         self._listing = listing
-        # Small files as they were sent last, by target: what the file was then, its path, the
-        # response, and until when that is trusted.
+        # Cache of small files, by target: their stat, path and response, and the end of its
+        # validity.
         self._kept: dict[str, tuple[_Known, bytes, Response, float]] = {}
 
     def __call__(self, request: Request, _connection: Connection) -> Response:
@@ -118,7 +118,7 @@ class Files:
             return error(403, "this directory cannot be read", request)
 
 
-# Device, inode, size, and the times of its last changes: what changes with any change of a file.
+# Device, inode, size, mtime and ctime: a change of the file changes one of them.
 _Known = tuple[int, int, int, int, int]
 
 

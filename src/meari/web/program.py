@@ -1,9 +1,9 @@
 """One run of a CGI program: the request's body to its standard input, its output to the client.
 
-Both directions stream. What the program does not take is not read from the client, and what the
-client does not take is not read from the program. The program leads a process group, which is
-killed when its output has ended, at the time limit, or when the client is gone. (What leaves the
-group, by setsid(2), is not; and nobody kills it if this process is killed itself.)
+Both directions are streamed with backpressure: the client is read only as fast as the program
+reads, and the program only as fast as the client. The program leads a process group, which is
+killed when its output has ended, at the time limit, or when the client is gone. (A process
+that leaves the group by setsid(2) is not killed. After SIGKILL of the server nothing is.)
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Program(Exchange):
         self._complete = False  # the body is
         self._took = False  # the last read of its output returned bytes
         self._head = bytearray()
-        self._left: int | None = None  # bytes of the body, if the program told how many
+        self._left: int | None = None  # remaining bytes of the body, if Content-Length is known
         self._said = bytearray()  # an incomplete line of its standard error
         self._heard = 0
 
@@ -130,7 +130,7 @@ class Program(Exchange):
             else:
                 over = True
         if over and not out:
-            # What it started may have its output open still: what is in the pipe is all.
+            # Its children may keep the pipe open: the bytes in the pipe are the rest of the output.
             out = self._read() if self._output >= 0 else b""
             if not out and not self._took:
                 self._finish()
@@ -152,7 +152,7 @@ class Program(Exchange):
         self.within = max(0.0, self._until - time.monotonic())
 
     def _feed(self) -> None:
-        """Write to the program what it takes now."""
+        """Write pending input as far as the pipe accepts it."""
         fd, epoll = self._input, self._epoll
         if fd < 0 or epoll is None:
             return
@@ -177,7 +177,7 @@ class Program(Exchange):
         self._input = _close(self._process.stdin)
 
     def _read(self) -> bytes:
-        """What the program has written, of the body."""
+        """Return the next piece of the response body."""
         assert self._epoll is not None and self._process is not None
         self._took = False
         try:

@@ -41,7 +41,7 @@ class Response:
     offset: int = 0
     count: int = 0
     framing: Literal["length", "chunked", "close"] = "length"
-    # Seconds of silence after it that end the connection; None: what the engine allows.
+    # Idle limit of the connection after it, in seconds; None: the engine's limit.
     idle: float | None = None
     # The lines before and behind the date, once they are made: a response may be sent many times.
     _lines: tuple[bytes, bytes] | None = None

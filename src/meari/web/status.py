@@ -13,7 +13,7 @@ from .response import Response
 
 _EVERY = 1.0  # seconds from one report of the numbers to the next
 _TEXT = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
-# What is counted, in the words of a metric: its name, its help, and the total.
+# Metrics: name, help text, and key of Totals.
 _COUNTERS = (
     ("connections", "Connections accepted and served.", "connections"),
     ("connections_lost", "Connections that ended in an error.", "lost"),
@@ -27,13 +27,13 @@ _COUNTERS = (
 
 
 class State:
-    """*totals* of all processes; *facts* about the far end, for the page; *stopping* is True while
-    it drains.
+    """*totals* of all processes; *facts* about the far end, for the page; *stopping* returns True
+    while it drains, and is set to Server.stopping by the caller.
     """
 
     def __init__(self, totals: Totals | None = None, facts: dict[str, str] | None = None) -> None:
         self.totals, self.facts = totals, facts or {}
-        self.stopping: Callable[[], bool] = lambda: False
+        self.stopping: Callable[[], bool] | None = None
         self.began = time.monotonic()
 
     def numbers(self) -> dict[str, float]:
@@ -60,15 +60,15 @@ def page(state: State) -> Response:
 
 
 class Live(Exchange):
-    """The numbers, each second, as server-sent events."""
+    """The numbers, each second, as server-sent events; their head alone, with *only_head*."""
 
-    def __init__(self, state: State) -> None:
-        self._state, self._asked = state, False
+    def __init__(self, state: State, *, only_head: bool = False) -> None:
+        self._state, self._asked, self._only_head = state, False, only_head
         headers = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")]
         self.response = Response(200, headers, framing="chunked")
 
     def end(self) -> bytes:
-        self._asked, self.reads = True, False
+        self._asked, self.reads, self.done = True, False, self._only_head
         return self._event()
 
     def more(self) -> bytes:
@@ -78,7 +78,7 @@ class Live(Exchange):
 
     def wake(self) -> bytes:
         # A drain would wait for a page that somebody has left open.
-        self.done = self._state.stopping()
+        self.done = self._state.stopping is not None and self._state.stopping()
         return self._event()
 
     def _event(self) -> bytes:
@@ -92,7 +92,9 @@ def metrics(state: State) -> Response:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
 
-    numbers = state.totals.read() if state.totals is not None else {}
+    if state.totals is None:
+        return Response(503, _TEXT, b"nothing is counted here\n")
+    numbers = state.totals.read()
 
     class Totalled(Collector):
         def collect(self) -> Iterator[Metric]:
@@ -119,7 +121,11 @@ def health() -> Response:
 
 
 def readiness(state: State) -> Response:
-    """503 while it drains: a load balancer sends nobody here any more."""
+    """503 while it drains: a load balancer sends nobody here any more. 503 too if the state is
+    unknown.
+    """
+    if state.stopping is None:
+        return Response(503, _TEXT, b"unknown\n")
     if state.stopping():
         return Response(503, _TEXT, b"draining\n")
     return Response(200, _TEXT, b"ready\n")

@@ -22,7 +22,7 @@ from .exchange import Exchange
 from .response import Response
 
 _MESSAGE = 1 << 20  # bytes, inflated
-_FRAMES = _MESSAGE + _MESSAGE // 32  # as they arrive: what cannot be compressed grows a little
+_FRAMES = _MESSAGE + _MESSAGE // 32  # on the wire: incompressible data grows a little
 _ECHO = Subprotocol("echo")
 
 
@@ -44,7 +44,7 @@ class _Frames(ServerProtocol):
         self._length = 0  # bytes of it
 
     def recv_frame(self, frame: Frame) -> None:
-        """What parse() calls; what this raises closes the connection."""
+        """Called by parse(). An exception closes the connection."""
         super().recv_frame(frame)
         opcode, data = frame.opcode, bytes(frame.data)
         if opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
@@ -67,7 +67,7 @@ class _Frames(ServerProtocol):
 
 
 class WebSocketEcho(Protocol):
-    """What follows the handshake. A ping is sent every *ping* seconds of silence, if given."""
+    """The connection after the handshake. A ping is sent after each *ping* seconds of silence."""
 
     def __init__(self, frames: _Frames, ping: float, first: str | None) -> None:
         self._frames, self._first = frames, first

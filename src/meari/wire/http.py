@@ -29,8 +29,8 @@ _HEADERS = 100
 _HEAD = 65536  # bytes of the request line and all headers; of all trailers
 
 
-# A client sends the same bytes again and again, and many clients send the same: what whole requests
-# without a body were parsed to. Nobody changes a Request.
+# Cache of parsed requests without a body, by their bytes: clients repeat themselves. A Request is
+# never modified.
 _known: dict[bytes, Sequence[Item]] = {}
 _KEPT = 256
 _SMALL = 2048  # bytes

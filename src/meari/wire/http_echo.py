@@ -1,6 +1,6 @@
 """A stream carried by HTTP requests to an echo, as a layer of a near end. No I/O.
 
-What is sent goes as the body of a POST, and the bodies of the answers are what comes back:
+Data is sent as the body of a POST, and received as the body of its response:
 
     send(b"hello")   ->  POST /echo HTTP/1.1 ... Content-Length: 5, hello
     feed(answer)     ->  b"hello"

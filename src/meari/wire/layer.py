@@ -18,7 +18,7 @@ from .protocol import Connection, Protocol, Span
 
 
 class LayerFault(MeariError, ConnectionError):
-    """The peer did what its protocol does not allow, or answered that it will not serve.
+    """A protocol violation of the peer, or its refusal to serve.
 
     *kind* names it in a word or two, where faults are counted.
     """
@@ -47,7 +47,7 @@ class Layer(typing.Protocol):
 
     @property
     def terms(self) -> dict[str, str | None]:
-        """What the two ends agreed on: of TLS "version", "cipher" and "alpn", else "protocol"."""
+        """The negotiated parameters: of TLS "version", "cipher" and "alpn", else "protocol"."""
         return {}
 
     def feed(self, wire: bytes, /) -> bytes:

@@ -118,7 +118,7 @@ class Connection:
         self.peer = peer  # as announced, once something announced it
         self.via: Address | None = None  # the proxy that carried it here, then
         self.awaits = False  # a proxy is still to announce the peer
-        self.announced: object | None = None  # what it announced (proxy_protocol.Announced)
+        self.announced: object | None = None  # its PROXY header (proxy_protocol.Announced)
         self.tls: object | None = None  # the layer (tls.Tls), over TLS
         self.admitted = False  # a service has taken it
         self.messages = self.bytes = 0  # received, in all

@@ -27,12 +27,12 @@ _POLYNOMIAL = 0x82F63B78  # CRC-32C (RFC 9260, appendix A), reflected
 
 
 class ProxyHeaderError(MeariError):
-    """What arrived is no header of the PROXY protocol."""
+    """The received bytes are no valid header of the PROXY protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What a header says. *source* and *destination* are None if the connection is the proxy's
+    """A parsed header. *source* and *destination* are None if the connection is the proxy's
     own (LOCAL), or of another kind than TCP.
     """
 
@@ -104,7 +104,7 @@ def _version_2(data: bytes) -> tuple[Announced, int] | None:
         ports = struct.unpack_from("!HH", header, 16 + 2 * size)
         for at, port in ((16, ports[0]), (16 + size, ports[1])):
             ends.append(Address(str(ipaddress.ip_address(header[at : at + size])), port))
-    # Of a family that is not known nothing can be told apart.
+    # The address length of an unknown family is unknown, so its values cannot be found.
     values = _values(header, 16 + skip) if family in (_TCP4, _TCP6) or skip else ()
     if command == _LOCAL or not ends:
         return Announced(2, values=values), 16 + length

@@ -1,4 +1,4 @@
-"""An HTTP request as it was received, and what a parser makes of the bytes of a connection."""
+"""An HTTP request as it was received, and the items that a parser returns."""
 
 from __future__ import annotations
 

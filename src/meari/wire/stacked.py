@@ -53,6 +53,6 @@ class Stacked(Layer):
         upper, lower = self._upper, self._lower
         self.ready = lower.ready and upper.ready
         self.ended, self.fin = upper.ended, upper.fin
-        # What the upper one says follows from a fault of the lower.
+        # A fault of the lower layer causes the upper one's error.
         self.error = None if upper.ended else lower.error or upper.error
         self.within = lower.within if lower.within is not None else upper.within
