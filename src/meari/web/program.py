@@ -266,10 +266,12 @@ class Program(Exchange):
         for pipe in (process.stdin, process.stdout, process.stderr):
             _close(pipe)
         self._input = self._output = self._errors = -1
-        # A killed process is gone at once, but for one in the middle of a write to a disk: that is
-        # reaped when the next program starts (subprocess).
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            # A killed process ends soon, but not at once on a busy machine or in the middle of a
+            # write to a disk: it is reaped without delaying the engine.
+            threading.Thread(target=process.wait, name="reaper", daemon=True).start()
         self._running.release()
         return process.returncode
 
