@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -211,12 +212,14 @@ def test_what_is_wrong_is_told_and_exits_1(name: str) -> None:
 
 
 def test_a_far_end_that_dies_is_told_and_one_that_comes_back_is_used() -> None:
-    with Serving("-q") as first:
+    with Serving("-q") as first, contextlib.ExitStack() as stack:
         port, fds = first.port, Path(f"/proc/{first.pid}/fd")
         before = len(list(fds.iterdir()))
-        process = subprocess.Popen(
-            [*MEARI, "load", f"127.0.0.1:{port}", "-c", "3", "-t", "4", "--json"],
-            stdout=subprocess.PIPE,
+        process = stack.enter_context(
+            subprocess.Popen(
+                [*MEARI, "load", f"127.0.0.1:{port}", "-c", "3", "-t", "4", "--json"],
+                stdout=subprocess.PIPE,
+            )
         )
         until(lambda: len(list(fds.iterdir())) >= before + 3)
         time.sleep(0.5)
