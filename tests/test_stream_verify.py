@@ -40,9 +40,9 @@ def of(faults: list[Fault]) -> list[tuple[str, int, int]]:
     return [(fault.kind, fault.offset, fault.length) for fault in faults]
 
 
-def lie(kind: str, source: random.Random) -> tuple[Lie, bytes]:
+def lie(kind: str, source: random.Random, offset: int = 0) -> tuple[Lie, bytes]:
     """One lie about the stream, and what comes of it."""
-    offset = source.randrange(9000, 20_000)
+    offset = offset or source.randrange(9000, 20_000)
     length = source.choice((source.randint(48, 4096), source.randint(48, 130)))
     if kind in ("drop", "insert", "duplicate") and source.random() < 0.4:
         length = 1
@@ -84,6 +84,14 @@ def test_a_lie_is_named_by_kind_and_place(kind: str) -> None:
         source = random.Random(f"{kind}/{seed}")
         one, came = lie(kind, source)
         assert of(verified(came, source)) == [told(one, RUN, CONNECTION)], seed
+
+
+@pytest.mark.parametrize("left", range(1, 25))
+def test_what_is_put_in_near_the_end_is_inserted(left: int) -> None:
+    source = random.Random(left)
+    for _ in range(20):
+        told_of, came = lie("insert", source, TOTAL - left)
+        assert of(verified(came, source)) == [told(told_of, RUN, CONNECTION)]
 
 
 @pytest.mark.parametrize("inserted", [False, True])

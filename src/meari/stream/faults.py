@@ -324,7 +324,10 @@ class FaultClassifier:
             while fit < n and received[-1 - fit] == expected[-1 - fit]:
                 fit += 1
             end = case.place + len(case.data)
-            if fit >= 4 or (fit and fit == len(case.data)) or (fit and end == tail):
+            # The last bytes sent are the last received: few of them may be chance, unless nothing
+            # else is left to explain (all that came, all that is missing, or none too many).
+            whole = fit == len(case.data) or fit >= tail - case.until > 0 or end == tail
+            if fit >= 4 or (fit and whole):
                 at = len(case.data) - fit
                 self._return(case, at, Origin(self.run, self.connection, 0, tail - fit))
                 if self.case is None:
