@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo check test test-long lint bench bench-idle clean
+.PHONY: demo check test test-long autobahn lint bench bench-idle clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -17,6 +17,9 @@ test: $(VENV)/.tools
 
 test-long: $(VENV)/.tools $(VENV)/.peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py long
+
+autobahn: $(VENV)/.tools
+	@$(BIN)/python tests/autobahn.py
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff format .
@@ -52,4 +55,4 @@ $(VENV)/.peers: $(VENV)/.tools
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench .autobahn .mypy_cache .ruff_cache .pytest_cache .hypothesis

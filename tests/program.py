@@ -102,7 +102,7 @@ class Serving:
             self.process.kill()
             self.process.communicate()
             raise
-        found = re.search(r"(tcp|tls)://\S+:(\d+)", "\n".join(self.lines))
+        found = re.search(r"(tcp|tls|https?)://\S+:(\d+)", "\n".join(self.lines))
         self.port = int(found[2]) if found else 0
         self.address = (
             Address("127.0.0.1", self.port, found[1]) if found else Address.parse(address)

@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "address", "limits", "units", "histogram", "stream", "wire"},
     {"sock_diag", "sockets", "rio", "stop", "events", "totals", "child"}
     | {"tls_context", "certificates"},
-    {"net", "lookup", "http_layers", "listeners", "unix", "channel"},
+    {"net", "lookup", "announce", "http_layers", "listeners", "unix", "channel"},
     {"engines", "client", "check", "explain", "web"},
     {"supervisor", "server", "writer", "testing", "report"},
     {"cli", "__main__"},

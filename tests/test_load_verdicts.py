@@ -248,7 +248,7 @@ def test_a_ping_of_which_some_did_not_come_back_is_no_success() -> None:
             left = max(0, left - len(data))
 
     with servers.far_end(two) as address:
-        done = run("ping", str(address), "-c", "5", "-i", "0.05", "-w", "1", "--json")
+        done = run("ping", str(address), "-c", "5", "-i", "0.05", "-w", "4", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout.splitlines()[-1])["returned"] == 2
 

@@ -9,6 +9,7 @@ from .address import SECURE, Address
 from .wire.layer import Layer
 
 if typing.TYPE_CHECKING:
+    from .wire.http_get import Expected
     from .wire.secured import ClientTls
 
 
@@ -17,12 +18,13 @@ class HttpLayers:
     """Makes the layers of one connection after another.
 
     *streamed*: all data is the body of one request, or each line is a WebSocket text message; else
-    each piece of data is a request, or a message.
+    each piece of data is a request, or a message. With *get*, each byte is a GET request.
     """
 
     address: Address
     tls: ClientTls | None = None
     streamed: bool = False
+    get: Expected | None = None
 
     def __post_init__(self) -> None:
         # A later import would be part of the first handshake's time.
@@ -33,6 +35,10 @@ class HttpLayers:
             from .wire.websocket_echo import WebSocketEcho
 
             return WebSocketEcho(self.address, lines=self.streamed)
+        if self.get is not None:
+            from .wire.http_get import HttpGet
+
+            return HttpGet(self.address, self.get)
         from .wire.http_echo import HttpEcho
 
         return HttpEcho(self.address, streamed=self.streamed)

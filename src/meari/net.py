@@ -69,6 +69,8 @@ class Endpoint:
     sockaddr: typing.Any  # (host, port, ...), or the name of a Unix socket
     scheme: str = "tcp"
     layer: Callable[[], Layer] | None = None  # makes what lies over a connection to it
+    # Called with each connected socket, before the layer: sends what comes first.
+    announce: Callable[[socket.socket], object] = bool
 
     @property
     def address(self) -> Address:
@@ -223,6 +225,7 @@ def connect(
             continue
         why = _await(sock, share, stop)
         if not why:
+            endpoint.announce(sock)
             return sock, endpoint, time.monotonic_ns() - began
         sock.close()
         reasons.append(f"{endpoint.address}: {why}")

@@ -31,7 +31,7 @@ from .language import spoken as language_of
 from .output import show
 from .saved import Saved
 from .seconds import Seconds
-from .security import Security, secured
+from .security import Security, proxy_header, secured
 from .sides import Side, try_all
 
 _PATIENCE = 3.0  # seconds
@@ -103,6 +103,7 @@ _PATIENCE = 3.0  # seconds
     help="Save the result as JUnit XML, for a CI system.",
 )
 @language
+@proxy_header
 @secured
 @families
 def command(
@@ -175,19 +176,14 @@ def command(
             else:
                 tls = security.tls(where, known=True)
                 plan.pin = security.digest
+                found = [security.announced(resolve(one, family or 0, tls=tls)) for one in where]
                 sides = [
-                    Side(
-                        str(one),
-                        Battery(resolve(one, family or 0, tls=tls), chosen, plan, stop),
-                        chosen,
-                    )
-                    for one in where
+                    Side(str(one), Battery(targets, chosen, plan, stop), chosen)
+                    for one, targets in zip(where, found, strict=True)
                 ]
                 # The second path is tried for reachability before the first takes its time.
                 if len(sides) > 1:
-                    open_channel(
-                        resolve(where[1], family or 0, tls=tls), _PATIENCE, stop
-                    ).channel.close()
+                    open_channel(found[1], _PATIENCE, stop).channel.close()
             try_all(sides, None if as_json else spoken)
         except (ConnectError, LocalError) as error:
             say(f"meari check: {error}")

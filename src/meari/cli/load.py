@@ -7,11 +7,13 @@ import json
 import signal
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 
 import click
 
 from ..address import Address
 from ..client.plan import Plan
+from ..client.probe import probe
 from ..client.results import Result, series
 from ..client.thresholds import Threshold
 from ..client.workers import Workers
@@ -22,7 +24,7 @@ from .addresses import families, parse_one
 from .output import Output, show
 from .saved import Saved
 from .seconds import Seconds
-from .security import Security, secured
+from .security import Security, proxy_header, secured
 from .sizes import Sizes
 
 if typing.TYPE_CHECKING:
@@ -72,6 +74,12 @@ _COUNT = click.IntRange(min=1)
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
     help="Open loop: N messages a second in total, each sent when it is due.",
+)
+@click.option(
+    "--get",
+    is_flag=True,
+    help="GET the path of an http:// address from any server: every response has the status and "
+    "the length of the first.",
 )
 @click.option("--new-connections", is_flag=True, help="Open a new connection for each message.")
 @click.option(
@@ -149,6 +157,7 @@ _COUNT = click.IntRange(min=1)
     metavar="TEST",
     help="Exit 3 if this is true: 'p99>2ms', 'rate<10000'. May be repeated.",
 )
+@proxy_header
 @secured
 @families
 def command(
@@ -159,6 +168,7 @@ def command(
     seconds: float | None,
     messages: int | None,
     rate: float | None,
+    get: bool,
     new_connections: bool,
     rounds: int,
     warmup: float,
@@ -180,12 +190,17 @@ def command(
     A closed loop keeps --depth messages in flight on each connection. With --rate the loop is open:
     messages are sent when they are due, and timed from then, so that waiting is not hidden. Exits 1
     if bytes differ or are lost, 3 if a --fail-if is so.
+    --get loads any web server; without it, HTTP and WebSocket go to meari's own far end, which
+    echoes.
 
     \b
     meari load localhost 7007 -c 64 -t 5
     meari load localhost:7007 --rate 1000 --fail-if 'p99>2ms'
+    meari load --get http://localhost:8000/ -c 64
     """
     where = parse_one(address, http=True)
+    if get:
+        size = _one_byte(where, size)
     tests = [Threshold.parse(one) for one in fail_if]
     if seconds is None and messages is None:
         seconds = 10.0
@@ -213,6 +228,15 @@ def command(
         results: list[Result] = []
         try:
             targets = security.resolve(where, family or 0, timeout)
+            if get:
+                targets, content, kept = probe(targets, timeout)
+                plan = replace(plan, content=content)
+                if not kept and not new_connections:
+                    say(
+                        "meari load: the server ends the connection after a response: use"
+                        " --new-connections"
+                    )
+                    return 2
             while len(results) < rounds:
                 workers = Workers(plan, targets)
                 with Output(workers, as_json, ndjson) as output, stoppable(workers):
@@ -235,6 +259,16 @@ def command(
             cases.write(lambda: _cases(results, tests)),
         ]
     return max(verdict(result, tests) for result in results) or (0 if all(written) else 2)
+
+
+def _one_byte(where: Address, size: tuple[int, int]) -> tuple[int, int]:
+    """The size of a message that stands for a GET request. Raises click.UsageError."""
+    context = click.get_current_context()
+    if where.scheme not in ("http", "https"):
+        raise click.UsageError("--get is of an http:// or https:// address", context)
+    if context.get_parameter_source("size") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--size is of an echo's messages: --get sends none", context)
+    return 1, 1
 
 
 def _page(result: Result) -> str:

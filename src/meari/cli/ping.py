@@ -17,7 +17,7 @@ from .addresses import families, parse_one
 from .load import hint
 from .output import show
 from .seconds import Seconds
-from .security import Security, secured
+from .security import Security, proxy_header, secured
 from .sizes import Sizes
 
 
@@ -69,6 +69,7 @@ from .sizes import Sizes
 @click.option(
     "--json", "as_json", is_flag=True, help="A JSON object for each reply, and one for the summary."
 )
+@proxy_header
 @secured
 @families
 def command(

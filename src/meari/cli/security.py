@@ -7,6 +7,7 @@ import re
 import socket
 import typing
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import click
 
@@ -30,6 +31,8 @@ class Security(typing.NamedTuple):
     pin: str | None = None
     cert: str | None = None
     key: str | None = None
+    # The version of the PROXY header that is sent first; None: none is.
+    send_proxy: str | None = None
 
     @property
     def digest(self) -> bytes | None:
@@ -44,7 +47,7 @@ class Security(typing.NamedTuple):
         """
         context = click.get_current_context()
         if not any(address.scheme in SECURE for address in addresses):
-            if self != Security():
+            if self._replace(send_proxy=None) != Security():
                 raise click.UsageError(
                     "--cafile, --insecure, --pin, --cert and --key are of tls://, https:// and"
                     " wss:// addresses",
@@ -74,7 +77,15 @@ class Security(typing.NamedTuple):
 
     def resolve(self, address: Address, family: int, timeout: float = 10.0) -> list[Endpoint]:
         """As net.resolve(), for one address. Raises as tls() does, too."""
-        return resolve(address, family, timeout, self.tls([address]))
+        return self.announced(resolve(address, family, timeout, self.tls([address])))
+
+    def announced(self, found: list[Endpoint]) -> list[Endpoint]:
+        """Return *found*, with the PROXY header that is sent first."""
+        if self.send_proxy is None:
+            return found
+        from ..announce import announcing
+
+        return [replace(target, announce=announcing(self.send_proxy)) for target in found]
 
 
 def server_tls(
@@ -149,8 +160,15 @@ def _pin(text: str) -> bytes:
     return bytes.fromhex(digits)
 
 
+proxy_header = click.option(
+    "--send-proxy",
+    type=click.Choice(["v1", "v2"]),
+    help="Send a PROXY header of this version first, as a proxy does.",
+)
+
+
 def secured(command: F) -> F:
-    """The options of TLS, as the parameter *security*."""
+    """The options of TLS, as the parameter *security*; above it, proxy_header is one more."""
 
     @functools.wraps(command)
     def wrapper(
@@ -160,9 +178,11 @@ def secured(command: F) -> F:
         pin: str | None,
         cert: str | None,
         key: str | None,
+        send_proxy: str | None = None,
         **options: typing.Any,
     ) -> typing.Any:
-        return command(*args, security=Security(cafile, insecure, pin, cert, key), **options)
+        security = Security(cafile, insecure, pin, cert, key, send_proxy)
+        return command(*args, security=security, **options)
 
     for option in (
         click.option("--key", metavar="FILE", help="TLS: its key, as PEM.  [default: in --cert]"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Sequence
 from functools import partial
 
 import click
@@ -18,14 +17,15 @@ from ..totals import Totals
 from ..wire.echo import LineEcho, StreamEcho
 from ..wire.protocol import Service
 from .addresses import families, parse_all
+from .far_end import HttpOptions, http_options
 from .foreground import admitted, allow_option, connections_option, engine_option, proxy_option, run
+from .lies import LieOptions, lie_options
 from .requests import log_request
 from .seconds import Seconds
 from .security import certified, server_tls
-from .sizes import Size
 
 if typing.TYPE_CHECKING:
-    import ssl
+    pass
 
 _COUNT = click.IntRange(min=1)
 # What -q omits.
@@ -117,40 +117,7 @@ class _Mode(click.ParamType[int]):
     help="Mode of a Unix socket's file, in octal.  [default: 0600]",
 )
 @certified
-@click.option(
-    "--http",
-    "status",
-    metavar="ADDRESS",
-    help="A page with the far end's state, /metrics, /healthz and /readyz at ADDRESS.",
-)
-@click.option(
-    "--http-only",
-    metavar="NAMES",
-    help="http://: only these of the far end's names, as in echo,report.",
-)
-@click.option(
-    "--http-origin",
-    "origins",
-    multiple=True,
-    metavar="ORIGIN",
-    help="http://: pages of this other site may use /ws, as in https://example.org. May be "
-    "repeated; * for all.",
-)
-@click.option(
-    "--http-seconds",
-    type=Seconds(),
-    default=3600.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="http://: the longest time that a request may ask for.",
-)
-@click.option(
-    "--http-bytes",
-    type=Size(),
-    default="1G",
-    show_default=True,
-    help="http://: the longest body, of a request and of its response.",
-)
+@http_options
 @click.option("--once", is_flag=True, help="Serve one connection, then exit.")
 @click.option(
     "--spin",
@@ -162,27 +129,7 @@ class _Mode(click.ParamType[int]):
     is_flag=True,
     help="Print each system call, its result and the socket's state after it on standard error.",
 )
-@click.option(
-    "--lie",
-    "lies",
-    multiple=True,
-    metavar="KIND",
-    help="Be wrong on purpose: flip, drop, insert, duplicate, reorder, swap, replay, truncate, "
-    "append, delay, stall, reset, "
-    "or all. May be repeated.",
-)
-@click.option(
-    "--lie-every",
-    type=click.IntRange(min=1024),
-    metavar="BYTES",
-    help="Average distance between lies.  [default: 65536]",
-)
-@click.option(
-    "--seed",
-    type=int,
-    metavar="N",
-    help="Seed of the lies: the same seed tells the same lies about the same bytes.  [default: 0]",
-)
+@lie_options
 @click.option("--json", "as_json", is_flag=True, help="Log events as JSON, one object per line.")
 @click.option("--resolve", is_flag=True, help="Log host names of clients instead of addresses.")
 @click.option(
@@ -212,17 +159,11 @@ def command(
     key: str | None,
     self_signed: bool,
     client_ca: str | None,
-    status: str | None,
-    http_only: str | None,
-    origins: tuple[str, ...],
-    http_seconds: float,
-    http_bytes: int,
+    http: HttpOptions,
     once: bool,
     spin: bool,
     explain: bool,
-    lies: tuple[str, ...],
-    lie_every: int | None,
-    seed: int | None,
+    lies: LieOptions,
     as_json: bool,
     resolve: bool,
     quiet: bool,
@@ -244,13 +185,9 @@ def command(
     meari serve 7007 http://:8080                    /echo, /report, /stream, ...
     """
     asked = parse_all(addresses, http=True)
-    beside = not any(address.scheme in HTTP for address in asked)
-    if status is not None:
-        asked += parse_all([status if "://" in status else f"http://{status}"], http=True)
+    bounds = http.check(asked)
+    asked += http.beside
     web = any(address.scheme in HTTP for address in asked)
-    if (http_only is not None or origins) and not web:
-        option = "--http-origin" if origins else "--http-only"
-        raise click.UsageError(f"{option} is of http://", click.get_current_context())
     unix = [address.scheme == "unix" for address in asked]
     if mode is not None and not any(unix):
         raise click.UsageError(
@@ -277,7 +214,7 @@ def command(
             f"--spin is the event engine's, not {engine}'s", click.get_current_context()
         )
     others = lines or workers > 1 or spin or allow or proxies or web
-    _check_lies(lies, lie_every, seed, bool(others))
+    lies.check(bool(others))
     if explain:
         from .narrator import narrate
 
@@ -290,26 +227,21 @@ def command(
     totals = Totals() if web else None
 
     def make(events: Events) -> Server:
-        http: Service | None = None
+        far_end = None
         if web:
-            from ..web.far_end import STATUS, Bounds, FarEnd
+            from ..web.far_end import FarEnd
             from ..web.status import State
 
-            only: tuple[str, ...] = STATUS if status is not None and beside else ()
-            only = tuple(http_only.split(",")) if http_only else only
-            bounds = Bounds(http_seconds, http_bytes, only, origins)
             state = State(totals, _facts(asked, engine, workers, limits))
-            http = admitted(allow, FarEnd(partial(log_request, events), bounds, state))
-        if lies:
-            server: Server = _liar(
-                asked, lies, lie_every, seed, limits, events, family, permissions, tls
-            )
+            far_end = FarEnd(partial(log_request, events), bounds, state)
+        if lies.kinds:
+            server: Server = lies.liar(asked, limits, events, family or 0, permissions, tls)
         else:
             server = Server(
                 *asked,
                 engine=engine,
                 service=admitted(allow, service),
-                http=http,
+                http=None if far_end is None else admitted(allow, far_end),
                 proxies=proxies,
                 limits=limits,
                 workers=workers,
@@ -345,52 +277,3 @@ def _facts(asked: list[Address], engine: str, workers: int, limits: Limits) -> d
         if value is not None:
             found[name] = str(value)
     return found
-
-
-def _check_lies(lies: Sequence[str], every: int | None, seed: int | None, otherwise: bool) -> None:
-    """Check that the options fit --lie. Raises click.UsageError."""
-    context = click.get_current_context()
-    if not lies and (every is not None or seed is not None):
-        raise click.UsageError("--lie-every and --seed say how to --lie", context)
-    if lies and (
-        otherwise
-        or context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
-    ):
-        raise click.UsageError(
-            "--lie has an engine of its own, and goes without --engine, --lines, --workers, --spin,"
-            " --allow, --proxy-from and http://",
-            context,
-        )
-
-
-def _liar(
-    asked: list[Address],
-    lies: Sequence[str],
-    every: int | None,
-    seed: int | None,
-    limits: Limits,
-    events: Events,
-    family: int | None,
-    mode: int,
-    tls: ssl.SSLContext | None,
-) -> Server:
-    """Serve with lies, and report so first."""
-    from ..testing.liar import EVERY, LIES, Liar
-
-    asked_for = [kind for word in lies for kind in word.split(",")]
-    kinds = tuple(LIES) if "all" in asked_for else tuple(dict.fromkeys(asked_for))
-    liar = Liar(
-        *asked,
-        lies=kinds,
-        every=every or EVERY,
-        seed=seed or 0,
-        limits=limits,
-        events=events,
-        family=family or 0,
-        mode=mode,
-        tls=tls,
-    )
-    rate = f"a lie in about {every or EVERY:,} bytes of a connection"
-    text = f"THIS FAR END LIES: {', '.join(kinds)}; {rate}; seed {seed or 0}"
-    events.report(Event(Kind.NOTICE, detail=text))
-    return liar

@@ -20,7 +20,7 @@ from . import say
 from .addresses import families, parse_one
 from .load import hint
 from .seconds import Seconds
-from .security import Security, secured
+from .security import Security, proxy_header, secured
 
 
 class _OutputError(Exception):
@@ -41,6 +41,7 @@ class _OutputError(Exception):
     is_flag=True,
     help="Print each system call, its result and the socket's state after it on standard error.",
 )
+@proxy_header
 @secured
 @families
 def command(

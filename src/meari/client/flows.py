@@ -84,6 +84,7 @@ class Flows:
             self.tally.now.unconnected += 1
             self.drop(flow, now + _RETRY)
             return False
+        self.targets[0].announce(flow.sock)
         layer = self.targets[0].layer
         if layer is not None:
             flow.heard = now  # for now: when the transport was connected

@@ -226,6 +226,8 @@ class Ping:
             self._channel, self._connecting, self._retry_at = None, 0, now + _RETRY
             return
         layer = self._targets[0].layer
+        if channel.layer is None:
+            self._targets[0].announce(channel.sock)
         if layer is not None and channel.layer is None:
             channel = self._channel = Channel(channel.sock, layer())
             self._shaking = now

@@ -29,6 +29,8 @@ class Plan:
     # Without a byte while some are outstanding: the connection is closed as stalled.
     timeout: float = 10.0
     late: float | None = None  # without a byte while some are outstanding: a fault, "delayed"
+    # Messages are GET requests of HTTP: the bytes of each response's content.
+    content: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -92,6 +94,8 @@ class Plan:
         size = f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}"
         connections = f"{self.connections:,} connection{'s' * (self.connections > 1)}"
         what = f"{connections}, messages of {size} bytes"
+        if self.content is not None:
+            what = f"{connections}, GET, responses of {self.content:,} bytes"
         if self.new_connections:
             return f"{what}, each on a connection of its own"
         if self.rate is not None:

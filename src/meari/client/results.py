@@ -86,7 +86,11 @@ class Result:
 
     @property
     def bytes_per_second(self) -> float:
-        """Bytes a second in one direction, of messages returned during the measurement."""
+        """Bytes a second in one direction, of messages returned during the measurement; of GET
+        requests, those of the responses' content.
+        """
+        if self.plan.content is not None:
+            return self.messages_per_second * self.plan.content
         return (
             sum(point.count.bytes for point in self.points) / self.seconds if self.seconds else 0.0
         )

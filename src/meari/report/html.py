@@ -45,16 +45,15 @@ def _notes(result: Result) -> Iterator[str]:
     """Warnings about the figures."""
     for warning in text.warnings(result):
         yield f'<p class="bad">{escape(" ".join(warning.split()))}</p>'
-    if result.faults:
-        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(result.count.kinds.items()))
-        yield f'<p class="bad">Not every byte came back as it was sent: {escape(kinds)}.</p>'
+    if result.faults or not result.complete or not result.count.messages:
+        yield f'<p class="bad">Faults: {escape(text.verdict(result))}.</p>'
 
 
 def _figures(result: Result) -> str:
     h = result.headline
     shown = [
         ("messages a second", f"{result.messages_per_second:,.0f}"),
-        ("each way", f"{size(result.bytes_per_second)}/s"),
+        (text.direction(result), f"{size(result.bytes_per_second)}/s"),
         ("p50", text.duration(h.quantile(0.5))),
         ("p99", text.duration(h.quantile(0.99))),
         ("p99.9", text.duration(h.quantile(0.999))),
@@ -215,7 +214,7 @@ def _over_time(result: Result) -> Iterator[str]:
 def _faults(result: Result) -> Iterator[str]:
     yield "<h2>Faults</h2>"
     if not result.faults:
-        yield "<p>None: every byte came back as it was sent.</p>"
+        yield f"<p>{escape(text.verdict(result).capitalize())}.</p>"
         return
     head = "".join(f'<th class="n">{name}</th>' for name in ("connection", "offset", "bytes"))
     yield f'<div class="scroll"><table><tr><th>kind</th>{head}<th>what</th></tr>'

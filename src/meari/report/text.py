@@ -35,7 +35,7 @@ def lines(result: Result) -> Iterator[str]:
     """The whole result, a line at a time."""
     count, plan = result.count, result.plan
     yield f"{result.far_end}: {plan}"
-    moved = f"{size(result.bytes_per_second)}/s each way"
+    moved = f"{size(result.bytes_per_second)}/s {direction(result)}"
     rate = f"{result.messages_per_second:,.0f}/s, {moved}"
     yield f"  messages     {count.messages - count.after:,} in {result.seconds:.1f} s: {rate}"
     if plan.rate is not None:
@@ -132,25 +132,37 @@ def warnings(result: Result) -> list[str]:
     return found
 
 
+def direction(result: Result) -> str:
+    """The direction of the bytes that are counted."""
+    return "each way" if result.plan.content is None else "of content"
+
+
+def verdict(result: Result) -> str:
+    """Return what is known of all bytes, in one sentence."""
+    count, content = result.count, result.plan.content
+    if result.faults:
+        return ", ".join(f"{n:,} {kind}" for kind, n in sorted(count.kinds.items()))
+    if result.complete and count.messages:
+        late = ", some only after the end" if count.unserved else ""
+        if content is not None:
+            return f"none: every response has the status and the length of the first{late}"
+        return f"none: every byte came back as it was sent{late}"
+    left = count.missing + count.unfinished
+    if left:
+        return f"none in the returned bytes; {amount(left, 'message')} did not return whole"
+    if not count.messages:
+        return "none, but no message came back"
+    if count.damaged:
+        return f"none is named, but {amount(count.damaged, 'message')} came back damaged"
+    return "none in the returned bytes; not every connection could be made"
+
+
 def faults(result: Result) -> Iterator[str]:
     """The table of faults, the first with the bytes around it."""
-    if not result.faults and result.complete and result.count.messages:
-        late = ", some only after the end" if result.count.unserved else ""
-        yield f"  faults       none: every byte came back as it was sent{late}"
-        return
-    if not result.faults:
-        left = result.count.missing + result.count.unfinished
-        if not left:
-            yield "  faults       none in the returned bytes; not every connection could be made"
-            return
-        missing = amount(left, "message")
-        yield f"  faults       none in the returned bytes; {missing} did not return whole"
-        return
-    kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(result.count.kinds.items()))
-    yield f"  faults       {kinds}"
+    yield f"  faults       {verdict(result)}"
     for fault in result.count.faults[:_FAULTS]:
         yield f"    {fault}"
-    if result.count.faults and result.count.faults[0].returned:
+    if result.count.faults and result.count.faults[0].returned and result.plan.content is None:
         yield from around(result.count.faults[0])
     if result.faults > _FAULTS:
         yield f"    ... and {result.faults - _FAULTS:,} more"

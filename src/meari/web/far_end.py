@@ -43,6 +43,8 @@ class Bounds:
     only: Collection[str] = ()
     # Other sites whose pages may use the WebSocket; "*": all.
     origins: tuple[str, ...] = ()
+    # Of a WebSocket message, inflated.
+    message: int = 1 << 20
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.only if name not in (*_PLAIN, *_WITH_VALUE)]
@@ -144,7 +146,8 @@ def _ws(session: Session, request: Request, connection: Connection, query: Query
     from .websocket import Upgrade
 
     ping, first = query.seconds("ping", 0.0, session.bounds.seconds), query.text("first")
-    return Upgrade(request, connection, session.bounds.origins, ping, first)
+    bounds = session.bounds
+    return Upgrade(request, connection, bounds.origins, bounds.message, ping, first)
 
 
 def _bytes(session: Session, value: str, query: Query) -> Exchange:

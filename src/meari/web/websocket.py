@@ -1,12 +1,11 @@
 """A WebSocket echo (RFC 6455) that keeps types and boundaries: a frame for each frame. No I/O.
 
-websockets' sans-I/O protocol does the handshake, the frames and the compression (RFC 7692). What
-it leaves to its user is here: text has to be UTF-8, also across frames.
+websockets' sans-I/O protocol does the handshake, the frames and the compression (RFC 7692);
+wire/frames.py has what it leaves to its user.
 """
 
 from __future__ import annotations
 
-import codecs
 from urllib.parse import urlsplit
 
 from websockets.exceptions import PayloadTooBig
@@ -16,46 +15,41 @@ from websockets.http11 import Request as Handshake
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from ..wire.frames import DATA, Checked
 from ..wire.protocol import Connection, Protocol
 from ..wire.request import HttpError, Request
 from .exchange import Exchange
 from .response import Response
 
-_MESSAGE = 1 << 20  # bytes, inflated
-_FRAMES = _MESSAGE + _MESSAGE // 32  # on the wire: incompressible data grows a little
 _ECHO = Subprotocol("echo")
 
 
-class _Frames(ServerProtocol):
+class _Frames(Checked, ServerProtocol):
     """Sends each frame of data back before the next frame is looked at: a close, or a fault, that
     arrives with it does not take its place.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, most: int) -> None:
         super().__init__(
             # A client may ask for less, and a decompressor costs 32 KiB.
             extensions=[ServerPerMessageDeflateFactory(compress_settings={"memLevel": 5})],
             select_subprotocol=lambda _, offered: _ECHO if _ECHO in offered else None,
-            max_size=_FRAMES,
+            max_size=most + most // 32,  # on the wire incompressible data grows a little
         )
-        self._connection = connection
-        self._text = codecs.getincrementaldecoder("utf-8")()
-        self._opcode = Opcode.BINARY  # of the message under way
-        self._length = 0  # bytes of it
+        self._connection, self._most = connection, most
+        self._length = 0  # bytes of the message under way
 
     def recv_frame(self, frame: Frame) -> None:
         """Called by parse(). An exception closes the connection."""
         super().recv_frame(frame)
         opcode, data = frame.opcode, bytes(frame.data)
-        if opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+        if opcode not in DATA:
             return
         if opcode is not Opcode.CONT:
-            self._opcode, self._length = opcode, 0
+            self._length = 0
         self._length += len(data)
-        if self._length > _MESSAGE:
-            raise PayloadTooBig(self._length, _MESSAGE)
-        if self._opcode is Opcode.TEXT:
-            self._text.decode(data, frame.fin)
+        if self._length > self._most:
+            raise PayloadTooBig(self._length, self._most)
         if opcode is Opcode.TEXT:
             self.send_text(data, frame.fin)
         elif opcode is Opcode.BINARY:
@@ -105,22 +99,23 @@ class WebSocketEcho(Protocol):
 
 
 class Upgrade(Exchange):
-    """The handshake, whose answer is 101, or an error."""
+    """The handshake, whose answer is 101, or an error. A message has at most *most* bytes."""
 
     def __init__(
         self,
         request: Request,
         connection: Connection,
         origins: tuple[str, ...],
+        most: int,
         ping: float,
         first: str | None,
     ) -> None:
         self._request, self._connection = request, connection
-        self._ping, self._first = ping, first
+        self._most, self._ping, self._first = most, ping, first
         _check_origin(request, origins)
 
     def end(self) -> bytes:
-        frames = _Frames(self._connection)
+        frames = _Frames(self._connection, self._most)
         request = self._request
         head = [f"{request.method} {request.target} HTTP/{request.version}".encode()]
         head += [name + b": " + value for name, value in request.headers]

@@ -7,12 +7,17 @@ sent, and comes back with the answer.
 from __future__ import annotations
 
 from websockets.client import ClientProtocol
-from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.frames import Close, CloseCode, Frame
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from ..address import Address
+from .frames import DATA, Checked
 from .layer import Layer, LayerFault, Truncated
+
+
+class _Frames(Checked, ClientProtocol):
+    """The near end's."""
 
 
 class WebSocketEcho(Layer):
@@ -23,7 +28,7 @@ class WebSocketEcho(Layer):
     def __init__(self, address: Address, *, lines: bool = False) -> None:
         self._lines = lines
         url = f"ws://{address.authority}{address.path or '/ws'}"
-        self._frames = ClientProtocol(parse_uri(url), max_size=None)
+        self._frames = _Frames(parse_uri(url), max_size=None)
         self._frames.send_request(self._frames.connect())
         self._early: list[bytes] = []  # to be sent once the handshake is over
         self._line = bytearray()  # that has no newline yet
@@ -46,12 +51,8 @@ class WebSocketEcho(Layer):
         for event in frames.events_received():
             if not isinstance(event, Frame):
                 self._open()
-            elif event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-                data += event.data
-                if event.fin:
-                    self._returned += 1
-                    if self._lines and self._returned != self._bare:
-                        data += b"\n"
+            elif event.opcode in DATA:
+                data += self._returns(event)
         if frames.handshake_exc is not None:
             self.error = LayerFault(f"WebSocket: {frames.handshake_exc}", "refused")
         elif frames.parser_exc is not None and frames.close_rcvd is None:
@@ -59,6 +60,15 @@ class WebSocketEcho(Layer):
         elif frames.close_rcvd is not None:
             self._end(frames.close_rcvd)
         return bytes(data)
+
+    def _returns(self, frame: Frame) -> bytes:
+        """The data of *frame*, which belongs to the answers."""
+        data = bytes(frame.data)
+        if frame.fin:
+            self._returned += 1
+            if self._lines and self._returned != self._bare:
+                data += b"\n"
+        return data
 
     def _open(self) -> None:
         if self._frames.state is State.OPEN:
