@@ -2,6 +2,7 @@
 # compiler. PYTHON=... takes another python.
 PYTHON ?= python3
 VENV := .venv
+CASES ?= *
 BIN := $(VENV)/bin
 
 .PHONY: demo check test test-long autobahn lint bench bench-idle clean
@@ -19,7 +20,7 @@ test-long: $(VENV)/.tools $(VENV)/.peers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/suite.py long
 
 autobahn: $(VENV)/.tools
-	@$(BIN)/python tests/autobahn.py
+	@CASES="$(CASES)" $(BIN)/python tests/autobahn.py
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff format .

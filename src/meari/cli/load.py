@@ -13,7 +13,6 @@ import click
 
 from ..address import Address
 from ..client.plan import Plan
-from ..client.probe import probe
 from ..client.results import Result, series
 from ..client.thresholds import Threshold
 from ..client.workers import Workers
@@ -229,6 +228,8 @@ def command(
         try:
             targets = security.resolve(where, family or 0, timeout)
             if get:
+                from ..client.probe import probe
+
                 targets, content, kept = probe(targets, timeout)
                 plan = replace(plan, content=content)
                 if not kept and not new_connections:

@@ -16,7 +16,7 @@ from .frames import DATA, Checked
 from .layer import Layer, LayerFault, Truncated
 
 
-class _Frames(Checked, ClientProtocol):
+class Frames(Checked, ClientProtocol):
     """The near end's."""
 
 
@@ -24,11 +24,12 @@ class WebSocketEcho(Layer):
     """Messages to *address*, whose path is "/ws" if it has none."""
 
     fin = False  # the close frame ends it
+    frames = Frames
 
     def __init__(self, address: Address, *, lines: bool = False) -> None:
         self._lines = lines
         url = f"ws://{address.authority}{address.path or '/ws'}"
-        self._frames = _Frames(parse_uri(url), max_size=None)
+        self._frames = self.frames(parse_uri(url), max_size=None)
         self._frames.send_request(self._frames.connect())
         self._early: list[bytes] = []  # to be sent once the handshake is over
         self._line = bytearray()  # that has no newline yet
@@ -52,7 +53,11 @@ class WebSocketEcho(Layer):
             if not isinstance(event, Frame):
                 self._open()
             elif event.opcode in DATA:
-                data += self._returns(event)
+                data += event.data
+                if event.fin:
+                    self._returned += 1
+                    if self._lines and self._returned != self._bare:
+                        data += b"\n"
         if frames.handshake_exc is not None:
             self.error = LayerFault(f"WebSocket: {frames.handshake_exc}", "refused")
         elif frames.parser_exc is not None and frames.close_rcvd is None:
@@ -60,15 +65,6 @@ class WebSocketEcho(Layer):
         elif frames.close_rcvd is not None:
             self._end(frames.close_rcvd)
         return bytes(data)
-
-    def _returns(self, frame: Frame) -> bytes:
-        """The data of *frame*, which belongs to the answers."""
-        data = bytes(frame.data)
-        if frame.fin:
-            self._returned += 1
-            if self._lines and self._returned != self._bare:
-                data += b"\n"
-        return data
 
     def _open(self) -> None:
         if self._frames.state is State.OPEN:
