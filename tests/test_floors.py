@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "meari"
 FLOORS = [
     {"errors", "address", "limits", "units", "histogram", "stream", "wire"},
-    {"sock_diag", "sockets", "rio", "stop", "events", "totals", "child"}
+    {"sock_diag", "sockets", "rio", "stop", "events", "totals", "live", "child"}
     | {"tls_context", "certificates"},
     {"net", "lookup", "announce", "http_layers", "listeners", "unix", "channel"},
     {"engines", "client", "check", "explain", "web"},

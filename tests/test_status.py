@@ -195,6 +195,8 @@ def test_the_page_in_a_browser(language: str, width: int, tmp_path: Path) -> Non
             assert client.recv(10) == b"hello"
             until(lambda: int(browser.run(number)) >= 2, 20)
             until(lambda: int(browser.run(number.replace("connections", "open"))) >= 2, 20)
+            listed = "document.getElementById('connections').textContent"
+            until(lambda: f"127.0.0.1:{client.getsockname()[1]}" in browser.run(listed), 20)
         browser.run(
             "document.getElementById('text').value = '안녕 echo';"
             "document.getElementById('talk').requestSubmit()"

@@ -28,6 +28,7 @@ class HttpOptions(typing.NamedTuple):
     seconds: float
     bytes: int
     message: int
+    show_peers: bool
 
     @property
     def beside(self) -> list[Address]:
@@ -44,8 +45,14 @@ class HttpOptions(typing.NamedTuple):
         """
         web = any(address.scheme in HTTP for address in asked)
         if not web and self.status is None:
-            if self.only is not None or self.origins:
-                option = "--http-origin" if self.origins else "--http-only"
+            if self.only is not None or self.origins or self.show_peers:
+                option = (
+                    "--http-origin"
+                    if self.origins
+                    else "--show-peers"
+                    if self.show_peers
+                    else "--http-only"
+                )
                 raise click.UsageError(f"{option} is of http://", click.get_current_context())
             return None
         from ..web.far_end import STATUS, Bounds
@@ -100,6 +107,12 @@ def http_options(command: F) -> F:
         show_default=True,
         help="http://: the longest WebSocket message, inflated.",
     )
+    @click.option(
+        "--show-peers",
+        is_flag=True,
+        help="The page shows addresses of connections to every visitor, not only to those from "
+        "this machine.",
+    )
     @functools.wraps(command)
     def wrapped(
         status: str | None,
@@ -108,9 +121,12 @@ def http_options(command: F) -> F:
         http_seconds: float,
         http_bytes: int,
         http_message: int,
+        show_peers: bool,
         **others: typing.Any,
     ) -> typing.Any:
-        options = HttpOptions(status, http_only, origins, http_seconds, http_bytes, http_message)
+        options = HttpOptions(
+            status, http_only, origins, http_seconds, http_bytes, http_message, show_peers
+        )
         return command(http=options, **others)
 
     return typing.cast(F, wrapped)

@@ -14,6 +14,7 @@ import click
 from ..engines import ENGINES
 from ..errors import ListenError, MeariError
 from ..events import Events, Kind
+from ..live import LiveEvents, Table
 from ..report.events import Form, escape
 from ..server import Server
 from ..totals import Totals
@@ -71,10 +72,12 @@ def run(
     omit: Collection[Kind],
     resolve: bool = False,
     totals: Totals | None = None,
+    table: Table | None = None,
 ) -> int:
     """Run the server that *make* returns until a signal stops it; the exit code of *command*.
 
-    Events of the kinds *omit* are not written; all are added to *totals*.
+    Events of the kinds *omit* are not written; all are added to *totals*. Open connections are in
+    *table*.
 
     SIGTERM and SIGINT stop it; a second one ends it at once, with 1.
     """
@@ -86,7 +89,10 @@ def run(
         )
         # So that its sums reach the writer within the writer's interval.
         unseen = omit if totals is None else ()
-        events = Events(writer.hand, verbose=verbose, second=0.8, omit=unseen)
+        if table is None:
+            events = Events(writer.hand, verbose=verbose, second=0.8, omit=unseen)
+        else:
+            events = LiveEvents(writer.hand, table, verbose=verbose, second=0.8, omit=unseen)
     try:
         server = make(events)
         _heed_signals(server)  # first: a reader of the listening line may stop the server at once

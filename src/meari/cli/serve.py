@@ -8,9 +8,10 @@ from functools import partial
 
 import click
 
-from ..address import HTTP, Address
+from ..address import HTTP
 from ..events import Event, Events, Kind
 from ..limits import Limits
+from ..live import Table
 from ..report.events import Form
 from ..server import Server
 from ..totals import Totals
@@ -224,7 +225,7 @@ def command(
     )
     service: Service = partial(LineEcho, limit=line) if lines else StreamEcho
     permissions = 0o600 if mode is None else mode
-    totals = Totals() if web else None
+    totals, table = (Totals(), Table()) if web else (None, None)
 
     def make(events: Events) -> Server:
         far_end = None
@@ -232,7 +233,12 @@ def command(
             from ..web.far_end import FarEnd
             from ..web.status import State
 
-            state = State(totals, _facts(asked, engine, workers, limits))
+            state = State(
+                totals,
+                _facts(engine, workers, limits),
+                table,
+                show_peers=http.show_peers,
+            )
             far_end = FarEnd(partial(log_request, events), bounds, state)
         if lies.kinds:
             server: Server = lies.liar(asked, limits, events, family or 0, permissions, tls)
@@ -251,7 +257,7 @@ def command(
                 tls=tls,
             )
         if web:
-            state.stopping = server.stopping
+            state.stopping, state.addresses = server.stopping, lambda: server.addresses
         if pin:
             notice = f"self-signed certificate, SHA-256 {pin}: --pin on the near end accepts it"
             events.report(Event(Kind.NOTICE, detail=notice))
@@ -259,13 +265,21 @@ def command(
 
     omit = _QUIET if quiet else ()
     form: Form = "json" if as_json else "text"
-    return run("serve", make, form=form, verbose=verbose, omit=omit, resolve=resolve, totals=totals)
+    return run(
+        "serve",
+        make,
+        form=form,
+        verbose=verbose,
+        omit=omit,
+        resolve=resolve,
+        totals=totals,
+        table=table,
+    )
 
 
-def _facts(asked: list[Address], engine: str, workers: int, limits: Limits) -> dict[str, str]:
+def _facts(engine: str, workers: int, limits: Limits) -> dict[str, str]:
     """The settings that the status page lists."""
     found = {
-        "addresses": ", ".join(str(address) for address in asked),
         "engine": engine if workers == 1 else f"{engine}, {workers} workers",
     }
     for name, value in (

@@ -21,7 +21,7 @@ from .exchange import Exchange
 from .exchanges import Echo, End, Keyed, Later, Pieces, Report
 from .query import Query, number, seconds
 from .response import Response, error
-from .status import Live, State, health, metrics, page, readiness
+from .status import Live, State, health, is_local, metrics, page, readiness
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -184,7 +184,8 @@ def _status_page(
 
 
 def _live(session: Session, request: Request, connection: Connection, query: Query) -> Exchange:
-    return Live(session.state, only_head=request.method == "HEAD")
+    only_head = request.method == "HEAD"
+    return Live(session.state, peers=is_local(request, connection), only_head=only_head)
 
 
 def _metrics(session: Session, request: Request, connection: Connection, query: Query) -> Response:

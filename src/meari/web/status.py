@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
+from ipaddress import ip_address
 
+from ..address import Address
+from ..live import Table
 from ..totals import Totals
+from ..wire.protocol import Connection
+from ..wire.request import Request
 from .exchange import Exchange
 from .response import Response
 
+_SHOWN = 50  # connections
+_FORWARDED = (b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip")
 _EVERY = 1.0  # seconds from one report of the numbers to the next
 _TEXT = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
 # Metrics: name, help text, and key of Totals.
@@ -27,24 +34,78 @@ _COUNTERS = (
 
 
 class State:
-    """*totals* of all processes; *facts* about the far end, for the page; *stopping* returns True
-    while it drains, and is set to Server.stopping by the caller.
+    """*totals* and open connections (*table*) of all processes; *facts* about the far end, for the
+    page; *stopping* returns True while it drains, and is set to Server.stopping by the caller.
+
+    Addresses of peers are shown to visitors from this machine, and to all with *show_peers*.
     """
 
-    def __init__(self, totals: Totals | None = None, facts: dict[str, str] | None = None) -> None:
-        self.totals, self.facts = totals, facts or {}
+    def __init__(
+        self,
+        totals: Totals | None = None,
+        facts: dict[str, str] | None = None,
+        table: Table | None = None,
+        *,
+        show_peers: bool = False,
+    ) -> None:
+        self.totals, self.facts, self.table, self.show_peers = (
+            totals,
+            facts or {},
+            table,
+            show_peers,
+        )
         self.stopping: Callable[[], bool] | None = None
+        # The addresses that are listened on; set by the caller, too.
+        self.addresses: Callable[[], Sequence[Address]] | None = None
         self.began = time.monotonic()
 
     def numbers(self) -> dict[str, float]:
         found = self.totals.read() if self.totals is not None else {}
         return found | {"seconds": round(time.monotonic() - self.began, 3)}
 
+    def connections(self, *, peers: bool) -> list[dict[str, object]]:
+        """Those that received most bytes; with their addresses if *peers*."""
+        rows = [] if self.table is None else self.table.rows()[:_SHOWN]
+        return [
+            {
+                "peer": row.peer if peers else "",
+                "protocol": row.protocol,
+                "age": round(row.age, 1),
+                "messages": row.messages,
+                "bytes": row.bytes,
+            }
+            for row in rows
+        ]
+
+
+def is_local(request: Request, connection: Connection) -> bool:
+    """True if the visitor is at this machine: no proxy's client, and no page of another site whose
+    name was made to stand for this machine (DNS rebinding).
+    """
+    host = b",".join(request.values(b"host")).decode("latin-1").lower()
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return (
+        connection.via is None
+        and not any(request.values(header) for header in _FORWARDED)
+        and _is_loopback(connection.peer.host or "")
+        and (name == "localhost" or _is_loopback(name))
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
 
 def page(state: State) -> Response:
     """The page: no script, style or picture comes from elsewhere."""
     text = resources.files("meari.web").joinpath("status.html").read_text("utf-8")
-    body = text.replace("__FACTS__", json.dumps(state.facts).replace("<", "\\u003c"))
+    facts = state.facts
+    if state.addresses is not None:
+        facts = {"addresses": ", ".join(map(str, state.addresses())), **facts}
+    body = text.replace("__FACTS__", json.dumps(facts).replace("<", "\\u003c"))
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Cache-Control", "no-store"),
@@ -62,8 +123,9 @@ def page(state: State) -> Response:
 class Live(Exchange):
     """The numbers, each second, as server-sent events; their head alone, with *only_head*."""
 
-    def __init__(self, state: State, *, only_head: bool = False) -> None:
+    def __init__(self, state: State, *, peers: bool = False, only_head: bool = False) -> None:
         self._state, self._asked, self._only_head = state, False, only_head
+        self._peers = peers or state.show_peers
         headers = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")]
         self.response = Response(200, headers, framing="chunked")
 
@@ -83,7 +145,11 @@ class Live(Exchange):
 
     def _event(self) -> bytes:
         self.within = _EVERY
-        return f"data: {json.dumps(self._state.numbers())}\n\n".encode()
+        found = {
+            **self._state.numbers(),
+            "connections_shown": self._state.connections(peers=self._peers),
+        }
+        return f"data: {json.dumps(found)}\n\n".encode()
 
 
 def metrics(state: State) -> Response:
