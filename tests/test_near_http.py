@@ -22,7 +22,7 @@ from meari.wire.http_echo import HttpEcho
 from meari.wire.layer import Layer, LayerFault, Truncated
 from meari.wire.websocket_echo import WebSocketEcho
 
-from .program import MEARI, Serving
+from .program import MEARI, Serving, until
 from .servers import far_end
 
 SCHEMES = ["http", "https", "ws", "wss"]
@@ -79,6 +79,36 @@ def test_pings_and_loads_are_verified(scheme: str, ports: dict[str, int]) -> Non
         found = json.loads(done.stdout)
         assert done.returncode == 0, done.stdout
         assert found["messages"] == 100 and not found["faults"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "ws", "wss"])
+@pytest.mark.parametrize(
+    ("words", "connections", "messages"),
+    [
+        (("load", "-s", "300K", "-n", "12"), 1, 12),
+        (("load", "-s", "100", "-n", "60", "--depth", "20", "-c", "2"), 2, 60),
+        (("ping", "-s", "200000", "-c", "3", "-i", "0"), 1, 3),
+    ],
+    ids=["large", "many", "ping"],
+)
+def test_a_message_is_a_request_whatever_its_size(
+    scheme: str, words: tuple[str, ...], connections: int, messages: int
+) -> None:
+    listened = "https" if scheme == "wss" else "http"
+    secure = ["--self-signed"] if scheme == "wss" else []
+    address = f"{listened}://127.0.0.1:0"
+    with Serving("--json", "-v", *secure, address=address) as serving:
+        done = near(*words, f"{scheme}://127.0.0.1:{serving.port}", *options(scheme))
+        assert done.returncode == 0, done.stderr
+
+        def ends() -> list[dict[str, int]]:
+            serving.read()
+            found = [json.loads(line) for line in serving.lines]
+            return [event for event in found if event["event.name"] == "meari.closed"]
+
+        until(lambda: len(ends()) == connections)
+        upgrades = connections if scheme.startswith("ws") else 0
+        assert sum(event["meari.messages"] for event in ends()) == messages + upgrades
 
 
 def answering(answer: Callable[[bytes], bytes]) -> Callable[[socket.socket, threading.Event], None]:

@@ -253,3 +253,20 @@ def test_check_names_what_is_wrong(tmp_path: Path) -> None:
         done = run("check", str(server.address), "--only", "bytes", "--json", timeout=100)
     (found,) = [each for each in json.loads(done.stdout)["properties"] if each["name"] == "bytes"]
     assert (done.returncode, found["verdict"]) == (1, "FAIL")
+
+
+def test_http_over_a_unix_socket(tmp_path: Path) -> None:
+    where = f"{tmp_path}/web"
+    with Serving("--proxy-from", "127.0.0.1", address=f"http+unix:{where}") as serving:
+        assert serving.lines[-1].endswith(f"listening on http+unix:{where}")
+        curl = ["curl", "-s", "--max-time", "20", "--unix-socket", where, "http://any.example/"]
+        found = json.loads(subprocess.check_output([*curl[:-1], f"{curl[-1]}report"]))
+        assert found["peer"]["uid"] == os.getuid()
+        assert found["headers"][0] == ["Host", "any.example"]
+        done = run("talk", f"http+unix:{where}", data=b"hello\n")
+        assert (done.returncode, done.stdout) == (0, b"hello\n"), done.stderr
+        done = run("load", f"http+unix:{where}", "-n", "50", "-c", "2")
+        assert done.returncode == 0, done.stderr
+        assert "network" not in done.stdout.decode()
+        assert run("load", "--get", f"http+unix:{where}", "-n", "20").returncode == 0
+    assert not os.path.exists(where)

@@ -1,5 +1,6 @@
 """Addresses as people write them: "7007", "host:7007", "[::1]:7007", each with tcp:// before it or
-not; tls://; http://, https://, ws:// and wss://, with a path behind it or not; "unix:/path".
+not; tls://; http://, https://, ws:// and wss://, with a path behind it or not; "unix:/path", and
+"http+unix:/path" for HTTP over it.
 
 A port is one to five ASCII digits, 0 to 65535, and nothing else: int() would also take "+10", "1_0"
 and "²". A host is whatever getaddrinfo may know; it is not looked up here. No host is the wildcard.
@@ -14,9 +15,11 @@ from dataclasses import dataclass, replace
 from .errors import AddressError
 
 _PORT = re.compile(r"[0-9]{1,5}")  # re's \d, like int(), knows the digits of every script
-_SCHEMES = ("tcp", "tls", "http", "https", "ws", "wss", "unix")
+_SCHEMES = ("tcp", "tls", "http", "https", "ws", "wss", "http+unix", "unix")
 # Schemes over HTTP, with the ports that stand for none.
-HTTP = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+HTTP = {"http": 80, "https": 443, "ws": 80, "wss": 443, "http+unix": 0}
+# Schemes whose address is the name of a Unix socket.
+UNIX = ("unix", "http+unix")
 # Schemes over TLS.
 SECURE = ("tls", "https", "wss")
 _PATH = re.compile(r"[!-~]*")
@@ -37,8 +40,8 @@ class Address:
     path: str = ""  # with its query, of HTTP
 
     def __str__(self) -> str:
-        if self.scheme == "unix":
-            return f"unix:{self.host}"
+        if self.scheme in UNIX:
+            return f"{self.scheme}:{self.host}"
         host = "*" if self.host is None else self.host
         host = f"[{host}]" if ":" in host else host
         return f"{self.scheme}://{host}:{self.port}{self.path}"
@@ -49,7 +52,7 @@ class Address:
 
         Raises UnicodeError for a host that no resolver takes either.
         """
-        host = self.host or "localhost"
+        host = "localhost" if self.scheme in UNIX else self.host or "localhost"
         host = host if host.isascii() else host.encode("idna").decode()
         host = f"[{host}]" if ":" in host else host
         return host if HTTP.get(self.scheme) == self.port else f"{host}:{self.port}"
@@ -57,8 +60,9 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read an address. Raises AddressError, whose text says what is wrong with it."""
-        if text.startswith("unix:"):
-            return cls(_unix_name(text), 0, "unix")
+        scheme, colon, name = text.partition(":")
+        if colon and scheme in UNIX:
+            return cls(_unix_name(text, name), 0, scheme)
         scheme, separator, rest = text.partition("://")
         if not separator:
             scheme, rest = "tcp", text
@@ -95,8 +99,8 @@ class Address:
         return "\0" + name[1:] if name.startswith("@") else name
 
 
-def _unix_name(text: str) -> str:
-    name = text.removeprefix("unix:")
+def _unix_name(text: str, name: str) -> str:
+    """The name of a Unix socket; *text* is the whole, for the errors."""
     if name.startswith("//"):  # unix:///run/x, as URLs have it
         name = name[2:]
     if not name.startswith(("/", "@", "./", "../")) or name in ("@", "/"):

@@ -151,6 +151,11 @@ class Channel:
 
     # Writing
 
+    def message(self, size: int) -> None:
+        """The next *size* bytes to be written are one message, to a layer that has messages."""
+        if self.layer is not None:
+            self.layer.message(size)
+
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Send some of *data*; how many bytes are accepted: they will be sent, unless the
         connection fails.

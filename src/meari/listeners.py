@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from . import unix
-from .address import Address
+from .address import UNIX, Address
 from .errors import CapacityError, ListenError
 from .net import OF_CAPACITY, Endpoint, endpoints, kernel
 from .sockets import half_open, no_delay, peer_of, tcp_info
@@ -154,7 +154,7 @@ def open_listeners(
     """
     if isinstance(address, str):
         address = Address.parse(address)
-    if address.scheme == "unix":
+    if address.scheme in UNIX:
         return [_listen_on_path(address, mode)]
     try:
         found = endpoints(address, family, socket.AI_PASSIVE)

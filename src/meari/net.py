@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .address import HTTP, Address
+from .address import HTTP, UNIX, Address
 from .errors import ConnectError, DeadlineError, LocalError, Stopped
 from .http_layers import HttpLayers
 from .lookup import within
@@ -129,7 +129,7 @@ class Scheme:
 
 
 SCHEMES = {"tcp": Scheme(_by_name), "tls": Scheme(_by_name, _tls), "unix": Scheme(_by_path)}
-SCHEMES |= {name: Scheme(_by_name, HttpLayers) for name in HTTP}
+SCHEMES |= {name: Scheme(_by_path if name in UNIX else _by_name, HttpLayers) for name in HTTP}
 
 
 def resolve(

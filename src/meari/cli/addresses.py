@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from ..address import HTTP, Address, parse_port
+from ..address import HTTP, UNIX, Address, parse_port
 from ..errors import AddressError
 
 F = typing.TypeVar("F", bound=Callable[..., typing.Any])
@@ -55,7 +55,7 @@ def parse_one(words: Sequence[str], *, http: bool = False) -> Address:
     parse_all() does too.
     """
     found = [address.to_connect() for address in parse_all(words, http=http)]
-    if any(address.port == 0 and address.scheme != "unix" for address in found):
+    if any(address.port == 0 and address.scheme not in UNIX for address in found):
         raise click.UsageError(
             "port 0 is for listening (a free one): nobody can be reached at it",
             click.get_current_context(),
@@ -71,7 +71,7 @@ def _is_host(word: str) -> bool:
     """True if *word* is a host without its port: a name, an IPv4 address, or an IPv6 address
     without brackets.
     """
-    if "://" in word or word.startswith(("unix:", "[")):
+    if "://" in word or word.startswith(("unix:", "http+unix:", "[")):
         return False
     if ":" in word:
         return word.count(":") > 1

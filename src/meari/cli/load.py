@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import click
 
-from ..address import Address
+from ..address import UNIX, Address
 from ..client.plan import Plan
 from ..client.results import Result, series
 from ..client.thresholds import Threshold
@@ -265,7 +265,7 @@ def command(
 def _one_byte(where: Address, size: tuple[int, int]) -> tuple[int, int]:
     """The size of a message that stands for a GET request. Raises click.UsageError."""
     context = click.get_current_context()
-    if where.scheme not in ("http", "https"):
+    if where.scheme not in ("http", "https", "http+unix"):
         raise click.UsageError("--get is of an http:// or https:// address", context)
     if context.get_parameter_source("size") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--size is of an echo's messages: --get sends none", context)
@@ -306,7 +306,7 @@ def hint(error: ConnectError, where: Address) -> str:
     """The remedy if nothing listens."""
     secure = f"://:{where.port} --cert FILE"
     listening = {
-        "unix": str(where),
+        **dict.fromkeys(UNIX, str(where)),
         "tls": f"tls{secure}",
         **dict.fromkeys(("https", "wss"), f"https{secure}"),
         **dict.fromkeys(("http", "ws"), f"http://:{where.port}"),

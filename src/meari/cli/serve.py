@@ -8,7 +8,7 @@ from functools import partial
 
 import click
 
-from ..address import HTTP
+from ..address import HTTP, UNIX
 from ..events import Event, Events, Kind
 from ..limits import Limits
 from ..live import Table
@@ -175,7 +175,7 @@ def command(
 
     ADDRESS is a port (7007: on every interface), host:port, [::1]:7007 or HOST PORT; port 0 is a
     free one. With tls:// before it, it is over TLS. unix:/path and unix:@name are Unix sockets.
-    http:// and https:// are an HTTP far end: GET / shows what it has.
+    http://, https:// and http+unix: are an HTTP far end: GET / shows what it has.
     SIGTERM and Ctrl-C drain: bytes already sent by clients are echoed, then it exits 0. A second
     one ends it at once.
 
@@ -189,7 +189,7 @@ def command(
     bounds = http.check(asked)
     asked += http.beside
     web = any(address.scheme in HTTP for address in asked)
-    unix = [address.scheme == "unix" for address in asked]
+    unix = [address.scheme in UNIX for address in asked]
     if mode is not None and not any(unix):
         raise click.UsageError(
             "--mode is of a Unix socket's file: unix:/path", click.get_current_context()

@@ -295,6 +295,8 @@ class Flows:
         """Send a message behind the pending bytes of a connection; the time of sending."""
         message = flow.out[flow.at : flow.at + size]
         flow.sent += size
+        if not flow.plain:
+            flow.channel.message(size)
         if flow.owed or len(message) < size:  # it is pending, or in more than one piece
             flow.owed += size
             now = time.monotonic_ns()

@@ -315,6 +315,7 @@ class Ping:
         message = self._message()
         end = (self._waiting[-1][1] if self._waiting else self._stream.front) + self._size
         now = time.monotonic_ns()
+        self._channel.message(self._size)
         self._left.append(memoryview(message))
         self._flush(self._channel)
         self._waiting.append((self.summary.sent, end, now))

@@ -208,7 +208,7 @@ class Result:
     @property
     def over_a_network(self) -> bool:
         """True if the kernel has counted segments: not on a Unix socket."""
-        return not self.far_end.startswith("unix:")
+        return not self.far_end.startswith(("unix:", "http+unix:"))
 
     @classmethod
     def from_json(cls, found: dict[str, typing.Any]) -> Result:

@@ -10,6 +10,7 @@ import typing
 import zlib
 from datetime import UTC, datetime
 
+from ..address import Address
 from ..errors import MeariError
 from ..stream.pattern import Stream
 from ..wire.protocol import Connection
@@ -75,7 +76,7 @@ class Report(Exchange):
             framing = "length"
         found = {
             **self._known,
-            "peer": {"address": peer.host, "port": peer.port},
+            "peer": _peer(peer),
             "proxy": _proxy(self._connection),
             "request_line": f"{request.method} {request.target} HTTP/{request.version}",
             "method": request.method,
@@ -127,6 +128,13 @@ def _text(value: bytes) -> str | dict[str, str]:
 
 def _headers(headers: list[tuple[bytes, bytes]]) -> list[list[str | dict[str, str]]]:
     return [[_text(name), _text(value)] for name, value in headers]
+
+
+def _peer(peer: Address) -> dict[str, object]:
+    """A peer; one of a Unix socket is its user and process."""
+    if peer.scheme == "unix":
+        return {"uid": int((peer.host or "uid 0").split()[1]), "pid": peer.port}
+    return {"address": peer.host, "port": peer.port}
 
 
 def _proxy(connection: Connection) -> dict[str, typing.Any] | None:

@@ -5,13 +5,14 @@ Data is sent as the body of a POST, and received as the body of its response:
     send(b"hello")   ->  POST /echo HTTP/1.1 ... Content-Length: 5, hello
     feed(answer)     ->  b"hello"
 
-Each send() is a request, on a connection that is kept; or all of them are one, whose body is sent
-in chunks (*streamed*).
+Each message is a request, on a connection that is kept; or all data is one, whose body is sent in
+chunks (*streamed*).
 """
 
 from __future__ import annotations
 
 import typing
+from collections import deque
 from http import HTTPStatus
 
 import httptools
@@ -35,6 +36,8 @@ class HttpEcho(Layer):
             f"POST {address.path or '/echo'} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: meari\r\n"
             f"Content-Type: application/octet-stream\r\n{framing}"
         ).encode("ascii")
+        self._sizes: deque[int] = deque()  # of messages that are to be sent
+        self._room = 0  # bytes that the body of the request under way still lacks
         self._out: list[bytes] = []
         self._data: list[bytes] = []
         self._owed = 0  # answers
@@ -73,6 +76,9 @@ class HttpEcho(Layer):
         else:
             self.ended = True
 
+    def message(self, size: int, /) -> None:
+        self._sizes.append(size)
+
     def send(self, data: bytes, /) -> None:
         if self.error is not None or self._closed or not data:
             return
@@ -80,9 +86,19 @@ class HttpEcho(Layer):
             self._begin()
             self._out += (b"%x\r\n" % len(data), data, b"\r\n")
         else:
-            self._owed += 1
-            self._out += (self._head, b"%d\r\n\r\n" % len(data), data)
+            self._send(data)
         self._settle()
+
+    def _send(self, data: bytes) -> None:
+        while data:
+            if not self._room:
+                self._room = self._sizes.popleft() if self._sizes else len(data)
+                self._owed += 1
+                self._out += (self._head, b"%d\r\n\r\n" % self._room)
+            piece = data[: self._room]
+            self._room -= len(piece)
+            self._out.append(piece)
+            data = data[len(piece) :]
 
     def close(self) -> None:
         if not self._closed and self.error is None:

@@ -36,6 +36,9 @@ class HttpGet(HttpEcho):
         self._asked = bytearray()  # the bytes of outstanding requests
         self._length = 0  # of the response that is arriving
 
+    def message(self, size: int, /) -> None:
+        """Each byte is a request, whatever message it is of."""
+
     def send(self, data: bytes, /) -> None:
         if self.error is None and not self._closed:
             self._owed += len(data)

@@ -64,6 +64,13 @@ class Layer(typing.Protocol):
         self.send(data)
         return len(data), self.take()
 
+    def message(self, size: int, /) -> None:
+        """The next *size* bytes that are sent, after those announced before, are one message.
+
+        Without this, each send() is one.
+        """
+        return
+
     def send(self, data: bytes, /) -> None:
         """Take plaintext, in any state; it is kept until the handshake is over."""
         ...

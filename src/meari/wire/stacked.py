@@ -26,6 +26,9 @@ class Stacked(Layer):
             self._upper.eof()
             self._settle()
 
+    def message(self, size: int, /) -> None:
+        self._upper.message(size)
+
     def send(self, data: bytes, /) -> None:
         self._upper.send(data)
 

@@ -1,10 +1,12 @@
 """A stream carried by WebSocket messages (RFC 6455), as a layer of a near end. No I/O.
 
-Each send() is a binary message. Or each line is a message of text (*lines*): its newline is not
+Each message is a binary one. Or each line is a message of text (*lines*): its newline is not
 sent, and comes back with the answer.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from websockets.client import ClientProtocol
 from websockets.frames import Close, CloseCode, Frame
@@ -32,6 +34,8 @@ class WebSocketEcho(Layer):
         self._frames = self.frames(parse_uri(url), max_size=None)
         self._frames.send_request(self._frames.connect())
         self._early: list[bytes] = []  # to be sent once the handshake is over
+        self._sizes: deque[int] = deque()  # of messages that are to be sent
+        self._room = 0  # bytes that the message under way still lacks
         self._line = bytearray()  # that has no newline yet
         self._sent = self._returned = 0  # messages
         self._bare = 0  # the message, if any, whose line had no newline
@@ -87,6 +91,9 @@ class WebSocketEcho(Layer):
         if not self.ended and self.error is None:
             self.error = Truncated("WebSocket: the connection ended without a close frame")
 
+    def message(self, size: int, /) -> None:
+        self._sizes.append(size)
+
     def send(self, data: bytes, /) -> None:
         if self.error is not None or self._closing:
             return
@@ -98,12 +105,26 @@ class WebSocketEcho(Layer):
             for line in lines:
                 self._message(line)
             self._line = rest
-        elif data:
-            self._message(data)
+        else:
+            self._fragments(data)
+
+    def _fragments(self, data: bytes) -> None:
+        """A frame for each piece of a message; a message that comes whole is one frame."""
+        while data:
+            begins = not self._room
+            if begins:
+                self._room = self._sizes.popleft() if self._sizes else len(data)
+                self._sent += 1
+            piece, data = data[: self._room], data[self._room :]
+            self._room -= len(piece)
+            if begins:
+                self._frames.send_binary(piece, fin=not self._room)
+            else:
+                self._frames.send_continuation(piece, fin=not self._room)
 
     def _message(self, data: bytes | bytearray) -> None:
         self._sent += 1
-        if self._lines and _is_text(data):
+        if _is_text(data):
             self._frames.send_text(bytes(data))
         else:
             self._frames.send_binary(bytes(data))
