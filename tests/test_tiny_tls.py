@@ -6,6 +6,7 @@ import functools
 import os
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from meari.tls_context import client_context, server_context
 from meari.web.conversation import Conversation
 from meari.web.files import Files
 
+from . import certificates
 from .conftest import descriptors
+from .middleboxes import need
 from .program import until
 from .test_tiny import ENGINES, ignore
 
@@ -48,3 +51,25 @@ def test_files_over_tls(engine: str, tmp_path: Path) -> None:
 def ssl_client(server: Server) -> ssl.SSLSocket:
     plain = socket.create_connection(("127.0.0.1", server.addresses[0].port), 20)
     return client_context(insecure=True).wrap_socket(plain)
+
+
+def test_openssl_is_served(tmp_path: Path) -> None:
+    need("openssl")
+    data = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(data)
+    context = server_context(certificates.path("server.pem"), certificates.path("server.key"))
+    service = functools.partial(Conversation, answer=Files(str(tmp_path)), log=ignore)
+    with Server("tls://127.0.0.1:0", service=service, tls=context) as server:
+        done = subprocess.run(
+            [
+                *("openssl", "s_client", "-quiet", "-verify_return_error"),
+                *("-CAfile", certificates.path("ca.pem"), "-verify_hostname", "localhost"),
+                *("-connect", f"127.0.0.1:{server.addresses[0].port}"),
+            ],
+            input=b"GET /file HTTP/1.0\r\n\r\n",
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    head, _, body = done.stdout.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK") and body == data, done.stderr
