@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from . import servers
 from .program import Serving, run
 
 
@@ -78,6 +80,52 @@ def test_a_server_that_keeps_no_connection_is_loaded_with_new_ones() -> None:
         done = run("load", "--get", url, "-n", "50", "--new-connections")
     assert done.returncode == 0, done.stdout
     assert "messages     50 in" in done.stdout.decode()
+
+
+def test_an_announced_end_is_no_fault() -> None:
+    def serve(sock: socket.socket, over: threading.Event) -> None:
+        sock.settimeout(20)
+        kept = b""
+        for n in range(20):
+            while b"\r\n\r\n" not in kept:
+                data = sock.recv(65536)
+                if not data:
+                    return
+                kept += data
+            kept = kept.partition(b"\r\n\r\n")[2]
+            last = b"Connection: close\r\n" if n == 19 else b""
+            sock.sendall(b"HTTP/1.1 200 OK\r\n%bContent-Length: 5\r\n\r\nhello" % last)
+
+    with servers.far_end(serve) as address:
+        done = run("load", "--get", f"http://127.0.0.1:{address.port}", "-n", "100", "-c", "2")
+    assert done.returncode == 0, done.stdout
+    assert b"messages     100 in" in done.stdout
+
+
+def test_a_slow_response_is_no_stall() -> None:
+    def serve(sock: socket.socket, over: threading.Event) -> None:
+        sock.settimeout(20)
+        while sock.recv(65536):
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+            for _ in range(20):
+                over.wait(0.1)
+                sock.sendall(b"x")
+
+    with servers.far_end(serve) as address:
+        url = f"http://127.0.0.1:{address.port}"
+        done = run("load", "--get", url, "-n", "1", "--timeout", "5")
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_response_without_a_length_is_not_loaded() -> None:
+    def serve(sock: socket.socket, over: threading.Event) -> None:
+        sock.settimeout(20)
+        if sock.recv(65536):
+            sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")
+
+    with servers.far_end(serve) as address:
+        done = run("load", "--get", f"http://127.0.0.1:{address.port}", "-n", "5")
+    assert done.returncode == 2 and b"the response has no length" in done.stderr
 
 
 def test_an_error_is_not_loaded() -> None:

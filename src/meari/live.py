@@ -8,6 +8,7 @@ process that was killed is not shown.
 from __future__ import annotations
 
 import itertools
+import math
 import mmap
 import os
 import struct
@@ -21,6 +22,7 @@ from .wire.protocol import Connection
 
 _ROWS = 1024
 _TRIED = 32  # rows that are looked at to find a free one
+_STEADY = 1.0  # seconds
 _ROW = struct.Struct("=QIdQQ92s")  # token, process, begin, messages, bytes, the text
 _TOKEN = struct.Struct("=Q")
 _COUNTS = struct.Struct("=QQ")
@@ -46,6 +48,7 @@ class Table:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _ROW.size * _ROWS)  # shared by fork
         self._numbers = itertools.count(1)
+        self._swept = -math.inf
 
     def add(self, peer: str, protocol: str) -> tuple[int, int] | None:
         """Take a row: its place and its token. None if none is free."""
@@ -54,14 +57,26 @@ class Table:
         start = hash((pid, number)) % _ROWS
         for i in range(_TRIED):
             at = (start + i) % _ROWS * _ROW.size
-            held, owner, *_ = _ROW.unpack_from(self._memory, at)
-            if not held or not _alive(owner):
-                # Two processes may take one row at once: the later token has it.
-                _ROW.pack_into(
-                    self._memory, at, token, pid, time.monotonic(), 0, 0, _text(peer, protocol)
-                )
-                return at, token
-        return None
+            if not _TOKEN.unpack_from(self._memory, at)[0]:
+                break
+        else:
+            self._sweep()
+            return None
+        # Two processes may take one row at once: the later token has it.
+        text = _text(peer, protocol)
+        _ROW.pack_into(self._memory, at, token, pid, time.monotonic(), 0, 0, text)
+        return at, token
+
+    def _sweep(self) -> None:
+        """Free the rows of processes that were killed; once a second at most."""
+        now = time.monotonic()
+        if now - self._swept < _STEADY:
+            return
+        self._swept = now
+        for at in range(0, _ROW.size * _ROWS, _ROW.size):
+            token, pid, *_ = _ROW.unpack_from(self._memory, at)
+            if token and not _alive(pid):
+                _TOKEN.pack_into(self._memory, at, 0)
 
     def update(self, row: tuple[int, int], messages: int, total: int) -> None:
         at, token = row
@@ -167,7 +182,6 @@ class LiveEvents(Events):
             of_peer = self._by_peer.get(peer, [])
             counts = event.messages, event.bytes
             ended = next((c for c in of_peer if (c.messages, c.bytes) == counts), None)
-            ended = ended or (of_peer[0] if of_peer else None)
             if ended is None:
                 return
             of_peer.remove(ended)

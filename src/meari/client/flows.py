@@ -145,8 +145,24 @@ class Flows:
         if flow.channel.pending:  # an answer of the layer's own
             self.arm(flow)
         if data is None:
+            if self.plan.content is not None:  # a part of a response
+                flow.heard = time.monotonic_ns()
             raise BlockingIOError
         return data
+
+    def renewed(self, back: list[Flow]) -> list[Flow]:
+        """Return those of *back* whose connections stay. A server that has ended its direction
+        after a response, as it said, is connected to again.
+        """
+        kept = []
+        for flow in back:
+            layer = flow.channel.layer
+            if flow.end == NEVER and layer is not None and layer.ended:
+                if flow.fd in self.open:
+                    self.drop(flow, time.monotonic_ns())
+            else:
+                kept.append(flow)
+        return kept
 
     def heard_late(self, flow: Flow, at: int, pause: int, n: int) -> None:
         """Note *n* bytes received at *at*, after a silence of which *pause* is our own (SIGTSTP),

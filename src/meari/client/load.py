@@ -137,6 +137,7 @@ class Load:
         tally, trips, dues = self.tally, self.tally.trips, self.tally.dues
         poll, room, fixed, late = self.flows.poller.poll, self._room, self._fixed, self.flows.late
         paced, alone = self.plan.rate is not None, self.plan.new_connections
+        get = self.plan.content is not None and not alone
         large, view, fill = room == _LARGE, memoryview(bytearray(room)), os.readv
         buffers = [view]
         timer = -1
@@ -212,12 +213,13 @@ class Load:
                 self._shift(*timed)
             if back and self._nudged:
                 back = [flow for flow in back if not flow.answered_nudge()]
+            if get:
+                back = self.flows.renewed(back)
             if back and not paced and not alone and not self.flows.ending:
                 if len(back) > self._left:
                     del back[self._left :]
                 self._left -= len(back)
                 if not self._left:
-                    # The last answers are outstanding; the last of them ends the load.
                     self._look_at = 0
                 for flow in back:
                     post(flow, fixed or self._size(), 0)
@@ -227,7 +229,6 @@ class Load:
                         self.flows.part(flow, clock() + _GOODBYE)
             if paced:
                 self._flying -= len(back)
-            # Times are counted while no answer is outstanding.
             if trips and (not paced or self._flying <= 0 or len(trips) >= _TIMES):
                 tally.fold()
                 if large:
@@ -336,7 +337,6 @@ class Load:
             self._drained = now + self._timeout
         flows.replace(now)
         if self._timer is not None and not flows.ending:
-            # Events may have been lost.
             owed = (len(flow.queue) + (flow.end != NEVER) for flow in flows.open.values())
             self._flying = sum(owed)
             self._timer.set(self._due(self._grid), max(1, self._due(self._part[1]) - self._begin))

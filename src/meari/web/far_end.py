@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -28,6 +29,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 # Headers that a request may not set: message framing and connection management.
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade"})
 _MOST_PIECES = 100_000
+_MARK, _MARKS = 40, 100  # characters of a mark, and how many are kept
 _STATUSES = (200, 599)
 _EMPTY = frozenset({204, 205, 304})  # whose responses have no content
 _TEXT = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
@@ -63,14 +65,18 @@ class Session:
     instance: str
     number: int
     state: State
+    # Marks of /once whose connections have met the next request, in this process.
+    met: deque[str]
     requests: int = 0
-    # How the next request ends the connection: "fin" or "rst".
-    once: str | None = None
+    # How the next request ends the connection, "fin" or "rst", and the mark.
+    once: tuple[str, str] | None = None
 
     def answer(self, request: Request, connection: Connection) -> Response | Exchange:
         self.requests += 1
         if self.once is not None:
-            return End(self.once, None, at_once=True)
+            how, mark = self.once
+            self.met.append(mark)
+            return End(how, None, at_once=True)
         path, _, text = request.target.partition("?")
         parts = [unquote(part) for part in path.split("/")]
         try:
@@ -102,6 +108,7 @@ def _report(session: Session, request: Request, connection: Connection, query: Q
         "process": os.getpid(),
         "connection": session.number,
         "request": session.requests,
+        "met": list(session.met),
     }
     return Report(request, connection, known)
 
@@ -137,8 +144,9 @@ def _close(session: Session, request: Request, connection: Connection, query: Qu
 
 
 def _once(session: Session, request: Request, connection: Connection, query: Query) -> Response:
-    session.once = query.word("how", ("fin", "rst"))
-    text = f"the next request on this connection ends it ({session.once})\n"
+    how, mark = query.word("how", ("fin", "rst")), query.text("mark") or ""
+    session.once = how, mark[:_MARK]
+    text = f"the next request on this connection ends it ({how})\n"
     return Response(200, _TEXT, text.encode())
 
 
@@ -249,11 +257,13 @@ class FarEnd:
         self.state = state or State()
         self._instance = os.urandom(4).hex()
         self._numbers = itertools.count(1)
+        self._met: deque[str] = deque(maxlen=_MARKS)
         if not self._bounds.only or "ws" in self._bounds.only:
             # Now, since it takes long: not while a client waits, and not for an echo without HTTP.
             from . import websocket  # noqa: F401
 
     def __call__(self, connection: Connection) -> Protocol:
-        session = Session(self._bounds, self._instance, next(self._numbers), self.state)
+        number = next(self._numbers)
+        session = Session(self._bounds, self._instance, number, self.state, self._met)
         limit = self._bounds.bytes
         return Conversation(connection, session.answer, self._log, body=limit, rate=0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from ipaddress import ip_address
 
 from ..address import Address
-from ..live import Table
+from ..live import Row, Table
 from ..totals import Totals
 from ..wire.protocol import Connection
 from ..wire.request import Request
@@ -17,7 +18,8 @@ from .exchange import Exchange
 from .response import Response
 
 _SHOWN = 50  # connections
-_FORWARDED = (b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip")
+# Headers that a proxy adds, or that begin so.
+_FORWARDED = (b"forwarded", b"via", b"x-forwarded-", b"x-real-ip", b"x-request-id", b"x-envoy-")
 _EVERY = 1.0  # seconds from one report of the numbers to the next
 _TEXT = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
 # Metrics: name, help text, and key of Totals.
@@ -54,6 +56,7 @@ class State:
             table,
             show_peers,
         )
+        self._read, self._rows = -math.inf, list[Row]()  # when, and what
         self.stopping: Callable[[], bool] | None = None
         # The addresses that are listened on; set by the caller, too.
         self.addresses: Callable[[], Sequence[Address]] | None = None
@@ -65,7 +68,10 @@ class State:
 
     def connections(self, *, peers: bool) -> list[dict[str, object]]:
         """Those that received most bytes; with their addresses if *peers*."""
-        rows = [] if self.table is None else self.table.rows()[:_SHOWN]
+        now = time.monotonic()
+        if self.table is not None and now - self._read > _EVERY / 2:
+            # Many visitors cost no more than one.
+            self._read, self._rows = now, self.table.rows()[:_SHOWN]
         return [
             {
                 "peer": row.peer if peers else "",
@@ -74,19 +80,22 @@ class State:
                 "messages": row.messages,
                 "bytes": row.bytes,
             }
-            for row in rows
+            for row in self._rows
         ]
 
 
 def is_local(request: Request, connection: Connection) -> bool:
-    """True if the visitor is at this machine: no proxy's client, and no page of another site whose
-    name was made to stand for this machine (DNS rebinding).
+    """True if the visitor is at this machine, as far as the request shows: no proxy's client, and
+    no page of another site whose name was made to stand for this machine (DNS rebinding).
+
+    A proxy on this machine that adds no header cannot be told from a visitor.
     """
     host = b",".join(request.values(b"host")).decode("latin-1").lower()
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return (
-        connection.via is None
-        and not any(request.values(header) for header in _FORWARDED)
+        connection.announced is None
+        and request.version == "1.1"
+        and not any(name.startswith(_FORWARDED) for name in request.names)
         and _is_loopback(connection.peer.host or "")
         and (name == "localhost" or _is_loopback(name))
     )

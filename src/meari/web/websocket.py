@@ -34,7 +34,7 @@ class _Frames(Checked, ServerProtocol):
             # A client may ask for less, and a decompressor costs 32 KiB.
             extensions=[ServerPerMessageDeflateFactory(compress_settings={"memLevel": 5})],
             select_subprotocol=lambda _, offered: _ECHO if _ECHO in offered else None,
-            max_size=most + most // 32,  # on the wire incompressible data grows a little
+            max_size=most + most // 32 + 64,  # on the wire incompressible data grows a little
         )
         self._connection, self._most = connection, most
         self._length = 0  # bytes of the message under way

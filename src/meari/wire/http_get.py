@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ..address import Address
 from .http_echo import HttpEcho
+from .layer import LayerFault
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class HttpGet(HttpEcho):
         ).encode("ascii")
         self._asked = bytearray()  # the bytes of outstanding requests
         self._length = 0  # of the response that is arriving
+        self._framed = True  # it has a length, or chunks
 
     def message(self, size: int, /) -> None:
         """Each byte is a request, whatever message it is of."""
@@ -45,6 +47,18 @@ class HttpGet(HttpEcho):
             self._asked += data
             self._out.append(self._request * len(data))
             self._settle()
+
+    def eof(self) -> None:
+        if self._owed and not self._framed and self.error is None:
+            text = "HTTP: the response has no length: it ends with the connection"
+            self.error = LayerFault(text, "no length")
+        super().eof()
+
+    def on_message_begin(self) -> None:
+        self._framed = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._framed |= name.lower() in (b"content-length", b"transfer-encoding")
 
     def on_body(self, data: bytes) -> None:
         self._size = 0
