@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from meari.check import properties
-from meari.check.battery import PROPERTIES, Result
+from meari.check.battery import Result
 from meari.check.catalogue import LANGUAGES, about, causes
 from meari.check.finding import Finding, fail, ok, unknown, warn
+from meari.check.tables import PROPERTIES
 from meari.report import check as report
 from meari.units import duration, size
 

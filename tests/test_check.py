@@ -20,9 +20,10 @@ import jsonschema
 import pytest
 
 from meari import Server
-from meari.check.battery import PROPERTIES, Battery, Result, choose
+from meari.check.battery import Battery, Result, choose
 from meari.check.finding import Verdict, ok
 from meari.check.path import Plan
+from meari.check.tables import PROPERTIES
 from meari.cli import sides
 from meari.cli.sides import Side
 from meari.sockets import free_port

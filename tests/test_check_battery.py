@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from meari.check.battery import PROPERTIES, choose, with_needs
+from meari.check.battery import choose, with_needs
+from meari.check.tables import PROPERTIES
 from meari.errors import UsageError
 
 NAMES = [each.name for each in PROPERTIES]

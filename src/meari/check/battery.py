@@ -16,111 +16,23 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from types import ModuleType
 
+from ..address import HTTP, SECURE, Address
 from ..errors import Stopped, UsageError
 from ..net import Endpoint
 from ..stop import Stop
 from .finding import Finding, Verdict, Watched, unknown
 from .path import Known, Path, Plan
-from .properties import (
-    alive,
-    bytes,
-    churn,
-    close,
-    concurrency,
-    connect,
-    descriptors,
-    duplex,
-    exit_code,
-    half_close,
-    handshake,
-    hello,
-    idle,
-    large,
-    memory,
-    middle,
-    neighbour,
-    partial,
-    pipelined,
-    processor,
-    repeat,
-    reset,
-    share,
-    slow_reader,
-    small,
-    truncation,
-    zombies,
-)
+from .properties import alive
 from .reachability import Reachability
 from .spawned import Spawned
+from .tables import ASIDE, FIRST, LAST, TOGETHER, Property, table_of
 from .trial import judge, try_spawned
+from .web.path import Web, WebPath
 
-FIRST, TOGETHER, LAST, ASIDE = range(4)
 # Clients at once that have to be requested, and served, for properties to run together: idle,
 # short, and four more.
 _ENOUGH = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Property:
-    """*needs*: the properties that have to hold before this one can be judged; *after*: those that
-    have to be tried before.
-
-    In any case nothing is judged if some connections are not served at all (share).
-    """
-
-    name: str
-    module: ModuleType
-    when: int
-    needs: tuple[str, ...] = ("connect", "middle")
-    after: tuple[str, ...] = ()
-    # True: only for a started server; False: only for any other far end
-    spawned: bool | None = None
-    # "tcp": about segments or resets, which a Unix socket does not have; "tls": about the
-    # handshake.
-    of: str = ""
-
-    def fits(self, scheme: str) -> bool:
-        """True if it can be tried over *scheme*."""
-        return not self.of or self.of == scheme or (self.of == "tcp" and scheme == "tls")
-
-
-PROPERTIES = (
-    Property("connect", connect, FIRST, ()),
-    Property("handshake", handshake, FIRST, ("connect",), of="tls"),
-    Property("share", share, FIRST, ("connect",)),
-    Property("partial", partial, FIRST, ("connect",)),
-    Property("repeat", repeat, FIRST, ("connect", "partial")),
-    Property("middle", middle, FIRST, ("connect", "partial", "repeat")),
-    Property("pipelined", pipelined, FIRST),
-    Property("large", large, FIRST, ("middle", "pipelined"), of="tcp"),
-    Property("bytes", bytes, FIRST, ("connect", "partial", "repeat")),
-    Property("small", small, FIRST, ("middle", "pipelined")),
-    Property("concurrency", concurrency, FIRST),
-    Property("neighbour", neighbour, FIRST, after=("concurrency",)),
-    Property("duplex", duplex, TOGETHER, ("middle", "pipelined", "bytes")),
-    Property(
-        "half-close",
-        half_close,
-        TOGETHER,
-        ("middle",),
-        ("pipelined", "bytes", "slow-reader", "close"),
-    ),
-    Property("close", close, TOGETHER),
-    Property("slow-reader", slow_reader, TOGETHER, ("middle", "pipelined", "bytes")),
-    Property("churn", churn, TOGETHER, after=("concurrency",)),
-    Property("hello", hello, LAST, ("handshake",), of="tls"),
-    Property("truncation", truncation, LAST, of="tls"),
-    Property("reset", reset, LAST, of="tcp"),
-    Property("alive", alive, LAST, ("connect", "partial"), spawned=False),
-    Property("descriptors", descriptors, LAST, spawned=True),
-    Property("zombies", zombies, LAST, after=("concurrency",), spawned=True),
-    Property("memory", memory, LAST, spawned=True),
-    Property("processor", processor, LAST, spawned=True),
-    Property("exit-code", exit_code, LAST, ("connect",), spawned=True),
-    Property("idle", idle, ASIDE, after=("concurrency",)),
-)
 
 
 _ONLY = {
@@ -139,6 +51,7 @@ class Result:
     finding: Finding
     seconds: float
     watched: Watched | None = None
+    web: bool = False  # of the battery for HTTP
 
 
 def choose(
@@ -153,22 +66,26 @@ def choose(
 
     Each fits every one of *schemes*. Raises UsageError for an unknown name.
     """
-    names = [each.name for each in PROPERTIES if spawned is None or each.spawned in (None, spawned)]
+    tables = {table_of(scheme) for scheme in schemes}
+    if len(tables) > 1:
+        raise UsageError("paths of HTTP are compared with paths of HTTP")
+    (table,) = tables
+    names = [each.name for each in table if spawned is None or each.spawned in (None, spawned)]
     for name in (*only, *skip):
-        if name not in names and any(each.name == name for each in PROPERTIES):
+        if name not in names and any(each.name == name for each in table):
             with_or_without = (
                 "not of a server that is started" if spawned else "of a server that is started"
             )
             raise UsageError(f"{name!r} is {with_or_without} for it: --spawn COMMAND")
         if name not in names:
             raise UsageError(f"there is no property {name!r}: {', '.join(names)}")
-    unfit = {each.name: each.of for each in PROPERTIES if not all(map(each.fits, schemes))}
+    unfit = {each.name: each.of for each in table if not all(map(each.fits, schemes))}
     for name in only:
         if name in unfit:
             raise UsageError(f"{name!r} {_ONLY[unfit[name]]}")
     without = set(unfit)
     wanted = set(only) or {name for name in names if not (quick and name == "idle")} - without
-    chosen = [each for each in PROPERTIES if each.name in wanted - set(skip)]
+    chosen = [each for each in table if each.name in wanted - set(skip)]
     if not chosen:
         raise UsageError("nothing is left to check")
     return chosen
@@ -179,12 +96,12 @@ def with_needs(chosen: Iterable[Property], scheme: str = "tcp") -> list[Property
 
     Over TLS, what needs a connection needs the handshake too.
     """
-    shaken = ("handshake",) if scheme == "tls" else ()
+    shaken = ("handshake",) if scheme in SECURE else ()
     table = [
         replace(each, needs=(*each.needs, *shaken))
         if "connect" in each.needs and each.of != "tls"
         else each
-        for each in PROPERTIES
+        for each in table_of(scheme)
     ]
     wanted = {each.name for each in chosen}
     while True:
@@ -196,7 +113,7 @@ def with_needs(chosen: Iterable[Property], scheme: str = "tcp") -> list[Property
 
 class Battery:
     """Tries *chosen* and the properties that they need, on the path to *targets* or to a server
-    that *spawn* starts.
+    that *spawn* starts. *address*: the far end of HTTP.
     """
 
     def __init__(
@@ -206,11 +123,14 @@ class Battery:
         plan: Plan,
         stop: Stop,
         spawn: Callable[[], tuple[Spawned, list[Endpoint]]] | None = None,
+        address: Address | None = None,
     ) -> None:
-        self.known = Known()
+        self._address = address if address is not None and address.scheme in HTTP else None
+        self.known = Known() if self._address is None else Web()
         self.results: dict[str, Result] = {}
         self._targets, self._plan, self._stop, self._spawn = targets, plan, stop, spawn
         self._waiting = with_needs(chosen, targets[0].scheme if targets else "tcp")
+        self._table = table_of(targets[0].scheme if targets else "tcp")
         self.running: set[str] = set()  # by name
         self.one_server = False  # a started server that always listens on the same port
         self._reachability = Reachability(self.known, plan)
@@ -249,7 +169,7 @@ class Battery:
         """
         stage = min((each.when for each in self._waiting), default=ASIDE)
         ready = [each for each in self._waiting if each.when == stage and self._settled(each)]
-        beside = {each.when for each in PROPERTIES if each.name in self.running} - {ASIDE}
+        beside = {each.when for each in self._table if each.name in self.running} - {ASIDE}
         # Then properties run one after the other.
         alone = self.known.capacity is not None or self._plan.clients < _ENOUGH
         if alone or self._spawn is not None or stage != TOGETHER:
@@ -286,7 +206,8 @@ class Battery:
                 )
             elif finding is None:
                 finding = self._find(each)
-            self._over.put(Result(each.name, finding, time.monotonic() - began, watched))
+            took, web = time.monotonic() - began, self._address is not None
+            self._over.put(Result(each.name, finding, took, watched, web))
         except BaseException as error:  # raised by run()
             self._over.put((each.name, error))
 
@@ -311,11 +232,16 @@ class Battery:
                 return unknown(
                     "needs" if found.verdict is Verdict.FAIL else "needs-more", property=need
                 )
-        return None
+        return unknown("not-meari") if each.meari and not self.known.meari else None
+
+    def _path(self) -> Path:
+        if isinstance(self.known, Web) and self._address is not None:
+            return WebPath(self._targets, self._plan, self.known, self._stop, self._address)
+        return Path(self._targets, self._plan, self.known, self._stop)
 
     def _find(self, each: Property) -> Finding:
         """Try a property; once more if the path was interrupted meanwhile (reachability.py)."""
-        first = Path(self._targets, self._plan, self.known, self._stop)
+        first = self._path()
         known = self.known
         before = (
             known.large_lost,
@@ -329,7 +255,7 @@ class Battery:
             return finding
         # What was learnt during the outage says nothing about the far end.
         known.large_lost, known.lines_lost, known.capacity, known.forgets, known.turns_away = before
-        again = Path(self._targets, self._plan, self.known, self._stop)
+        again = self._path()
         found = judge(each.module, again)
         if found.verdict in (Verdict.OK, Verdict.WARN):
             self._reachability.confirm(first)

@@ -20,6 +20,8 @@ from .battery import Result
 from .finding import Verdict
 
 LANGUAGES = ("en", "ko")
+# Properties of more than one battery, whose causes are the same.
+_SHARED = ("connect", "handshake", "hello")
 _IN = {
     "c": {"en": "in C", "ko": "C에서는"},
     "python": {"en": "in Python", "ko": "Python에서는"},
@@ -68,9 +70,13 @@ def _file(name: str) -> dict[str, typing.Any]:
 
 def sentence(result: Result, language: str) -> str:
     """The sentence of *result*."""
-    known = _file("sentences.toml")
-    seen = result.finding.seen
-    found = known.get(result.name, {}).get(seen) or known["any"][seen]
+    known, seen = _file("sentences.toml"), result.finding.seen
+    tables = [_file("web/sentences.toml")] if result.web else []
+    found = next(
+        found
+        for name, table in [*((result.name, each) for each in [*tables, known]), ("any", known)]
+        if (found := table.get(name, {}).get(seen))
+    )
     return _Numbers(known["words"], language).format(found[language], **result.finding.evidence)
 
 
@@ -79,9 +85,10 @@ def word(name: str, language: str) -> str:
     return str(_file("sentences.toml")["words"][name][language]) if name else ""
 
 
-def about(name: str, language: str) -> str:
-    """The description of the property *name*."""
-    found: str = _file("sentences.toml")["about"][name][language]
+def about(name: str, language: str, *, web: bool = False) -> str:
+    """The description of the property *name*; *web*: of the battery for HTTP."""
+    of_web = _file("web/sentences.toml")["about"] if web else {}
+    found: str = (of_web.get(name) or _file("sentences.toml")["about"][name])[language]
     return found
 
 
@@ -91,7 +98,11 @@ def causes(result: Result, language: str, *, spawned: bool) -> Iterator[Cause]:
     """
     if result.finding.verdict in (Verdict.OK, Verdict.UNKNOWN):
         return
-    for known in _file("causes.toml")["cause"]:
+    known_causes = _file("causes.toml")["cause"]
+    if result.web:
+        shared = known_causes if result.name in _SHARED else []
+        known_causes = [*_file("web/causes.toml")["cause"], *shared]
+    for known in known_causes:
         if _fits(known, result, spawned):
             source = known["source"]
             remedy = known["remedy"][language] + _form(known, result, language)

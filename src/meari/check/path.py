@@ -79,6 +79,7 @@ class Known:
     capacity: int | None = None  # the number served at once, if it is less than the number tried
     forgets: bool = False  # some connections are accepted by the kernel but never by the far end
     turns_away: bool = False  # those beyond, where others make them wait
+    meari: bool = True  # the far end is meari's, where that matters
     # By property: True if it was ok, or ok with a warning.
     held: dict[str, bool] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)

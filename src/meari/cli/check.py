@@ -11,7 +11,7 @@ from functools import partial
 
 import click
 
-from ..address import Address
+from ..address import HTTP, Address
 from ..channel import open_channel
 from ..check.battery import Battery, choose
 from ..check.catalogue import about
@@ -19,6 +19,7 @@ from ..check.finding import Verdict
 from ..check.path import Plan
 from ..check.spawned import START, Spawned, adopt
 from ..check.spawned import command as command_of
+from ..check.web.path import endpoints
 from ..errors import ConnectError, LocalError, Stopped
 from ..net import Endpoint, resolve
 from ..report import check as report
@@ -138,7 +139,13 @@ def command(
     meari check --spawn './echoserver {port}'
     """
     spoken = language_of(lang)
-    where = [parse_one(words) for words in ([*address], [against] if against else []) if words]
+    asked = [[*address], [against] if against else []]
+    where = [parse_one(words, http=True) for words in asked if words]
+    if any(one.scheme in ("ws", "wss") for one in where):
+        raise click.UsageError(
+            "meari check has no properties of WebSocket: http:// or https://",
+            click.get_current_context(),
+        )
     chosen = choose(
         _names(only),
         _names(skip),
@@ -146,9 +153,10 @@ def command(
         spawned=None if as_list else spawn is not None,
         schemes={one.scheme for one in where} or ({"tls"} if as_list else {"tcp"}),
     )
+    web = any(one.scheme in HTTP for one in where)
     if as_list:
         for each in chosen:
-            show(f"  {each.name:11}  {about(each.name, spoken)}")
+            show(f"  {each.name:11}  {about(each.name, spoken, web=web)}")
         return 0
     if (spawn is None) == (not address) or (spawn is not None and against is not None):
         wrong = "either HOST PORT, perhaps --against another, or --spawn COMMAND was expected"
@@ -177,8 +185,12 @@ def command(
                 tls = security.tls(where, known=True)
                 plan.pin = security.digest
                 found = [security.announced(resolve(one, family or 0, tls=tls)) for one in where]
+                found = [
+                    endpoints(targets, one, tls) if one.scheme in HTTP else targets
+                    for one, targets in zip(where, found, strict=True)
+                ]
                 sides = [
-                    Side(str(one), Battery(targets, chosen, plan, stop), chosen)
+                    Side(str(one), Battery(targets, chosen, plan, stop, address=one), chosen)
                     for one, targets in zip(where, found, strict=True)
                 ]
                 # The second path is tried for reachability before the first takes its time.

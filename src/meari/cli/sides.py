@@ -9,7 +9,8 @@ import time
 import typing
 from collections.abc import Sequence
 
-from ..check.battery import Battery, Property, Result
+from ..check.battery import Battery, Result
+from ..check.tables import Property
 from ..errors import Stopped
 from ..report import check as report
 from .output import show

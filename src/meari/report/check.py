@@ -20,7 +20,7 @@ _SHOWN = 200  # characters of a server's output
 _BESIDE = {"en": "beside", "ko": "비교"}
 _LABEL = {Verdict.UNKNOWN: "?"}
 # The `seen` of properties that were not judged because of another property.
-UNTRIED = frozenset({"needs", "needs-more", "path-gone", "no-time"})
+UNTRIED = frozenset({"needs", "needs-more", "path-gone", "no-time", "not-meari"})
 _WORDS = {
     "likely": {"en": "likely", "ko": "추정 원인"},
     "or": {"en": "or", "ko": "또는"},

@@ -1,0 +1,36 @@
+"""Several requests on one connection are answered, in their order (RFC 9112, 9.3).
+
+They are sent one after the other, and then several at once (pipelining).
+"""
+
+from __future__ import annotations
+
+from ...finding import Finding, fail, ok, warn
+from ..path import WebPath
+
+_ONE_BY_ONE, _AT_ONCE = 10, 5
+
+
+def check(path: WebPath) -> Finding:
+    one_by_one = 0
+    with path.open() as client:
+        while one_by_one < _ONE_BY_ONE:
+            path.gently()
+            client.send(path.request(f"report?n={one_by_one}"))
+            response = client.receive()
+            if not response.whole:
+                if not one_by_one:
+                    return fail("broke", how=response.end)
+                return warn("ends", requests=one_by_one, how=response.end)
+            one_by_one += 1
+            if not response.kept and one_by_one < _ONE_BY_ONE:
+                return warn("not-kept", requests=one_by_one)
+        client.send(b"".join(path.request(f"report?n={n}") for n in range(_AT_ONCE)))
+        for n in range(_AT_ONCE):
+            response = client.receive()
+            if not response.whole:
+                return warn("not-pipelined", answered=n, sent=_AT_ONCE, how=response.end)
+            report = response.json() if path.known.meari else None
+            if report is not None and not str(report.get("target", "")).endswith(f"n={n}"):
+                return fail("order", answered=n, target=str(report.get("target")))
+    return ok("ok", requests=one_by_one + _AT_ONCE, pipelined=_AT_ONCE)

@@ -1,0 +1,57 @@
+"""An ordinary request arrives and is answered (RFC 9110). Who answers, and what is in between?
+
+Three requests, each on a connection of its own. Their times are what later properties derive their
+limits from.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from ...finding import Evidence, Finding, fail, ok
+from ...path import Baseline
+from ..client import Malformed
+from ..path import WebPath
+
+_TIMES = 3
+# Headers that only something between the two ends adds to a request.
+_ADDED = ("via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "forwarded", "x-request-id")
+
+
+def check(path: WebPath) -> Finding:
+    took: list[float] = []
+    connects: list[float] = []
+    for _ in range(_TIMES):
+        path.gently()
+        with path.open() as client:
+            connects.append(path.spent)
+            client.send(path.request("report"))
+            try:
+                response = client.receive()
+            except Malformed as error:
+                return fail("malformed", how=str(error))
+            if not response.headed:
+                return fail("no-response", how=response.end, after=len(took))
+            took.append(response.headed - client.asked)
+    least, worst = min(took), max(took)
+    path.known.base = Baseline(least, least, statistics.median(took), worst)
+    server, via = response.value("server"), response.value("via")
+    found: dict[str, Evidence] = {
+        "status": response.status,
+        "server": server or "-",
+        "via": via or "-",
+        "least_s": least,
+        "worst_s": worst,
+    }
+    report = response.json() if response.status == 200 else None
+    if report is None or "request_line" not in report or "instance" not in report:
+        if response.status >= 500:
+            return fail("error", **found)
+        return ok("stranger", **found)
+    path.known.meari = True
+    names = [str(name).lower() for name, _ in report["headers"]]
+    added = [name for name in names if name in _ADDED]
+    own = report["request_line"] == path.request("report").split(b"\r\n", 1)[0].decode()
+    path.known.between = bool(added or via or server != "meari" or not own)
+    found |= {"added": ", ".join(added), "arrived_as": str(report["request_line"])}
+    return ok("between" if path.known.between else "direct", **found)

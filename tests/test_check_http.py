@@ -1,0 +1,98 @@
+"""check http://: each property finds exactly the fault of a middle that has it, and nothing behind
+a correct one.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterator
+
+import pytest
+
+from .middles.reverse_proxy import FAULTS, ReverseProxy
+from .program import Serving, run
+
+# Each fault of a middle, and what is found: property, verdict, and what was seen.
+FOUND = {
+    "buffer": ("stream", "FAIL", "all-held"),
+    "buffer-sse": ("stream", "FAIL", "held"),
+    "close": ("keep-alive", "warn", "not-kept"),
+    "error-pages": ("status", "FAIL", "content"),
+    "flip": ("bytes", "FAIL", "changed"),
+    "forged": ("address", "warn", "forged"),
+    "half-close": ("half-close", "FAIL", "lost"),
+    "limit": ("body", "warn", "limit"),
+    "methods": ("methods", "warn", "refused"),
+    "no-address": ("address", "FAIL", "not-learnt"),
+    "no-pipelining": ("keep-alive", "FAIL", "stuck"),
+    "normalise": ("rewrite", "warn", "changed"),
+    "reframe": ("bytes", "warn", "reframed"),
+    "reuse": ("race", "warn", "post-failed"),
+    "reuse-502": ("race", "FAIL", "failed"),
+    "reuse-repeat": ("race", "warn", "repeats-post"),
+    "underscore": ("rewrite", "FAIL", "lost"),
+    "upload": ("upload", "FAIL", "held"),
+}
+# What a fault does to other properties as well, by its nature.
+ALSO = {
+    "flip": {"upload", "body"},
+    "reframe": {"upload"},
+    "upload": {"bytes"},
+    "no-pipelining": {"race"},
+}
+
+
+@pytest.fixture
+def far() -> Iterator[int]:
+    with Serving("-q", address="http://127.0.0.1:0") as serving:
+        yield serving.port
+
+
+def checked(port: int, *options: str) -> list[dict[str, typing.Any]]:
+    words = ["check", f"http://127.0.0.1:{port}/some/prefix", "--json", *options]
+    done = run(*words, timeout=100)
+    assert not done.stderr, done.stderr
+    found = json.loads(done.stdout)["properties"]
+    assert isinstance(found, list)
+    return found
+
+
+def wrong(found: list[dict[str, typing.Any]]) -> dict[str, tuple[str, str]]:
+    return {
+        each["name"]: (each["verdict"], each["seen"]) for each in found if each["verdict"] != "ok"
+    }
+
+
+def test_each_fault_has_a_row() -> None:
+    assert set(FOUND) | {"idle"} == set(FAULTS)
+
+
+def test_a_direct_path_and_a_correct_middle_hold(far: int) -> None:
+    assert wrong(checked(far, "--quick")) == {}
+    with ReverseProxy(far) as middle:
+        found = checked(middle.port, "--quick")
+    assert wrong(found) == {}
+    assert {each["name"]: each["seen"] for each in found}["request"] == "between"
+
+
+@pytest.mark.parametrize("fault", FOUND)
+def test_a_fault_is_named(far: int, fault: str) -> None:
+    with ReverseProxy(far, fault) as middle:
+        found = checked(middle.port, "--quick")
+    name, verdict, seen = FOUND[fault]
+    rest = wrong(found)
+    assert rest.pop(name) == (verdict, seen)
+    assert set(rest) <= ALSO.get(fault, set()), rest
+    if verdict == "FAIL" and seen != "stuck":
+        (row,) = [each for each in found if each["name"] == name]
+        assert row["causes"] or fault == "flip"
+
+
+def test_silence_is_measured(far: int) -> None:
+    with ReverseProxy(far, "idle") as middle:
+        (row,) = checked(middle.port, "--only", "idle", "--idle", "4")
+    assert row["seen"] == "cut" and row["evidence"]["how"] == "504"
+    assert 1.9 <= row["evidence"]["after_s"] < 4
+    (row,) = checked(far, "--only", "idle", "--idle", "3")
+    assert row["seen"] == "ok" and row["evidence"]["passed_s"] == 3
