@@ -26,7 +26,7 @@ from .path import Known, Path, Plan
 from .properties import alive
 from .reachability import Reachability
 from .spawned import Spawned
-from .tables import ASIDE, FIRST, LAST, TOGETHER, Property, table_of
+from .tables import ASIDE, FIRST, LAST, PROPERTIES, TOGETHER, Property, table_of
 from .trial import judge, try_spawned
 from .web.path import Web, WebPath
 
@@ -69,7 +69,7 @@ def choose(
     tables = {table_of(scheme) for scheme in schemes}
     if len(tables) > 1:
         raise UsageError("paths of HTTP are compared with paths of HTTP")
-    (table,) = tables
+    table = tables.pop() if tables else PROPERTIES
     names = [each.name for each in table if spawned is None or each.spawned in (None, spawned)]
     for name in (*only, *skip):
         if name not in names and any(each.name == name for each in table):
