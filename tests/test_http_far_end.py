@@ -191,20 +191,20 @@ def _port(server: Serving) -> int:
 @pytest.mark.parametrize("engine", ["event", "thread"])
 def test_pieces_come_in_time(engine: str, shape: str) -> None:
     with serving(engine) as server, connect(server) as client:
-        target = f"/stream?pieces=4&every=150ms&as={shape}"
+        target = f"/stream?pieces=3&every=600ms&as={shape}"
         client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         began = time.monotonic()
         head = client.recv(4096)
         assert head.startswith(b"HTTP/1.1 200") and head.endswith(b"\r\n\r\n")
-        assert time.monotonic() - began < 0.15  # before the first piece
+        assert time.monotonic() - began < 0.6  # before the first piece
         times, found = [], b""
-        while found.count(b'"piece"') < 4:
+        while found.count(b'"piece"') < 3:
             found += client.recv(4096)
             times.append(time.monotonic() - began)
-        assert len(times) >= 4
-        for n, at in enumerate(times[:4], 1):
-            assert at >= 0.15 * n - 0.01
-        for n in range(1, 5):
+        assert len(times) >= 3
+        for n, at in enumerate(times[:3], 1):
+            assert at >= 0.6 * n - 0.01
+        for n in range(1, 4):
             assert b'"piece": %6d' % n in found
 
 

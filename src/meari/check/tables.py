@@ -135,9 +135,10 @@ WEB = (
     Property("status", status, TOGETHER, _REQUEST, meari=True),
     Property("stream", stream, TOGETHER, _REQUEST, meari=True),
     Property("upload", upload, TOGETHER, _REQUEST, meari=True),
-    Property("race", race, TOGETHER, (*_REQUEST, "keep-alive"), meari=True),
     Property("half-close", half_close_http, TOGETHER, _REQUEST, meari=True),
     Property("hello", hello, LAST, ("handshake",), of="tls"),
+    # Last: what a pool still holds of its connections would end other properties' requests.
+    Property("race", race, LAST, (*_REQUEST, "keep-alive"), meari=True),
     Property("idle", idle_http, ASIDE, _REQUEST, meari=True),
 )
 

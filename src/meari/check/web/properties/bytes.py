@@ -1,7 +1,8 @@
-"""A body of all 256 values is identical after both directions, with Content-Length and in chunks
-(RFC 9112, 6 and 7).
+"""A body of all 256 values arrives identical in each direction, with Content-Length and in chunks
+(RFC 9112, 6 and 7); and in both at once: an echo begins before the request is over.
 
-The far end returns what it receives; its report tells the framing and the hash of what arrived.
+The far end's report has the framing and the hash of what arrived; what it sends is the keyed
+stream.
 """
 
 from __future__ import annotations
@@ -18,37 +19,51 @@ _CHUNK = 10_000
 
 def check(path: WebPath) -> Finding:
     size = path.amount(_FEW if path.plan.quick else _MANY)
+    data = bytes(range(256)) + Stream(path.known.run, 0).read(0, size)
+    digest = hashlib.sha256(data).hexdigest()
     reframed: list[str] = []
-    for n, way in enumerate(("length", "chunked")):
-        data = bytes(range(256)) + Stream(path.known.run, n).read(0, size)
-        sent = _request(path, "echo", way, data)
+    for way in ("length", "chunked"):
         with path.open() as client:
-            client.send(sent)
+            client.send(_request(path, "report", way, data))
             response = client.receive()
         found: dict[str, Evidence] = {"way": way, "sent": len(data), "status": response.status}
         if response.status in (411, 413, 501):
             return fail("refused", **found)
-        if not response.whole or response.status != 200:
-            return fail("broke", **found, how=response.end, returned=len(response.body))
-        if response.value("content-encoding"):
-            return fail("encoded", **found, coding=response.value("content-encoding"))
-        if response.body != data:
-            at = next(
-                (i for i, (a, b) in enumerate(zip(data, response.body, strict=False)) if a != b),
-                min(len(data), len(response.body)),
-            )
-            return fail("changed", **found, at=at, returned=len(response.body))
-        with path.open() as client:
-            client.send(_request(path, "report", way, data))
-            report = client.receive().json() or {}
-        arrived = report.get("body", {})
-        if arrived.get("sha256") != hashlib.sha256(data).hexdigest():
+        report = response.json() if response.status == 200 else None
+        if report is None:
+            return fail("broke", **found, how=response.end)
+        arrived = report["body"]
+        if arrived.get("sha256") != digest:
             return fail("arrived-changed", **found, arrived=int(arrived.get("bytes", 0)))
         if arrived.get("framing") != way:
             reframed.append(f"{way} → {arrived.get('framing')}")
+    if (finding := _returned(path, size)) is not None:
+        return finding
+    for way in ("length", "chunked"):
+        with path.open() as client:
+            client.send(_request(path, "echo", way, data))
+            response = client.receive()
+        if response.body != data or not response.whole:
+            return warn("early", way=way, sent=len(data), returned=len(response.body))
     if reframed:
-        return warn("reframed", each=", ".join(reframed), sent=2 * size)
-    return ok("ok", sent=2 * size)
+        return warn("reframed", each=", ".join(reframed))
+    return ok("ok", sent=5 * size)
+
+
+def _returned(path: WebPath, size: int) -> Finding | None:
+    """What is wrong with what the far end sends; None if nothing is."""
+    response = path.get(f"bytes/{size}?run={path.known.run}&connection=1")
+    expected = Stream(path.known.run, 1, 1).read(0, size)
+    found: dict[str, Evidence] = {"way": "GET", "sent": size, "status": response.status}
+    if not response.whole or response.status != 200:
+        return fail("broke", **found, how=response.end)
+    if coding := response.value("content-encoding"):
+        return fail("encoded", **found, coding=coding)
+    if response.body == expected:
+        return None
+    pairs = enumerate(zip(expected, response.body, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(size, len(response.body)))
+    return fail("changed", **found, at=at, returned=len(response.body))
 
 
 def _request(path: WebPath, name: str, way: str, data: bytes) -> bytes:

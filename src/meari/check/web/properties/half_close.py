@@ -1,8 +1,11 @@
-"""A client that ends its direction after its request still gets the response (RFC 9112, 9.6)."""
+"""A client that ends its direction after its request still gets the response (RFC 9112, 9.6).
+
+Few clients do, and most proxies take it for the client's departure: a warning.
+"""
 
 from __future__ import annotations
 
-from ...finding import Finding, fail, ok
+from ...finding import Finding, ok, warn
 from ..path import WebPath
 
 _LATER = 0.4  # seconds: the FIN arrives well before the response
@@ -17,5 +20,5 @@ def check(path: WebPath) -> Finding:
     if response.status == 200 and response.whole:
         return ok("ok", after_s=response.headed - client.asked)
     if not response.headed:
-        return fail("lost", how=response.end)
-    return fail("other", status=response.status)
+        return warn("lost", how=response.end)
+    return warn("other", status=response.status)

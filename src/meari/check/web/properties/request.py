@@ -1,13 +1,16 @@
 """An ordinary request arrives and is answered (RFC 9110). Who answers, and what is in between?
 
 Three requests, each on a connection of its own. Their times are what later properties derive their
-limits from.
+limits from. If the far end's peer is our own end of the connection, nothing in between ends it.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
+import typing
 
+from ....sockets import of_sockaddr
 from ...finding import Evidence, Finding, fail, ok
 from ...path import Baseline
 from ..client import Malformed
@@ -20,11 +23,10 @@ _ADDED = ("via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "forwarded
 
 def check(path: WebPath) -> Finding:
     took: list[float] = []
-    connects: list[float] = []
     for _ in range(_TIMES):
         path.gently()
         with path.open() as client:
-            connects.append(path.spent)
+            ours = client.channel.sock.getsockname()
             client.send(path.request("report"))
             try:
                 response = client.receive()
@@ -51,7 +53,17 @@ def check(path: WebPath) -> Finding:
     path.known.meari = True
     names = [str(name).lower() for name, _ in report["headers"]]
     added = [name for name in names if name in _ADDED]
-    own = report["request_line"] == path.request("report").split(b"\r\n", 1)[0].decode()
-    path.known.between = bool(added or via or server != "meari" or not own)
-    found |= {"added": ", ".join(added), "arrived_as": str(report["request_line"])}
+    path.known.between = not _is_ours(report, ours)
+    found |= {"added": ", ".join(added) or "-", "arrived_as": str(report["request_line"])}
     return ok("between" if path.known.between else "direct", **found)
+
+
+def _is_ours(report: dict[str, typing.Any], ours: typing.Any) -> bool:
+    """True if the far end's connection is our own: it has the same address and port."""
+    peer = report.get("peer", {})
+    if report.get("proxy"):
+        return False
+    if not isinstance(ours, tuple):  # a Unix socket's
+        return bool(peer.get("pid") == os.getpid())
+    found = of_sockaddr(ours)
+    return (peer.get("address"), peer.get("port")) == (found.host, found.port)
