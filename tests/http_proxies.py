@@ -103,7 +103,7 @@ UPGRADE = (
 CORRECTED = (
     "proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off; "
     "proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header Forwarded ''; "
-    "client_max_body_size 0;"
+    "client_max_body_size 0; proxy_set_header Connection '';"
 )
 KEPT = "upstream far { server 127.0.0.1:PORT; keepalive 16; } underscores_in_headers on;"
 

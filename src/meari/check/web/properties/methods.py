@@ -28,7 +28,7 @@ def check(path: WebPath) -> Finding:
                 changed.append(f"{method} → {report.get('method')}")
         elif path.known.meari:
             changed.append(f"{method}: {response.status}")
-    found: dict[str, Evidence] = {"refused": refused, "refused_list": ", ".join(refused)}
+    found: dict[str, Evidence] = {"refused": refused, "refused_list": ", ".join(refused) or "-"}
     if not path.known.meari:
         return ok("stranger", **found, tried=len(_METHODS))
     if changed:

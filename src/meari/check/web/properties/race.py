@@ -37,7 +37,7 @@ def check(path: WebPath) -> Finding:
             f"{method} after {how.upper()}" + ("" if seen in ("retried", "closed") else f": {seen}")
         )
     found: dict[str, Evidence] = {
-        "retried": ", ".join(retried),
+        "retried": ", ".join(retried) or "-",
         "failed": ", ".join(failed),
         "closed": ", ".join(closed),
         "get_failed": sum(each.startswith("GET") for each in failed + closed),

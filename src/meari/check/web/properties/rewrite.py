@@ -55,7 +55,7 @@ def check(path: WebPath) -> Finding:
         changed.append("case")
     found: dict[str, Evidence] = {"lost": list(dict.fromkeys(lost)), "changed": changed}
     found["lost_list"] = ", ".join(dict.fromkeys(lost))
-    found["changed_list"] = "; ".join(dict.fromkeys(changed))
+    found["changed_list"] = "; ".join(dict.fromkeys(changed)) or "-"
     if lost:
         return fail("lost", **found)
     return warn("changed", **found) if changed else ok("ok", targets=len(_TARGETS))
