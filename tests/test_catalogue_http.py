@@ -15,21 +15,20 @@ import pytest
 
 from meari.check.catalogue import LANGUAGES, about
 from meari.check.tables import PROPERTIES, WEB
-from meari.check.web import properties
 
 from .test_catalogue import OF_ANY, names_in
 
 PACKAGE = resources.files("meari.check.web")
 SENTENCES = tomllib.loads(PACKAGE.joinpath("sentences.toml").read_text(encoding="utf-8"))
 CAUSES = tomllib.loads(PACKAGE.joinpath("causes.toml").read_text(encoding="utf-8"))["cause"]
-SOURCE = Path(properties.__file__).parent
 # Those that are of this battery alone; the others are TCP's, too.
 OWN = [each.name for each in WEB if ".web." in each.module.__name__]
 SHARED = [each for each in WEB if each.name not in OWN]
 
 
 def calls(name: str) -> list[ast.Call]:
-    tree = ast.parse((SOURCE / f"{name.replace('-', '_')}.py").read_text())
+    (module,) = [each.module for each in WEB if each.name == name]
+    tree = ast.parse(Path(str(module.__file__)).read_text())
     return [
         node
         for node in ast.walk(tree)

@@ -17,6 +17,8 @@ from .program import Serving, run
 FOUND = {
     "buffer": ("stream", "FAIL", "all-held"),
     "buffer-sse": ("stream", "FAIL", "held"),
+    "cache": ("cache", "FAIL", "stored"),
+    "clean-abort": ("abort", "FAIL", "clean"),
     "close": ("keep-alive", "warn", "not-kept"),
     "error-pages": ("status", "FAIL", "content"),
     "flip": ("bytes", "FAIL", "arrived-changed"),
@@ -25,12 +27,14 @@ FOUND = {
     "limit": ("body", "warn", "limit"),
     "methods": ("methods", "warn", "refused"),
     "no-address": ("address", "FAIL", "not-learnt"),
+    "no-continue": ("continue", "warn", "none"),
     "no-pipelining": ("keep-alive", "FAIL", "stuck"),
     "normalise": ("rewrite", "warn", "changed"),
     "reframe": ("bytes", "warn", "reframed"),
     "reuse": ("race", "warn", "post-failed"),
     "reuse-502": ("race", "FAIL", "failed"),
     "reuse-repeat": ("race", "warn", "repeats-post"),
+    "small-headers": ("headers", "FAIL", "little"),
     "underscore": ("rewrite", "FAIL", "lost"),
     "upload": ("upload", "FAIL", "held"),
 }

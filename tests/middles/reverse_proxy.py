@@ -18,6 +18,8 @@ from urllib.parse import unquote
 FAULTS = {
     "buffer": "holds a response until it is over",
     "buffer-sse": "holds a response without a length until it is over",
+    "cache": "keeps responses, whatever they say",
+    "clean-abort": "ends a response properly that the far end broke off",
     "close": "ends the connection after each response",
     "error-pages": "replaces the content of errors",
     "flip": "alters a byte of a body",
@@ -26,7 +28,9 @@ FAULTS = {
     "idle": "answers 504 after 2 s of silence",
     "limit": "refuses bodies over 1 MiB",
     "methods": "refuses PATCH",
+    "small-headers": "refuses headers over 6 KiB",
     "no-address": "does not say whose request it is",
+    "no-continue": "does not answer an expectation",
     "no-pipelining": "forgets what came behind a request",
     "normalise": "decodes and joins the path",
     "reframe": "gives a chunked body a length",
@@ -110,6 +114,7 @@ class ReverseProxy:
     def __init__(self, far: int, *faults: str) -> None:
         assert set(faults) <= set(FAULTS), faults
         self.far, self.faults = far, set(faults)
+        self._stored: dict[str, bytes] = {}
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port = int(self.listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -153,9 +158,20 @@ class ReverseProxy:
         """
         faults = self.faults
         known = {name.lower(): value for name, value in headers}
+        if "expect" in known:
+            headers = [(n, v) for n, v in headers if n.lower() != "expect"]
+            if "no-continue" not in faults:
+                client.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         if "limit" in faults and int(known.get("content-length", "0")) > 1 << 20:
             self._answer(client, 413, b"too large\n")
             return False, upstream
+        if "small-headers" in faults and sum(len(n) + len(v) for n, v in headers) > 6 << 10:
+            self._answer(client, 431, b"")
+            return False, upstream
+        stored = self._stored.get(words[1]) if "cache" in faults else None
+        if stored is not None:
+            client.sock.sendall(stored)
+            return True, upstream
         if "methods" in faults and words[0] == "PATCH":
             self._answer(client, 405, b"")
             return False, upstream
@@ -183,6 +199,13 @@ class ReverseProxy:
         if status is None:
             upstream.sock.close()
             return False, None
+        if "cache" in faults and "cache=" in words[1]:
+            content = b"".join(upstream.body(answered))
+            start = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+            self._stored[words[1]] = start + content
+            client.sock.sendall(start + content)
+            upstream.sock.close()
+            return True, None
         kept = self._pass(client, upstream, status, answered, words[0])
         if not faults & _REUSE or not kept:
             upstream.sock.close()
@@ -294,8 +317,10 @@ class ReverseProxy:
             sent.append(("Connection", "close"))
         lines = ["HTTP/1.1 " + " ".join(status[1:]), *(f"{n}: {v}" for n, v in sent)]
         client.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        for piece in pieces:
-            client.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        abrupt = (Ended, OSError) if "clean-abort" in self.faults else ()
+        with contextlib.suppress(*abrupt):
+            for piece in pieces:
+                client.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
         if chunked and not empty:
             client.sock.sendall(b"0\r\n\r\n")
         return kept

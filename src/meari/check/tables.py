@@ -36,8 +36,12 @@ from .properties import (
     zombies,
 )
 from .web.properties import (
+    abort,
     address,
     body,
+    cache,
+    expect_continue,
+    headers,
     keep_alive,
     methods,
     race,
@@ -131,10 +135,14 @@ WEB = (
     Property("body", body, TOGETHER, _REQUEST, ("bytes",), meari=True),
     Property("rewrite", rewrite, TOGETHER, _REQUEST, meari=True),
     Property("address", address, TOGETHER, _REQUEST, meari=True),
+    Property("headers", headers, TOGETHER, _REQUEST, meari=True),
     Property("methods", methods, TOGETHER, _REQUEST),
     Property("status", status, TOGETHER, _REQUEST, meari=True),
     Property("stream", stream, TOGETHER, _REQUEST, meari=True),
     Property("upload", upload, TOGETHER, _REQUEST, meari=True),
+    Property("continue", expect_continue, TOGETHER, _REQUEST, meari=True),
+    Property("abort", abort, TOGETHER, _REQUEST, meari=True),
+    Property("cache", cache, TOGETHER, _REQUEST, meari=True),
     Property("half-close", half_close_http, TOGETHER, _REQUEST, meari=True),
     Property("hello", hello, LAST, ("handshake",), of="tls"),
     # Last: what a pool still holds of its connections would end other properties' requests.

@@ -12,6 +12,7 @@ from .connection import pump
 from .finding import Finding, Verdict, Watched, fail, unknown
 from .path import Different, Path, Unfinished
 from .spawned import Spawned
+from .web.client import Malformed
 
 _STUCK = frozenset(
     {
@@ -49,6 +50,8 @@ def judge(module: ModuleType, path: Path) -> Finding:
         return fail("stuck", patience_s=path.patience)
     except Unfinished as error:
         return unknown("unfinished", missing=error.missing, after_s=error.seconds)
+    except Malformed as error:
+        return fail("no-http", how=str(error))
     except Different as error:
         return fail("not-as-sent", came=repr(error.came)[1:])
     except (OSError, IncompleteRead) as error:

@@ -73,6 +73,7 @@ class Client:
         self._response = Response()  # under way
         self._whole: deque[Response] = deque()
         self.asked = 0.0  # when the last request was written
+        self.continued: float | None = None  # when a 100 came
 
     def __enter__(self) -> typing.Self:
         return self
@@ -165,6 +166,7 @@ class Client:
         status, now = self._parser.get_status_code(), time.monotonic()
         if status < 200 and status != 101:
             self._response.interim.append((status, now))
+            self.continued = now if status == 100 else self.continued
             self._response.headers.clear()
             return
         self._response.status, self._response.headed = status, now
