@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,16 @@ def test_a_direct_path_and_a_correct_middle_hold(far: int) -> None:
         found = checked(middle.port, "--quick")
     assert wrong(found) == {}
     assert {each["name"]: each["seen"] for each in found}["request"] == "between"
+
+
+@pytest.mark.parametrize("address", ["https://127.0.0.1:0", "http+unix:{}/socket"])
+def test_over_tls_and_over_a_unix_socket(address: str, tmp_path: Path) -> None:
+    secure = ["--self-signed"] if "https" in address else []
+    with Serving("-q", *secure, address=address.format(tmp_path)) as serving:
+        where = f"https://127.0.0.1:{serving.port}" if secure else address.format(tmp_path)
+        near = ["--insecure"] if secure else []
+        done = run("check", where, "--quick", "--json", *near, timeout=100)
+    assert wrong(json.loads(done.stdout)["properties"]) == {}
 
 
 @pytest.mark.parametrize("fault", FOUND)

@@ -159,8 +159,6 @@ class Layered(Protocol):
             if protocol.reflects:
                 self._connection.received(len(plain))
             layer.send(protocol.receive(plain))
-        if layer.ended:  # data and the end may come together: the data comes first
-            self._finish(protocol.eof)
         return self._output()
 
     def more(self) -> bytes:
@@ -211,6 +209,9 @@ class Layered(Protocol):
         With nothing left of the last output, our direction of the layer is ended.
         """
         layer, protocol = self._layer, self._protocol
+        # Data and the end may come together: the end is told once the protocol reads again.
+        if layer.ended and protocol.reads:
+            self._finish(protocol.eof)
         self._last |= self._started and protocol.done
         out = layer.take()
         if not out and self._last and not self._closed:

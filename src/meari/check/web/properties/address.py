@@ -15,7 +15,7 @@ _FORGED = "203.0.113.77"  # of TEST-NET-3: nobody's
 
 def check(path: WebPath) -> Finding:
     with path.open() as client:
-        ours = str(of_sockaddr(client.channel.sock.getsockname()).host)
+        ours = str(of_sockaddr(client.channel.sock.getsockname()).host) or "unix"
         client.send(path.request("report"))
         report = client.receive().json() or {}
     way, learnt = _learnt(report)

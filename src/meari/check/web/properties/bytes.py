@@ -13,7 +13,7 @@ from ....stream.pattern import Stream
 from ...finding import Evidence, Finding, fail, ok, warn
 from ..path import WebPath
 
-_MANY, _FEW = 1 << 20, 1 << 18
+_MANY, _FEW = 900_000, 1 << 18  # below 1 MiB, which many limit bodies to
 _CHUNK = 10_000
 
 
