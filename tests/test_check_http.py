@@ -93,15 +93,23 @@ def test_over_tls_and_over_a_unix_socket(address: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", FOUND)
 def test_a_fault_is_named(far: int, fault: str) -> None:
-    with ReverseProxy(far, fault) as middle:
-        found = checked(middle.port, "--quick")
     name, verdict, seen = FOUND[fault]
-    rest = wrong(found)
-    assert rest.pop(name) == (verdict, seen)
-    assert set(rest) <= ALSO.get(fault, set()), rest
+    with ReverseProxy(far, fault) as middle:
+        found = checked(middle.port, "--quick", "--only", name)
+    assert wrong(found) == {name: (verdict, seen)}
     if verdict == "FAIL" and seen != "stuck":
         (row,) = [each for each in found if each["name"] == name]
         assert row["causes"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FOUND)
+def test_nothing_else_is_named(far: int, fault: str) -> None:
+    name, verdict, seen = FOUND[fault]
+    with ReverseProxy(far, fault) as middle:
+        rest = wrong(checked(middle.port, "--quick"))
+    assert rest.pop(name) == (verdict, seen)
+    assert set(rest) <= ALSO.get(fault, set()), rest
 
 
 def test_silence_is_measured(far: int) -> None:
