@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from meari.check.catalogue import LANGUAGES, about
-from meari.check.tables import PROPERTIES, WEB
+from meari.check.tables import PROPERTIES, WEB, WEBSOCKET
 
 from .test_catalogue import OF_ANY, names_in
 
@@ -22,12 +22,13 @@ PACKAGE = resources.files("meari.check.web")
 SENTENCES = tomllib.loads(PACKAGE.joinpath("sentences.toml").read_text(encoding="utf-8"))
 CAUSES = tomllib.loads(PACKAGE.joinpath("causes.toml").read_text(encoding="utf-8"))["cause"]
 # Those that are of this battery alone; the others are TCP's, too.
-OWN = [each.name for each in WEB if ".web." in each.module.__name__]
-SHARED = [each for each in WEB if each.name not in OWN]
+ALL = dict.fromkeys((*WEB, *WEBSOCKET))
+OWN = list(dict.fromkeys(each.name for each in ALL if ".web." in each.module.__name__))
+SHARED = [each for each in ALL if each.name not in OWN]
 
 
 def calls(name: str) -> list[ast.Call]:
-    (module,) = [each.module for each in WEB if each.name == name]
+    module = next(each.module for each in ALL if each.name == name)
     tree = ast.parse(Path(str(module.__file__)).read_text())
     return [
         node

@@ -39,6 +39,12 @@ FOUND = {
     "underscore": ("rewrite", "FAIL", "lost"),
     "upload": ("upload", "FAIL", "held"),
 }
+FOUND_OF_WEBSOCKET = {
+    "ws-compression": ("upgrade", "warn", "no-compression"),
+    "ws-pings": ("control", "FAIL", "no-pong"),
+    "ws-refuse": ("upgrade", "FAIL", "refused"),
+    "ws-subprotocol": ("upgrade", "FAIL", "no-subprotocol"),
+}
 # What a fault does to other properties as well, by its nature.
 ALSO = {
     "flip": {"upload", "body"},
@@ -54,8 +60,8 @@ def far() -> Iterator[int]:
         yield serving.port
 
 
-def checked(port: int, *options: str) -> list[dict[str, typing.Any]]:
-    words = ["check", f"http://127.0.0.1:{port}/some/prefix", "--json", *options]
+def checked(port: int, *options: str, scheme: str = "http") -> list[dict[str, typing.Any]]:
+    words = ["check", f"{scheme}://127.0.0.1:{port}/some/prefix", "--json", *options]
     done = run(*words, timeout=100)
     assert not done.stderr, done.stderr
     found = json.loads(done.stdout)["properties"]
@@ -70,7 +76,7 @@ def wrong(found: list[dict[str, typing.Any]]) -> dict[str, tuple[str, str]]:
 
 
 def test_each_fault_has_a_row() -> None:
-    assert set(FOUND) | {"idle"} == set(FAULTS)
+    assert {*FOUND, *FOUND_OF_WEBSOCKET, "idle", "ws-idle"} == set(FAULTS)
 
 
 def test_a_direct_path_and_a_correct_middle_hold(far: int) -> None:
@@ -110,6 +116,29 @@ def test_nothing_else_is_named(far: int, fault: str) -> None:
         rest = wrong(checked(middle.port, "--quick"))
     assert rest.pop(name) == (verdict, seen)
     assert set(rest) <= ALSO.get(fault, set()), rest
+
+
+@pytest.mark.parametrize("fault", ["", *FOUND_OF_WEBSOCKET])
+def test_a_fault_of_websocket_is_named(far: int, fault: str) -> None:
+    with ReverseProxy(far, *filter(None, [fault])) as middle:
+        found = checked(middle.port, "--quick", scheme="ws")
+    rest = wrong(found)
+    if not fault:
+        assert rest == {}
+        return
+    name, verdict, seen = FOUND_OF_WEBSOCKET[fault]
+    assert rest.pop(name) == (verdict, seen)
+    assert {what for _, what in rest.values()} <= {"needs"}, rest
+
+
+def test_what_keeps_a_websocket_open(far: int) -> None:
+    with ReverseProxy(far, "ws-idle") as middle:
+        (row,) = checked(middle.port, "--only", "ws-idle", "--idle", "4", scheme="ws")
+    assert row["seen"] == "cut" and row["evidence"]["cut"] == "silence"
+    assert row["evidence"]["kept"] == "client pings, messages, server pings"
+    assert 1.9 <= row["evidence"]["after_s"] < 4
+    (row,) = checked(far, "--only", "ws-idle", "--idle", "3", scheme="ws")
+    assert row["seen"] == "ok"
 
 
 def test_silence_is_measured(far: int) -> None:

@@ -78,6 +78,20 @@ def test_what_proxies_do_to_http(proxy: str, tmp_path: Path) -> None:
     assert all(each["causes"] for each in found if each["verdict"] == "FAIL")
 
 
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_what_proxies_do_to_websocket(proxy: str, tmp_path: Path) -> None:
+    with (
+        Serving("-q", address="http://127.0.0.1:0") as far,
+        PROXIES[proxy](far.port, tmp_path) as port,
+    ):
+        done = run("check", f"ws://127.0.0.1:{port}/a/prefix", "--quick", "--json", timeout=120)
+    found = json.loads(done.stdout)["properties"]
+    seen = {each["name"]: each["seen"] for each in found if each["verdict"] != "ok"}
+    refused = {"upgrade": "refused", "messages": "needs", "control": "needs"}
+    expected = {"nginx": refused, "nginx, upgrade": {"upgrade": "origin"}}
+    assert seen == expected.get(proxy, {})
+
+
 def test_a_path_is_compared_with_another(tmp_path: Path) -> None:
     with (
         Serving("-q", address="http://127.0.0.1:0") as far,

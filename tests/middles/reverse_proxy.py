@@ -38,6 +38,11 @@ FAULTS = {
     "reuse-502": "the same, and answers 502 if that ends",
     "reuse-repeat": "the same, and sends POST again, too",
     "underscore": "drops headers with an underscore",
+    "ws-compression": "drops Sec-WebSocket-Extensions",
+    "ws-idle": "ends a WebSocket after 2 s without a byte",
+    "ws-pings": "answers no ping, since it looks into frames",
+    "ws-refuse": "takes the handshake for an ordinary request",
+    "ws-subprotocol": "drops Sec-WebSocket-Protocol",
     "upload": "holds a request until it is whole",
 }
 _PATIENCE = 30.0
@@ -162,6 +167,9 @@ class ReverseProxy:
             headers = [(n, v) for n, v in headers if n.lower() != "expect"]
             if "no-continue" not in faults:
                 client.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if known.get("upgrade", "").lower() == "websocket" and "ws-refuse" not in faults:
+            self._tunnel(client, words, headers, opened)
+            return False, upstream
         if "limit" in faults and int(known.get("content-length", "0")) > 1 << 20:
             self._answer(client, 413, b"too large\n")
             return False, upstream
@@ -213,6 +221,32 @@ class ReverseProxy:
         if "no-pipelining" in faults:
             client.kept = b""
         return kept and "close" not in faults, upstream
+
+    def _tunnel(
+        self,
+        client: Stream,
+        words: list[str],
+        headers: list[tuple[str, str]],
+        opened: contextlib.ExitStack,
+    ) -> None:
+        """Pass the handshake on, and then every byte."""
+        faults = self.faults
+        dropped = {"ws-compression": "sec-websocket-extensions"}
+        dropped |= {"ws-subprotocol": "sec-websocket-protocol"}
+        names = {name for fault, name in dropped.items() if fault in faults}
+        lines = [" ".join(words), *(f"{n}: {v}" for n, v in headers if n.lower() not in names)]
+        far = opened.enter_context(socket.create_connection(("127.0.0.1", self.far), 10))
+        far.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + client.kept)
+        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        other = {client.sock: far, far: client.sock}
+        while ready := select.select(list(other), [], [], 2.0 if "ws-idle" in faults else 30)[0]:
+            for sock in ready:
+                data = sock.recv(65536)
+                if not data:
+                    return
+                # A ping from the client is short, and comes alone here.
+                if not ("ws-pings" in faults and sock is client.sock and data[0] == 0x89):
+                    other[sock].sendall(data)
 
     def _target(self, target: str) -> str:
         if "normalise" not in self.faults:

@@ -68,7 +68,7 @@ def choose(
     """
     tables = {table_of(scheme) for scheme in schemes}
     if len(tables) > 1:
-        raise UsageError("paths of HTTP are compared with paths of HTTP")
+        raise UsageError("a path is compared with one of its own kind: TCP, HTTP or WebSocket")
     table = tables.pop() if tables else PROPERTIES
     names = [each.name for each in table if spawned is None or each.spawned in (None, spawned)]
     for name in (*only, *skip):
@@ -84,7 +84,8 @@ def choose(
         if name in unfit:
             raise UsageError(f"{name!r} {_ONLY[unfit[name]]}")
     without = set(unfit)
-    wanted = set(only) or {name for name in names if not (quick and name == "idle")} - without
+    slow = {each.name for each in table if quick and each.when == ASIDE}
+    wanted = set(only) or set(names) - slow - without
     chosen = [each for each in table if each.name in wanted - set(skip)]
     if not chosen:
         raise UsageError("nothing is left to check")
@@ -131,6 +132,7 @@ class Battery:
         self._targets, self._plan, self._stop, self._spawn = targets, plan, stop, spawn
         self._waiting = with_needs(chosen, targets[0].scheme if targets else "tcp")
         self._table = table_of(targets[0].scheme if targets else "tcp")
+        self._aside = {each.name for each in self._table if each.when == ASIDE}
         self.running: set[str] = set()  # by name
         self.one_server = False  # a started server that always listens on the same port
         self._reachability = Reachability(self.known, plan)
@@ -179,7 +181,7 @@ class Battery:
         if self.one_server:  # each property has the only port for itself
             return [] if self.running else ready
         idle = [each for each in self._waiting if each.when == ASIDE]
-        if self._spawn is None and stage == LAST and (idle or "idle" in self.running):
+        if self._spawn is None and stage == LAST and (idle or self._aside & self.running):
             ready = []  # properties that may end the far end come after those that wait
         if self._spawn is None and alone:
             return ready or (idle if stage in (LAST, ASIDE) and not self.running else [])

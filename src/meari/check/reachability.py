@@ -24,6 +24,7 @@ from .path import Known, Outage, Path, Plan
 _RECOVERY = 5.0  # seconds that an outage may last; at least a few patiences
 _SYN_AGAIN = 0.9  # seconds: a lost SYN is retransmitted after 1 (RFC 6298)
 _NEAR = 0.001  # seconds of a handshake: up to this, both ends are considered to be on one machine
+_LONG = ("idle", "ws-idle")  # a second try would take as long again
 _SILENT = frozenset(
     {
         "stuck",
@@ -72,7 +73,7 @@ class Reachability:
                 overlaps = any(
                     outage.until and outage.until > path.began for outage in self._known.outages
                 )
-                if name == "idle":  # a second try would take as long again
+                if name in _LONG:
                     return unknown("path-outage") if overlaps else finding
                 doubtful = (
                     overlaps or path.unacknowledged or (finding.seen in _SILENT and self._distant)
@@ -84,7 +85,7 @@ class Reachability:
                 if not cut:
                     return finding  # it was still busy because of the property
                 self._known.outages.append(Outage(since, time.monotonic(), reason))
-                return None if name != "idle" and not last else unknown("path-outage")
+                return None if name not in _LONG and not last else unknown("path-outage")
             self._known.gone = Outage(since, None, reason)
             return self._gone(finding, path)
 

@@ -40,16 +40,20 @@ from .web.properties import (
     address,
     body,
     cache,
+    control,
     expect_continue,
     headers,
     keep_alive,
+    messages,
     methods,
     race,
     request,
     rewrite,
     status,
     stream,
+    upgrade,
     upload,
+    ws_idle,
 )
 from .web.properties import bytes as bytes_http
 from .web.properties import (
@@ -151,6 +155,21 @@ WEB = (
 )
 
 
+_UPGRADE = ("connect", "request", "upgrade")
+WEBSOCKET = (
+    Property("connect", connect, FIRST, ()),
+    Property("handshake", handshake, FIRST, ("connect",), of="tls"),
+    Property("request", request, FIRST, ("connect",)),
+    Property("upgrade", upgrade, FIRST, ("connect", "request")),
+    Property("messages", messages, TOGETHER, _UPGRADE),
+    Property("control", control, TOGETHER, _UPGRADE),
+    Property("hello", hello, LAST, ("handshake",), of="tls"),
+    Property("ws-idle", ws_idle, ASIDE, _UPGRADE),
+)
+
+
 def table_of(scheme: str) -> tuple[Property, ...]:
     """The battery of *scheme*."""
+    if scheme in ("ws", "wss"):
+        return WEBSOCKET
     return WEB if scheme in HTTP else PROPERTIES

@@ -141,11 +141,6 @@ def command(
     spoken = language_of(lang)
     asked = [[*address], [against] if against else []]
     where = [parse_one(words, http=True) for words in asked if words]
-    if any(one.scheme in ("ws", "wss") for one in where):
-        raise click.UsageError(
-            "meari check has no properties of WebSocket: http:// or https://",
-            click.get_current_context(),
-        )
     chosen = choose(
         _names(only),
         _names(skip),

@@ -135,7 +135,7 @@ def document(
         "meari": __version__,
         "far_end": far_end,
         "spawned": spawned,
-        "idle_s": plan.idle if any(result.name == "idle" for result in results) else 0,
+        "idle_s": plan.idle if any(result.name in ("idle", "ws-idle") for result in results) else 0,
         "clients": plan.clients,
         "quick": plan.quick,
         "seconds": round(seconds, 3),

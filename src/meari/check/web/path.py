@@ -7,7 +7,7 @@ import typing
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from ...address import Address
+from ...address import SECURE, Address
 from ...channel import open_channel
 from ...net import Endpoint
 from ...stop import Stop
@@ -16,6 +16,7 @@ from .client import Client, Response
 
 if typing.TYPE_CHECKING:
     from ...wire.secured import ClientTls
+    from .socket import WebSocket
 
 Headers = typing.Sequence[tuple[str, str]]
 _AGENT = ("User-Agent", "meari-check")
@@ -28,6 +29,7 @@ class Web(Known):
     meari: bool = False  # it is meari's: /report, /stream, ...
     # Something on the path answered or forwarded: the far end's connection is not ours.
     between: bool = False
+    origin: bool = True  # a WebSocket opens with our Origin
 
 
 class WebPath(Path):
@@ -45,6 +47,8 @@ class WebPath(Path):
         super().__init__(targets, plan, known, stop)
         self.address = address
         self.prefix = address.path.partition("?")[0].rstrip("/")
+        if address.scheme in ("ws", "wss"):
+            self.prefix = self.prefix.removesuffix("/ws")
 
     @property
     def patience(self) -> float:
@@ -94,6 +98,17 @@ class WebPath(Path):
             client.patience = patience or client.patience
             client.send(self.request(name, method, headers, body))
             return client.receive()
+
+    def websocket(self, query: str = "") -> WebSocket:
+        """A new WebSocket, whose handshake is under way. Raises as open() does."""
+        from .socket import WebSocket
+
+        opened = open_channel(self.targets, self.connecting, self.stop)
+        host, more = self.address.authority, f"?{query}" if query else ""
+        secure = "s" if self.address.scheme in SECURE else ""
+        url = f"ws{secure}://{host}{self.prefix}/ws{more}"
+        origin = f"http{secure}://{host}" if self.known.origin else None
+        return WebSocket(opened.channel, self.stop, url, origin)
 
     def gently(self) -> None:
         """Against a stranger: a few requests a second at most."""
