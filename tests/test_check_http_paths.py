@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from .http_caches import apache, squid, varnish
 from .http_proxies import CORRECTED, KEPT, PROXIES, Proxy, nginx
 from .program import Serving, run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 TRIED: dict[str, Proxy] = {
+    "apache": apache,
+    "varnish": varnish,
+    "squid": squid,
     **{name: proxy for name, proxy in PROXIES.items() if name != "nginx, upgrade"},
     "nginx, corrected": lambda port, directory: nginx(
         port, directory, CORRECTED, "underscores_in_headers on;"
@@ -59,6 +63,11 @@ EXPECTED: dict[str, dict[str, str]] = {
         "half-close": "lost",
         "race": "failed",
     },
+}
+EXPECTED |= {
+    "apache": {"rewrite": "lost", "address": "forged", "upload": "held", "race": "closed"},
+    "varnish": {"address": "forged", "headers": "limit", "race": "post-failed"},
+    "squid": {"address": "forged", "half-close": "lost", "race": "failed"},
 }
 # An echo through Go's proxy is cut only if the response is there early enough.
 MAY_BE = {"caddy": {"bytes": "early"}}

@@ -30,7 +30,7 @@ def check(path: WebPath) -> Finding:
     found: dict[str, Evidence] = {
         "passed": passed * _ONE,
         "refused": refused * _ONE,
-        "status": answer.status or answer.end,
+        "how": f"status {answer.status}" if answer.status else answer.end,
     }
     return fail("little", **found) if passed * _ONE < _FEW else warn("limit", **found)
 

@@ -33,12 +33,15 @@ _HEADERS = (
 def check(path: WebPath) -> Finding:
     lost: list[str] = []
     changed: list[str] = []
+    targets: list[str] = []  # that do not arrive as they were sent
     for what, name in _TARGETS.items():
         response = path.get(name)
         report = response.json() if response.status == 200 else None
         if report is None:
+            targets.append(what)
             lost.append(f"{what} ({response.status or response.end})")
         elif not str(report["target"]).endswith(f"/{name}"):
+            targets.append(what)
             changed.append(f"{what}: {_tail(name)} → {_tail(str(report['target']))}")
     report = path.get("report", headers=_HEADERS).json() or {"headers": []}
     came = [(str(name), str(value)) for name, value in report["headers"]]
@@ -53,7 +56,7 @@ def check(path: WebPath) -> Finding:
             lost.append(name)
     if not {name for name, _ in _HEADERS} <= {name for name, _ in came} and not lost:
         changed.append("case")
-    found: dict[str, Evidence] = {"lost": list(dict.fromkeys(lost)), "changed": changed}
+    found: dict[str, Evidence] = {"lost": list(dict.fromkeys(lost)), "targets": targets}
     found["lost_list"] = ", ".join(dict.fromkeys(lost))
     found["changed_list"] = "; ".join(dict.fromkeys(changed)) or "-"
     if lost:

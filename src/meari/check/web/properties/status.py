@@ -8,8 +8,9 @@ from __future__ import annotations
 from ...finding import Finding, fail, ok
 from ..path import WebPath
 
-_STATUSES = (200, 204, 304, 400, 404, 409, 410, 429, 500, 502, 503, 504)
-_EMPTY = (204, 304)
+# 304 is no answer to an unconditional request: a cache may reject it.
+_STATUSES = (200, 204, 400, 404, 409, 410, 429, 500, 502, 503, 504)
+_EMPTY = (204,)
 
 
 def check(path: WebPath) -> Finding:

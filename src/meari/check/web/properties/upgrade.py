@@ -14,10 +14,11 @@ def check(path: WebPath) -> Finding:
         return finding
     # A far end that checks the Origin compares it with the Host that arrives.
     path.known.origin = False
-    if _try(path).verdict is not Verdict.FAIL:
+    second = _try(path)
+    if second.verdict is not Verdict.FAIL:
         return warn("origin", **finding.evidence)
     path.known.origin = True
-    return finding
+    return second
 
 
 def _try(path: WebPath) -> Finding:
