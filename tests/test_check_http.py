@@ -29,7 +29,7 @@ FOUND = {
     "methods": ("methods", "warn", "refused"),
     "no-address": ("address", "FAIL", "not-learnt"),
     "no-continue": ("continue", "warn", "none"),
-    "no-pipelining": ("keep-alive", "FAIL", "stuck"),
+    "no-pipelining": ("keep-alive", "warn", "not-pipelined"),
     "normalise": ("rewrite", "warn", "changed"),
     "reframe": ("bytes", "warn", "reframed"),
     "reuse": ("race", "warn", "post-failed"),

@@ -140,7 +140,8 @@ WEB = (
     Property("rewrite", rewrite, TOGETHER, _REQUEST, meari=True),
     Property("address", address, TOGETHER, _REQUEST, meari=True),
     Property("headers", headers, TOGETHER, _REQUEST, meari=True),
-    Property("methods", methods, TOGETHER, _REQUEST),
+    # Of meari alone: a stranger might obey a PUT or a DELETE.
+    Property("methods", methods, TOGETHER, _REQUEST, meari=True),
     Property("status", status, TOGETHER, _REQUEST, meari=True),
     Property("stream", stream, TOGETHER, _REQUEST, meari=True),
     Property("upload", upload, TOGETHER, _REQUEST, meari=True),
@@ -161,10 +162,10 @@ WEBSOCKET = (
     Property("handshake", handshake, FIRST, ("connect",), of="tls"),
     Property("request", request, FIRST, ("connect",)),
     Property("upgrade", upgrade, FIRST, ("connect", "request")),
-    Property("messages", messages, TOGETHER, _UPGRADE),
-    Property("control", control, TOGETHER, _UPGRADE),
+    Property("messages", messages, TOGETHER, _UPGRADE, meari=True),
+    Property("control", control, TOGETHER, _UPGRADE, meari=True),
     Property("hello", hello, LAST, ("handshake",), of="tls"),
-    Property("ws-idle", ws_idle, ASIDE, _UPGRADE),
+    Property("ws-idle", ws_idle, ASIDE, _UPGRADE, meari=True),
 )
 
 

@@ -54,6 +54,10 @@ def judge(module: ModuleType, path: Path) -> Finding:
         return fail("no-http", how=str(error))
     except Different as error:
         return fail("not-as-sent", came=repr(error.came)[1:])
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        if ".web." not in module.__name__:
+            raise
+        return unknown("strange", how=f"{type(error).__name__} {error}")
     except (OSError, IncompleteRead) as error:
         return fail("broke", how=getattr(error, "strerror", None) or str(error))
 

@@ -141,6 +141,10 @@ def command(
     spoken = language_of(lang)
     asked = [[*address], [against] if against else []]
     where = [parse_one(words, http=True) for words in asked if words]
+    if any(one.scheme in HTTP and "?" in one.path for one in where):
+        raise click.UsageError(
+            "a prefix of paths has no query: http://HOST:PORT/PREFIX", click.get_current_context()
+        )
     chosen = choose(
         _names(only),
         _names(skip),

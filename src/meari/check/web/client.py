@@ -17,6 +17,8 @@ from ...net import kernel
 from ...stop import Stop, milliseconds
 
 _MOST = 64 << 20  # bytes of a response's content
+_HEAD = 1 << 20  # bytes of a response's headers
+_INTERIM = 100
 
 
 @dataclass(slots=True)
@@ -45,13 +47,40 @@ class Response:
         """All values of a header, as one."""
         return ", ".join(self.values(name))
 
-    def json(self) -> dict[str, typing.Any] | None:
-        """The content as a JSON object; None if it is none."""
+    def report(self) -> dict[str, typing.Any] | None:
+        """The content as what /report returns; None if it is anything else."""
+        if self.status != 200 or not self.whole:
+            return None
         try:
             found = json.loads(bytes(self.body))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) else None
+        return found if _is_report(found) else None
+
+
+def _is_report(found: object) -> bool:
+    """True if *found* has the parts of a report that are used here, each of its own type."""
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(name), str)
+        for name in ("instance", "request_line", "method", "target")
+    ):
+        return False
+    headers, body = found.get("headers"), found.get("body")
+    arrival, announced = found.get("arrival"), found.get("announced")
+    return (
+        isinstance(headers, list)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in headers)
+        and isinstance(body, dict)
+        and isinstance(body.get("bytes"), int)
+        and isinstance(arrival, dict)
+        and isinstance(arrival.get("pieces"), list)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in arrival["pieces"])
+        and isinstance(announced, dict)
+        and all(isinstance(values, list) for values in announced.values())
+        and isinstance(found.get("peer"), dict)
+        and isinstance(found.get("request"), int)
+        and isinstance(found.get("met"), list)
+    )
 
 
 class Malformed(ValueError):
@@ -72,6 +101,7 @@ class Client:
         self._parser = httptools.HttpResponseParser(self)
         self._response = Response()  # under way
         self._whole: deque[Response] = deque()
+        self._head = 0  # bytes of headers, since the last head was complete
         self.asked = 0.0  # when the last request was written
         self.continued: float | None = None  # when a 100 came
 
@@ -107,6 +137,15 @@ class Client:
             self._read()
         return self._whole.popleft()
 
+    def head(self) -> Response:
+        """The next response, once its head is there; its content may follow."""
+        while not self._whole and not self._response.headed:
+            if self.channel.end is not None:
+                return self._broken()
+            self._wait(writing=False)
+            self._read()
+        return self._whole[0] if self._whole else self._response
+
     def listen(self, seconds: float) -> Response | None:
         """As receive(), but None if the response is not whole within so many seconds."""
         until, patience = time.monotonic() + seconds, self.patience
@@ -131,7 +170,7 @@ class Client:
         except self._http.HttpParserUpgrade:
             pass  # what follows is of another protocol
         except self._http.HttpParserError as error:
-            raise Malformed(str(error)) from None
+            raise Malformed(str(error.__context__ or error)) from None
 
     def _broken(self) -> Response:
         """The connection has ended: that may be how the content ends, too."""
@@ -146,6 +185,8 @@ class Client:
         if self.channel.waiting:
             return True
         wait = min(self.patience, self._until - time.monotonic())
+        if wait <= 0:
+            raise DeadlineError("it was not over in time")
         poller = kernel.poll()
         poller.register(self.channel.fileno(), self.channel.mask(reading=True, writing=writing))
         poller.register(self._stop.fileno(), select.POLLIN)
@@ -159,11 +200,17 @@ class Client:
     # Called by httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._head += len(name) + len(value)
+        if self._head > _HEAD:
+            raise Malformed("there is no end of the headers")
         if not self._response.headed:
             self._response.headers.append((name.decode("latin-1"), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         status, now = self._parser.get_status_code(), time.monotonic()
+        if len(self._response.interim) >= _INTERIM:
+            raise Malformed("there is no end of interim responses")
+        self._head = 0
         if status < 200 and status != 101:
             self._response.interim.append((status, now))
             self.continued = now if status == 100 else self.continued

@@ -99,8 +99,8 @@ class WebPath(Path):
             client.send(self.request(name, method, headers, body))
             return client.receive()
 
-    def websocket(self, query: str = "") -> WebSocket:
-        """A new WebSocket, whose handshake is under way. Raises as open() does."""
+    def websocket(self, query: str = "", most: float = 0.0) -> WebSocket:
+        """A new WebSocket, whose handshake is under way. As open()."""
         from .socket import WebSocket
 
         opened = open_channel(self.targets, self.connecting, self.stop)
@@ -108,7 +108,8 @@ class WebPath(Path):
         secure = "s" if self.address.scheme in SECURE else ""
         url = f"ws{secure}://{host}{self.prefix}/ws{more}"
         origin = f"http{secure}://{host}" if self.known.origin else None
-        return WebSocket(opened.channel, self.stop, url, origin)
+        until = max(self.until, time.monotonic() + most)
+        return WebSocket(opened.channel, self.stop, url, origin, until)
 
     def gently(self) -> None:
         """Against a stranger: a few requests a second at most."""

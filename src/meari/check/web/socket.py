@@ -21,6 +21,9 @@ from ...net import kernel
 from ...stop import Stop, milliseconds
 from ...wire.frames import DATA
 from ...wire.websocket_echo import Frames
+from .client import Malformed
+
+_MANY = 10_000  # messages and pongs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,12 @@ class Message:
 
 
 class WebSocket:
-    """A connection to *url*, whose handshake open() finishes. pump() raises Stopped."""
+    """A connection to *url*, used no longer than *until*. pump() raises Stopped, Malformed."""
 
-    def __init__(self, channel: Channel, stop: Stop, url: str, origin: str | None) -> None:
-        self.channel, self._stop = channel, stop
+    def __init__(
+        self, channel: Channel, stop: Stop, url: str, origin: str | None, until: float
+    ) -> None:
+        self.channel, self._stop, self._until = channel, stop, until
         self.frames = Frames(
             parse_uri(url),
             max_size=None,
@@ -84,8 +89,10 @@ class WebSocket:
 
     def pump(self, done: Callable[[], bool], seconds: float) -> bool:
         """Receive until *done* returns true, the end, or so many seconds; whether it is done."""
-        until = time.monotonic() + seconds
-        while not done() and self.channel.end is None:
+        until = min(self._until, time.monotonic() + seconds)
+        while not done() and self.channel.end is None and time.monotonic() < until:
+            if len(self.messages) + len(self.pongs) > _MANY:
+                raise Malformed("there is no end of messages that nobody asked for")
             if not self._wait(until, writing=False):
                 return done()
             if data := self.channel.read():
@@ -99,7 +106,8 @@ class WebSocket:
         self.flush()
         if not self.pump(lambda: len(self.messages) > before, seconds):
             return None
-        return self.messages[-1].at - self.asked
+        came = self.messages[before]
+        return came.at - self.asked if came.data == b"meari" else None
 
     def _receive(self, data: bytes) -> None:
         frames = self.frames

@@ -17,12 +17,12 @@ def check(path: WebPath) -> Finding:
     with path.open() as client:
         ours = str(of_sockaddr(client.channel.sock.getsockname()).host) or "unix"
         client.send(path.request("report"))
-        report = client.receive().json() or {}
+        report = client.receive().report() or {}
     way, learnt = _learnt(report)
     forged = path.get(
         "report",
         headers=[("X-Forwarded-For", _FORGED), ("Forwarded", f"for={_FORGED}")],
-    ).json()
+    ).report()
     announced = (forged or {}).get("announced", {})
     passed = [
         name

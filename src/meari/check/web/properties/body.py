@@ -19,7 +19,10 @@ def check(path: WebPath) -> Finding:
     size = _FIRST
     while True:
         response = _try(path, size)
-        if response.status == 200 and response.whole:
+        report = response.report()
+        if report is not None and report["body"]["bytes"] != size:
+            return fail("cut", size=size, arrived=report["body"]["bytes"])
+        if report is not None:
             passed = size
         elif response.status >= 500 or not response.headed:
             return fail("broke", size=size, passed=passed, status=response.status, how=response.end)

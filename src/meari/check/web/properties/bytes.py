@@ -29,7 +29,7 @@ def check(path: WebPath) -> Finding:
         found: dict[str, Evidence] = {"way": way, "sent": len(data), "status": response.status}
         if response.status in (411, 413, 501):
             return fail("refused", **found)
-        report = response.json() if response.status == 200 else None
+        report = response.report()
         if report is None:
             return fail("broke", **found, how=response.end)
         arrived = report["body"]

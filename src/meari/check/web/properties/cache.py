@@ -15,7 +15,7 @@ def check(path: WebPath) -> Finding:
     run = f"{path.known.run:08x}"
     for n in range(3):
         mark = f"{run}-{n}"
-        report = path.get(f"report?cache={run}", headers=[(_MARK, mark)]).json() or {}
+        report = path.get(f"report?cache={run}", headers=[(_MARK, mark)]).report() or {}
         arrived = {str(name).lower(): str(value) for name, value in report.get("headers", [])}
         came = arrived.get(_MARK.lower(), "")
         if came != mark and came.startswith(run):

@@ -35,7 +35,7 @@ def check(path: WebPath) -> Finding:
             socket.pump(lambda: socket.open, path.patience)
             socket.frames.send_close(code, "meari")
             socket.flush()
-            socket.pump(lambda: False, path.patience)
+            socket.pump(lambda: socket.frames.close_rcvd is not None, path.patience)
             came = socket.frames.close_rcvd
             if came is None:
                 return fail("no-close", sent=code, how=socket.end)

@@ -24,7 +24,7 @@ def check(path: WebPath) -> Finding:
         continued = client.continued
         client.send(_BODY)
         response = client.receive()
-    report = response.json() if response.status == 200 else None
+    report = response.report()
     if report is None or report["body"]["bytes"] != len(_BODY):
         return fail("lost", status=response.status, how=response.end)
     passed = any(str(name).lower() == "expect" for name, _ in report["headers"])

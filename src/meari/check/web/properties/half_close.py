@@ -17,7 +17,7 @@ def check(path: WebPath) -> Finding:
         client.send(path.request(f"delay/{_LATER}", headers=[("Connection", "close")]))
         client.half_close()
         response = client.receive()
-    if response.status == 200 and response.whole:
+    if response.status == 200 and response.whole and response.body.startswith(b"after "):
         return ok("ok", after_s=response.headed - client.asked)
     if not response.headed:
         return warn("lost", how=response.end)

@@ -20,7 +20,11 @@ def check(path: WebPath) -> Finding:
     tried = _MOST
     while refused - passed > 1:
         response = _try(path, tried)
-        if response.status == 200 and response.whole:
+        report = response.report()
+        if report is not None:
+            arrived = sum(str(name).lower().startswith("x-meari-") for name, _ in report["headers"])
+            if arrived < tried:
+                return fail("lost", sent=tried, arrived=arrived)
             passed = tried
         else:
             refused, answer = tried, response

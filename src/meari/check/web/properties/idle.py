@@ -10,7 +10,7 @@ import threading
 import time
 
 from ....errors import MeariError
-from ...finding import Evidence, Finding, ok, warn
+from ...finding import Evidence, Finding, ok, unknown, warn
 from ..client import Malformed
 from ..path import WebPath
 
@@ -21,6 +21,9 @@ _MORE = 1.0  # seconds longer than a round limit
 def check(path: WebPath) -> Finding:
     waits = [w + _MORE for w in _WAITS if w + _MORE < path.plan.idle] + [path.plan.idle]
     ended: dict[float, tuple[str, float]] = {}
+    first = path.get("delay/0")
+    if first.status != 200 or not first.body.startswith(b"after "):
+        return unknown("none", how=f"status {first.status}" if first.status else first.end)
 
     def wait(seconds: float) -> None:
         began = time.monotonic()

@@ -5,6 +5,7 @@ They are sent one after the other, and then several at once (pipelining).
 
 from __future__ import annotations
 
+from ....errors import DeadlineError
 from ...finding import Finding, fail, ok, warn
 from ..path import WebPath
 
@@ -27,10 +28,16 @@ def check(path: WebPath) -> Finding:
                 return warn("not-kept", requests=one_by_one)
         client.send(b"".join(path.request(f"report?n={n}") for n in range(_AT_ONCE)))
         for n in range(_AT_ONCE):
-            response = client.receive()
+            try:
+                response = client.receive()
+            except DeadlineError as error:
+                return warn("not-pipelined", answered=n, sent=_AT_ONCE, how=str(error))
             if not response.whole:
                 return warn("not-pipelined", answered=n, sent=_AT_ONCE, how=response.end)
-            report = response.json() if path.known.meari else None
+            report = response.report() if path.known.meari else None
             if report is not None and not str(report.get("target", "")).endswith(f"n={n}"):
                 return fail("order", answered=n, target=str(report.get("target")))
-    return ok("ok", requests=one_by_one + _AT_ONCE, pipelined=_AT_ONCE)
+    requests = one_by_one + _AT_ONCE
+    if not path.known.meari:
+        return ok("stranger", requests=requests, pipelined=_AT_ONCE)
+    return ok("ok", requests=requests, pipelined=_AT_ONCE)

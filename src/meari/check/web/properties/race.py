@@ -58,7 +58,7 @@ def _reused(path: WebPath) -> bool:
             for _ in range(3):
                 client.send(path.request("report"))
                 response = client.receive()
-                report = response.json() or {}
+                report = response.report() or {}
                 if int(report.get("request", 0)) > 1:
                     return True
                 if not response.kept:
@@ -84,7 +84,7 @@ def _try(path: WebPath, method: str, how: str, mark: str) -> str:
             response = client.receive()
             if not response.headed:
                 return "closed"
-            report = response.json()
+            report = response.report()
             if response.status != 200 or report is None:
                 return str(response.status)
             # Only the far end knows whether the request had met the end before, or whether it came

@@ -36,14 +36,14 @@ def check(path: WebPath) -> Finding:
     targets: list[str] = []  # that do not arrive as they were sent
     for what, name in _TARGETS.items():
         response = path.get(name)
-        report = response.json() if response.status == 200 else None
+        report = response.report()
         if report is None:
             targets.append(what)
             lost.append(f"{what} ({response.status or response.end})")
         elif not str(report["target"]).endswith(f"/{name}"):
             targets.append(what)
             changed.append(f"{what}: {_tail(name)} → {_tail(str(report['target']))}")
-    report = path.get("report", headers=_HEADERS).json() or {"headers": []}
+    report = path.get("report", headers=_HEADERS).report() or {"headers": []}
     came = [(str(name), str(value)) for name, value in report["headers"]]
     lower = [(name.lower(), value) for name, value in came]
     for name, value in _HEADERS:

@@ -66,8 +66,10 @@ def _try(path: WebPath, every: float, way: str) -> _Tried:
     for n in range(_TIMES):
         pace = every * (n + 1)
         response, asked = _ask(path, way, pace)
-        if not response.whole or response.status != 200:
-            return _Tried("broke", status=response.status, how=response.end)
+        pieces = _PIECES if way == "gzip" else response.body.count(b'"piece"')
+        if not response.whole or response.status != 200 or pieces != _PIECES:
+            how = response.end or f"{pieces} of {_PIECES} pieces"
+            return _Tried("broke", status=response.status, how=how)
         first = response.pieces[0][0] - asked if response.pieces else 0.0
         together = response.ended - asked - first < pace
         if not together and response.headed - asked <= pace + path.margin:

@@ -22,23 +22,25 @@ def check(path: WebPath) -> Finding:
 
 
 def _try(path: WebPath) -> Finding:
+    target = f"{path.prefix}/ws"
     with path.websocket() as socket:
-        opened = socket.pump(lambda: socket.open, path.patience)
-        if not opened:
-            if socket.status:
-                return fail("refused", status=socket.status)
+        if not socket.pump(lambda: socket.open, path.patience):
+            if socket.status == 404:
+                return fail("not-found", status=socket.status, target=target)
+            if socket.status not in (0, 101):
+                return fail("refused", status=socket.status, target=target)
             return fail("no-response", how=socket.end)
-        answered = socket.echo(path.patience)
-        if answered is None:
-            return fail("no-echo", how=socket.end)
         extensions = ", ".join(each.name for each in socket.frames.extensions)
         found: dict[str, Evidence] = {
             "subprotocol": str(socket.frames.subprotocol or "-"),
             "extensions": extensions or "-",
-            "echo_s": answered,
         }
-    if path.known.meari and found["subprotocol"] != "echo":
+        if not path.known.meari:
+            return ok("stranger", **found, target=target)
+        answered = socket.echo(path.patience)
+        if answered is None:
+            return fail("no-echo", how=socket.end)
+    found["echo_s"] = answered
+    if found["subprotocol"] != "echo":
         return fail("no-subprotocol", **found)
-    if path.known.meari and not extensions:
-        return warn("no-compression", **found)
-    return ok("ok", **found)
+    return ok("ok", **found) if extensions else warn("no-compression", **found)

@@ -59,4 +59,4 @@ def _upload(path: WebPath, way: str, every: float) -> tuple[int, dict[str, typin
         if chunked:
             client.send(b"0\r\n\r\n")
         response = client.receive()
-    return response.status, response.json() if response.status == 200 else None
+    return response.status, response.report()

@@ -24,7 +24,7 @@ def check(path: WebPath) -> Finding:
         query = f"ping={every:g}" if way == "server pings" else ""
         began = time.monotonic()
         try:
-            with path.websocket(query) as socket:
+            with path.websocket(query, path.plan.idle + path.patience) as socket:
                 socket.pump(lambda: socket.open, path.patience)
                 while socket.open and (left := began + path.plan.idle - time.monotonic()) > 0:
                     if way == "client pings":
