@@ -43,7 +43,7 @@ def check(path: Path) -> Finding:
             for amount in _AMOUNTS:
                 _in_mid_echo(path, amount)
                 resets += 1
-            for fin in (False, True) * (1 if path.plan.quick else _TWICE):
+            for fin in (False, True) * (1 if path.plan.quick and path.spawned is None else _TWICE):
                 _while_blocked(path, fin=fin)
                 resets += 1
             path.wait(_AFTERMATH + path.margin)
