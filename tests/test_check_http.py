@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from meari.check.battery import Result
+from meari.check.finding import Finding, fail, ok, unknown
+from meari.report import check as report
+
 from .middles.reverse_proxy import FAULTS, ReverseProxy
 from .program import Serving, run
 
@@ -148,3 +152,14 @@ def test_silence_is_measured(far: int) -> None:
     assert 1.9 <= row["evidence"]["after_s"] < 4
     (row,) = checked(far, "--only", "idle", "--idle", "3")
     assert row["seen"] == "ok" and row["evidence"]["passed_s"] == 3
+
+
+def test_a_path_that_cannot_be_judged_is_not_compared() -> None:
+    def result(name: str, finding: Finding) -> Result:
+        return Result(name, finding, 0.0, web=True)
+
+    dead = [result("request", fail("error", status=502, server="-"))]
+    dead += [result(name, unknown("needs", property="request")) for name in ("stream", "race")]
+    good = [result("request", ok("direct", least_s=0.1))]
+    (said,) = report.added(good, dead, "new", "old", "en")
+    assert said == "not compared: most properties of old could not be judged"

@@ -139,7 +139,8 @@ def document(
         "clients": plan.clients,
         "quick": plan.quick,
         "seconds": round(seconds, 3),
-        "holds": not any(result.finding.verdict is Verdict.FAIL for result in results),
+        "holds": not interrupted
+        and not any(result.finding.verdict is Verdict.FAIL for result in results),
         "unjudged": [
             result.name for result in results if result.finding.verdict is Verdict.UNKNOWN
         ],
@@ -191,6 +192,13 @@ def added(
     through: Sequence[Result], direct: Sequence[Result], first: str, second: str, language: str
 ) -> Iterator[str]:
     """The properties that hold on *second* but not on *first*, and the difference in time."""
+    if 2 * sum(result.finding.verdict is Verdict.UNKNOWN for result in direct) > len(direct):
+        yield (
+            f"비교할 수 없습니다: {second}의 속성 대부분을 판단하지 못했습니다"
+            if language == "ko"
+            else f"not compared: most properties of {second} could not be judged"
+        )
+        return
     beside = {result.name: result for result in direct}
     worse = [
         result
