@@ -114,7 +114,12 @@ def _death_of_a_child(server: Spawned, path: Path) -> str:
                         quiet=_DIES,
                         most=_DIES,
                     )
-                died = [number for pid in children if (number := server.died_of(pid))]
+                # Its sockets are closed some time before its status is there.
+                until = time.monotonic() + _DYING
+                while not (died := [n for pid in children if (n := server.died_of(pid))]):
+                    if time.monotonic() > until:
+                        break
+                    path.wait(0.01)
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)
         return signal.Signals(died[0]).name if died else ""
