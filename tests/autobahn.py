@@ -191,8 +191,8 @@ def judged(name: str, folder: Path, lacks: tuple[str, ...] = ()) -> bool:
             or (worst == "UNIMPLEMENTED" and case.startswith(lacks or ("none",)))
         ):
             bad.append(f"{case} {worst}: {folder}/{result['reportfile']}")
-    told = ", ".join(f"{n} {verdict.lower()}" for verdict, n in sorted(counts.items()))
-    print(f"{name}: {len(results)} cases: {told}", *bad, sep="\n  ")
+    shown = ", ".join(f"{n} {verdict.lower()}" for verdict, n in sorted(counts.items()))
+    print(f"{name}: {len(results)} cases: {shown}", *bad, sep="\n  ")
     return bool(results) and not bad
 
 

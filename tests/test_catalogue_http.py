@@ -50,6 +50,16 @@ def test_all_that_may_be_seen_has_a_sentence(name: str) -> None:
     assert seen == set(SENTENCES[name]), seen ^ set(SENTENCES[name])
 
 
+def test_no_property_gives_another_sense_to_what_any_may_find() -> None:
+    """The evidence of those is of another shape: the sentence could not be filled in."""
+    general = tomllib.loads(
+        resources.files("meari.check").joinpath("sentences.toml").read_text(encoding="utf-8")
+    )["any"]
+    assert not {
+        (name, seen) for name, group in SENTENCES.items() for seen in group if seen in general
+    }
+
+
 @pytest.mark.parametrize(
     "path", [(name, what) for name, group in SENTENCES.items() for what in group], ids="/".join
 )

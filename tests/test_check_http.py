@@ -122,6 +122,14 @@ def test_nothing_else_is_named(far: int, fault: str) -> None:
     assert set(rest) <= ALSO.get(fault, set()), rest
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.9"])
+def test_the_address_that_is_learnt_is_compared_with_ours(far: int, address: str) -> None:
+    with ReverseProxy(far) as middle:
+        middle.announced = address
+        (row,) = checked(middle.port, "--only", "address")
+    assert row["seen"] == ("ok" if address == "127.0.0.1" else "another")
+
+
 @pytest.mark.parametrize("fault", ["", *FOUND_OF_WEBSOCKET])
 def test_a_fault_of_websocket_is_named(far: int, fault: str) -> None:
     with ReverseProxy(far, *filter(None, [fault])) as middle:

@@ -43,7 +43,7 @@ class Row:
 
 
 class Table:
-    """Made before the processes that share it. A row belongs to whoever holds its token."""
+    """Made before the processes that share it. A row belongs to the process that has its token."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _ROW.size * _ROWS)  # shared by fork

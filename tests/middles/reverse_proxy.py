@@ -119,6 +119,7 @@ class ReverseProxy:
     def __init__(self, far: int, *faults: str) -> None:
         assert set(faults) <= set(FAULTS), faults
         self.far, self.faults = far, set(faults)
+        self.announced = ""  # instead of the client's address
         self._stored: dict[str, bytes] = {}
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port = int(self.listener.getsockname()[1])
@@ -265,7 +266,7 @@ class ReverseProxy:
         if "no-address" not in self.faults and not (
             "forged" in self.faults and any(n.lower() == "x-forwarded-for" for n, _ in sent)
         ):
-            sent.append(("X-Forwarded-For", peer))
+            sent.append(("X-Forwarded-For", self.announced or peer))
         if "reframe" in self.faults or "upload" in self.faults:
             sent = [(n, v) for n, v in sent if n.lower() != "transfer-encoding"]
         sent.append(("Via", "1.1 middle"))

@@ -209,7 +209,7 @@ class Layered(Protocol):
         With nothing left of the last output, our direction of the layer is ended.
         """
         layer, protocol = self._layer, self._protocol
-        # Data and the end may come together: the end is told once the protocol reads again.
+        # Data and the end may come together: the protocol gets its eof() once it reads again.
         if layer.ended and protocol.reads:
             self._finish(protocol.eof)
         self._last |= self._started and protocol.done

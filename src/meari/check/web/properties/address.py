@@ -33,13 +33,15 @@ def check(path: WebPath) -> Finding:
         return ok("direct", ours=ours)
     if learnt is None:
         return fail("not-learnt", ours=ours, peer=str(report.get("peer", {}).get("address")))
+    if not path.unix and ours not in learnt:
+        return warn("another", way=way, learnt=learnt, ours=ours)
     if passed:
         return warn("forged", way=way, learnt=learnt, names=", ".join(passed))
     return ok("ok", way=way, learnt=learnt)
 
 
 def _learnt(report: dict[str, typing.Any]) -> tuple[str, str | None]:
-    """How the far end was told an address, and which."""
+    """The way in which the far end learns an address, and that address."""
     announced = report.get("announced", {})
     if report.get("proxy"):
         return "PROXY", str(report.get("peer", {}).get("address"))

@@ -25,7 +25,9 @@ def check(path: WebPath) -> Finding:
         if report is not None:
             passed = size
         elif response.status >= 500 or not response.headed:
-            return fail("broke", size=size, passed=passed, status=response.status, how=response.end)
+            return fail(
+                "failed", size=size, passed=passed, status=response.status, how=response.end
+            )
         else:
             refused, answer = size, response
         if refused and refused - passed <= max(1024, refused * _NEAR):

@@ -31,7 +31,7 @@ def check(path: WebPath) -> Finding:
             return fail("refused", **found)
         report = response.report()
         if report is None:
-            return fail("broke", **found, how=response.end)
+            return fail("failed", **found, how=response.end)
         arrived = report["body"]
         if arrived.get("sha256") != digest:
             return fail("arrived-changed", **found, arrived=int(arrived.get("bytes", 0)))
@@ -56,7 +56,7 @@ def _returned(path: WebPath, size: int) -> Finding | None:
     expected = Stream(path.known.run, 1, 1).read(0, size)
     found: dict[str, Evidence] = {"way": "GET", "sent": size, "status": response.status}
     if not response.whole or response.status != 200:
-        return fail("broke", **found, how=response.end)
+        return fail("failed", **found, how=response.end)
     if coding := response.value("content-encoding"):
         return fail("encoded", **found, coding=coding)
     if response.body == expected:

@@ -20,7 +20,7 @@ def check(path: WebPath) -> Finding:
         for n in range(_TIMES):
             took = socket.echo(path.patience)
             if took is None:
-                return fail("broke", how=socket.end)
+                return fail("failed", how=socket.end)
             echoes.append(took)
             mark = b"meari %d" % n
             socket.frames.send_ping(mark)

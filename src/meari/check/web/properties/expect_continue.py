@@ -1,4 +1,4 @@
-"""A client that sends `Expect: 100-continue` is told to go on, or refused, before it sends the body
+"""A client that sends `Expect: 100-continue` gets a 100, or a refusal, before it sends the body
 (RFC 9110, 10.1.1).
 
 A client waits a second or so for the answer (curl does), and then sends the body without it.
@@ -30,4 +30,4 @@ def check(path: WebPath) -> Finding:
     passed = any(str(name).lower() == "expect" for name, _ in report["headers"])
     if continued is None:
         return warn("none", waited_s=_WAITS, passed=str(passed))
-    return ok("passed" if passed else "here", after_s=continued - asked)
+    return ok("passed" if passed else "nearer", after_s=continued - asked)

@@ -21,8 +21,10 @@ def check(path: WebPath) -> Finding:
             response = client.receive()
             if not response.whole:
                 if not one_by_one:
-                    return fail("broke", how=response.end)
+                    return fail("failed", how=response.end)
                 return warn("ends", requests=one_by_one, how=response.end)
+            if path.known.meari and response.report() is None:
+                return fail("other", requests=one_by_one, status=response.status)
             one_by_one += 1
             if not response.kept and one_by_one < _ONE_BY_ONE:
                 return warn("not-kept", requests=one_by_one)
@@ -34,9 +36,13 @@ def check(path: WebPath) -> Finding:
                 return warn("not-pipelined", answered=n, sent=_AT_ONCE, how=str(error))
             if not response.whole:
                 return warn("not-pipelined", answered=n, sent=_AT_ONCE, how=response.end)
-            report = response.report() if path.known.meari else None
-            if report is not None and not str(report.get("target", "")).endswith(f"n={n}"):
-                return fail("order", answered=n, target=str(report.get("target")))
+            if not path.known.meari:
+                continue
+            report = response.report()
+            if report is None:
+                return fail("other", requests=one_by_one + n, status=response.status)
+            if not report["target"].endswith(f"n={n}"):
+                return fail("order", answered=n, target=report["target"])
     requests = one_by_one + _AT_ONCE
     if not path.known.meari:
         return ok("stranger", requests=requests, pipelined=_AT_ONCE)

@@ -34,7 +34,7 @@ def check(path: WebPath) -> Finding:
                     socket.frames.send_binary(part, fin)
             socket.flush()
             if not socket.pump(lambda: len(socket.messages) > n, path.patience):  # noqa: B023
-                return fail("broke", what=what, how=socket.end)
+                return fail("failed", what=what, how=socket.end)
             came = socket.messages[n]
             if came.data != b"".join(parts) or came.text != text:
                 return fail("changed", what=what, sent=sum(map(len, parts)), came=len(came.data))

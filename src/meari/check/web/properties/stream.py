@@ -32,8 +32,8 @@ def check(path: WebPath) -> Finding:
     with ThreadPoolExecutor(len(_WAYS)) as at_once:
         tried = list(at_once.map(partial(_try, path, every), _WAYS))
     for way, one in zip(_WAYS, tried, strict=True):
-        if one.seen == "broke":
-            return fail("broke", way=way, status=one.status, how=one.how)
+        if one.seen == "failed":
+            return fail("failed", way=way, status=one.status, how=one.how)
     held = [way for way, one in zip(_WAYS, tried, strict=True) if one.seen == "held"]
     late_heads = [way for way, one in zip(_WAYS, tried, strict=True) if one.seen == "late-head"]
     found: dict[str, Evidence] = {
@@ -69,7 +69,7 @@ def _try(path: WebPath, every: float, way: str) -> _Tried:
         pieces = _PIECES if way == "gzip" else response.body.count(b'"piece"')
         if not response.whole or response.status != 200 or pieces != _PIECES:
             how = response.end or f"{pieces} of {_PIECES} pieces"
-            return _Tried("broke", status=response.status, how=how)
+            return _Tried("failed", status=response.status, how=how)
         first = response.pieces[0][0] - asked if response.pieces else 0.0
         together = response.ended - asked - first < pace
         if not together and response.headed - asked <= pace + path.margin:

@@ -28,7 +28,7 @@ def check(path: WebPath) -> Finding:
             if status in (411, 501):
                 return fail("refused", way=way, status=status)
             if report is None:
-                return fail("broke", way=way, status=status)
+                return fail("failed", way=way, status=status)
             body, arrival = report["body"], report["arrival"]
             if body["bytes"] != _PIECES * _SIZE:
                 return fail("lost", way=way, arrived=int(body["bytes"]), sent=_PIECES * _SIZE)
