@@ -5,9 +5,11 @@ from its own package.
 
     floor 0   errors, address, limits, units,    values, sans-IO: no socket, file, thread or clock
               histogram, stream, wire
-    floor 1   sockets, stop, child, rio, events, primitives
+    floor 1   sockets, sock_diag, stop, child,   primitives
+              rio, events, totals, live,
               tls_context, certificates
-    floor 2   net, listeners, unix, channel      connections, on every transport
+    floor 2   net, lookup, announce, listeners,  connections, on every transport
+              unix, channel, http_layers
     floor 3   engines, web, client, check,       the two ends; they never import each other
               explain
     floor 4   supervisor, server, writer,        compositions
